@@ -1,0 +1,3 @@
+"""Callbacks for `Distiller.fit`."""
+
+from keras_distill.callbacks.temperature_scheduler import TemperatureScheduler as TemperatureScheduler

@@ -1,0 +1,452 @@
+"""The model that teaches: one teacher forward, one student forward and backward, one weighted sum."""
+
+import inspect
+import os
+
+import keras
+from keras import ops
+
+from keras_distill import compatibility, guards
+from keras_distill._messages import expected
+from keras_distill.features import FINAL_OUTPUT, feature_extractor
+from keras_distill.losses.base import expand_like
+from keras_distill.losses.hard_labels import on_logits
+from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
+from keras_distill.losses.logits import check_temperature
+from keras_distill.metrics import Agreement
+from keras_distill.objective import Objective, as_float, layer_name, replicas
+
+_TEACHER_FILE = "teacher.weights.h5"
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class Distiller(keras.Model):
+    """Train a small student to say what a large teacher says.
+
+    The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
+    labels: `loss = w * student_loss + (1 - w) * sum_i weight_i * distillation_loss_i`, `w` being
+    `student_loss_weight`. Without labels, or compiled without a loss, the soft targets alone are the loss.
+
+    It takes whatever `keras.Model.fit` takes, and is a drop-in for `keras.distillation.Distiller`. Temperature and
+    weights are variables: assign to `temperature`, `student_loss_weight` and `distillation_loss_weights`, or let a
+    callback, and the next step uses the new value without retracing. The teacher runs in inference mode, never
+    changes, and is in no list of weights. `evaluate` is the student's own; it runs the teacher only if there is
+    nothing else to measure or `compile(fidelity=True)` asks for it.
+
+    Args:
+        teacher: A trained `keras.Model`; it is frozen.
+        student: The `keras.Model` to train, with the teacher's inputs and, for losses on outputs, its outputs.
+        distillation_losses: One `keras_distill.losses.DistillationLoss` (or one of Keras's), or a list of them.
+        distillation_loss_weights: One number >= 0 for each distillation loss. Defaults to `None`, 1.0 each.
+        student_loss_weight: Weight from 0.0 to 1.0 of the hard labels. Defaults to 0.5.
+        name: Name of the model. Defaults to `"distiller"`.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is not what it should be, or teacher, student and losses do not fit together.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import keras_distill as kd
+    >>> def model(width):
+    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(3)])
+    >>> distiller = kd.Distiller(model(32), model(4), kd.losses.LogitsDistillation(temperature=4.0))
+    >>> distiller.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> history = distiller.fit(np.ones((8, 4)), np.arange(8) % 3, verbose=0)
+    >>> list(history.history)
+    ['loss', 'student_loss', 'distillation_loss', 'total_loss', 'temperature', 'accuracy']
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+
+    def __init__(
+        self,
+        teacher,
+        student,
+        distillation_losses,
+        distillation_loss_weights=None,
+        student_loss_weight=0.5,
+        name="distiller",
+        **kwargs,
+    ):
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(expected("the TensorFlow backend", f"KERAS_BACKEND={keras.backend.backend()}"))
+        losses = compatibility.check_losses(distillation_losses)
+        on_outputs = any(layer_name(loss, "student") is None for loss in losses)
+        compatibility.check_models(teacher, student, compare_outputs=on_outputs)
+        weights = compatibility.check_loss_weights(distillation_loss_weights, len(losses))
+        student_loss_weight = compatibility.check_number("student_loss_weight", student_loss_weight, 0.0, 1.0)
+        for loss in losses:
+            loss.validate_model_compatibility(teacher, student)
+        # In float32 whatever the models are in: so are its coefficients, its adapters and its losses.
+        super().__init__(name=name, **{"dtype": "float32", **kwargs})
+
+        teacher.trainable = False
+        self._teacher = _Untracked(teacher)
+        self.student = student
+        self._teacher_features = _Untracked(feature_extractor(teacher, [layer_name(x, "teacher") for x in losses]))
+        self._student_features = _Untracked(feature_extractor(student, [layer_name(x, "student") for x in losses]))
+        self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape)
+        # Counted here rather than taken from `fit`, so that schedules go on where a saved distiller stopped.
+        self.epochs_trained = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
+        self.fidelity = False
+        self._agreement = Agreement()
+        self.built = student.built
+
+    def _feature_shape(self, loss, role):
+        name, extractor = layer_name(loss, role), getattr(self, f"_{role}_features").content
+        outputs = getattr(self.student if role == "student" else self.teacher, "outputs", None)
+        output = extractor.output[name] if name else (outputs or [None])[0]
+        return None if output is None or keras.tree.is_nested(output) else tuple(output.shape)
+
+    # What is inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def teacher(self):
+        """The teacher. It is no part of the distiller's weights."""
+        return self._teacher.content
+
+    def __dir__(self):
+        # Keras saves the weights of every attribute that `dir` names.
+        return [name for name in super().__dir__() if name != "teacher"]
+
+    @property
+    def distillation_losses(self):
+        """The distillation losses, a list."""
+        return list(self.objective.distillation_losses)
+
+    @property
+    def student_loss_weight(self):
+        """Weight of the hard labels, from 0.0 to 1.0. Assign to change it from the next step on."""
+        return as_float(self.objective.student_loss_weight)
+
+    @student_loss_weight.setter
+    def student_loss_weight(self, value):
+        value = compatibility.check_number("student_loss_weight", value, 0.0, 1.0)
+        self.objective.student_loss_weight.assign(value)
+
+    @property
+    def distillation_loss_weights(self):
+        """Weights of the distillation losses, a list. Assign to change them from the next step on."""
+        return [as_float(weight) for weight in self.objective.loss_weights]
+
+    @distillation_loss_weights.setter
+    def distillation_loss_weights(self, values):
+        variables = self.objective.loss_weights
+        values = compatibility.check_loss_weights(values, len(variables))
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    @property
+    def temperature(self):
+        """Temperature of the first loss that has one, or `None`. Assign to set that of all of them."""
+        return next((as_float(variable) for variable in self.objective.current_temperatures().values()), None)
+
+    @temperature.setter
+    def temperature(self, value):
+        temperatures = self.objective.current_temperatures()
+        if not temperatures:
+            received = f"temperature={value!r} for {', '.join(self.objective.names)}"
+            raise ValueError(expected("a distillation loss that has a temperature", received))
+        check_temperature(value)
+        for variable in temperatures.values():
+            variable.assign(value)
+
+    @property
+    def _teacher_feature_extractor(self):
+        return self._teacher_features.content
+
+    @property
+    def _student_feature_extractor(self):
+        return self._student_features.content
+
+    # The step --------------------------------------------------------------------------------------------------------
+
+    def call(self, inputs, training=None):
+        """Return the student's outputs."""
+        return _run(self.student, inputs, training)
+
+    def teacher_outputs(self, x):
+        """Run the teacher in inference mode.
+
+        Args:
+            x: A batch of inputs.
+
+        Returns:
+            A dict of `"final_output"` and, by name, the layers that the losses ask for.
+        """
+        extractor = self._teacher_feature_extractor
+        return extractor(x, training=False) if extractor else {FINAL_OUTPUT: _run(self.teacher, x, training=False)}
+
+    def student_outputs(self, x, training):
+        """Run the student once.
+
+        Args:
+            x: A batch of inputs.
+            training: Whether it is for training.
+
+        Returns:
+            A dict of `"final_output"` and, by name, the layers that the losses ask for.
+        """
+        extractor = self._student_feature_extractor
+        return extractor(x, training=training) if extractor else {FINAL_OUTPUT: self(x, training=training)}
+
+    def train_step(self, data):
+        import tensorflow as tf
+
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        teacher_outputs = self.teacher_outputs(x)  # Outside the tape: nothing of it is differentiated or remembered.
+        with tf.GradientTape() as tape:
+            student_outputs = self.student_outputs(x, training=True)
+            y_pred = student_outputs[FINAL_OUTPUT]
+            self._check_first_batch(teacher_outputs[FINAL_OUTPUT], y_pred)
+            loss = self.compute_loss(x, y, y_pred, sample_weight, True, teacher_outputs, student_outputs)
+            self._record_loss(loss, x)
+            loss = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return self.compute_metrics(x, y, y_pred, sample_weight)
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with_teacher = self.fidelity or not self._has_hard_labels(y)
+        if with_teacher:
+            teacher_outputs, student_outputs = self.teacher_outputs(x), self.student_outputs(x, training=False)
+        else:
+            teacher_outputs, student_outputs = None, {FINAL_OUTPUT: self(x, training=False)}
+        y_pred = student_outputs[FINAL_OUTPUT]
+        self._record_loss(self.compute_loss(x, y, y_pred, sample_weight, False, teacher_outputs, student_outputs), x)
+        logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        unmeasured = () if with_teacher else (*self.objective.trackers, *self._temperature_logs(), self._agreement.name)
+        return {name: value for name, value in logs.items() if name == "student_loss" or name not in unmeasured}
+
+    def compute_loss(
+        self,
+        x=None,
+        y=None,
+        y_pred=None,
+        sample_weight=None,
+        training=True,
+        teacher_outputs=None,
+        student_outputs=None,
+    ):
+        """Compute the weighted sum of the hard and the soft terms.
+
+        Args:
+            x: A batch of inputs.
+            y: Hard labels. Defaults to `None`, no hard term.
+            y_pred: The student's outputs. Defaults to `None`, a forward pass.
+            sample_weight: Weights of the samples, for every term. Defaults to `None`.
+            training: Whether it is for training. If not, the soft terms are left out unless teacher outputs are given
+                or there is no hard term. Defaults to `True`.
+            teacher_outputs: What `teacher_outputs(x)` returned. Defaults to `None`, a forward pass where needed.
+            student_outputs: What `student_outputs(x, training)` returned. Defaults to `None`, likewise.
+
+        Returns:
+            Float scalar; under `tf.distribute`, this replica's share of it.
+        """
+        y_pred = self(x, training=training) if y_pred is None else y_pred
+        sample_weight = _align(sample_weight, y_pred)
+        hard = self._compile_loss(y, y_pred, sample_weight) if self._has_hard_labels(y) else None
+        soft = {}
+        if training or teacher_outputs is not None or hard is None:
+            teacher_outputs = self.teacher_outputs(x) if teacher_outputs is None else teacher_outputs
+            if student_outputs is None:
+                whole = self._student_feature_extractor is None
+                student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
+            soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight)
+            self._record_agreement(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)
+        regularization = sum(ops.sum(loss) for loss in self.losses) / replicas() if self.losses else None
+        return self.objective.weighted_sum(hard, soft, regularization, _batch_size(x))
+
+    def _has_hard_labels(self, y):
+        return y is not None and self._compile_loss is not None
+
+    def _check_first_batch(self, teacher_outputs, student_outputs):
+        """Refuse probabilities where logits should be, which no shape gives away. Costs one batch."""
+        if not any(hasattr(loss, "temperature") for loss in self.distillation_losses):
+            return
+        first = ops.equal(self.optimizer.iterations, 0)
+        for owner, outputs in (("teacher", teacher_outputs), ("student", student_outputs)):
+            for output in keras.tree.flatten(outputs):
+                if head_of(output)[0] == "linear":
+                    several = ops.prod(ops.shape(output)[:-1]) > 1
+                    checks = ops.logical_and(first, several)
+                    found = ops.cond(checks, lambda output=output: rows_are_probabilities(output), lambda: False)
+                    guards.check(ops.logical_not(found), refusal(owner))
+
+    # Logs ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def metrics(self):
+        metrics = super().metrics
+        own = [*self.objective.trackers.values(), self._agreement]
+        others = [metric for metric in metrics if not any(metric is mine for mine in own)]
+        return [*others[:1], *own, *others[1:]] if self.compiled else [*own, *others]
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Update the user's metrics, which need labels, and return all logs."""
+        if y is None:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self):
+        """Return the logs in their order: losses, temperature, the user's metrics, agreement."""
+        logs = super().get_metrics_result()
+        agreement = {self._agreement.name: logs.pop(self._agreement.name)}
+        terms = {name: logs.pop(name) for name in self.objective.trackers}
+        head = {name: logs.pop(name) for name in ("loss",) if name in logs}
+        if self._compile_loss is not None:
+            head["student_loss"] = terms["student_loss"]
+        head.update(distillation_loss=terms["distillation_loss"], total_loss=head["loss"])
+        if len(self.objective.names) > 1:
+            head.update({name: terms[name] for name in self.objective.names})
+        return {**head, **self._temperature_logs(), **logs, **(agreement if self.fidelity else {})}
+
+    def _temperature_logs(self):
+        temperatures = self.objective.current_temperatures()
+        values = {f"{name}_temperature": ops.convert_to_tensor(value) for name, value in temperatures.items()}
+        if not values:
+            return {}
+        return {"temperature": next(iter(values.values())), **(values if len(values) > 1 else {})}
+
+    def _record_loss(self, loss, x):
+        self._loss_tracker.update_state(loss * replicas(), sample_weight=_batch_size(x))
+
+    def _record_agreement(self, teacher_outputs, student_outputs, sample_weight):
+        if self.fidelity:
+            pairs = zip(keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs), strict=True)
+            for teacher, student in pairs:
+                weight = None if keras.tree.is_nested(sample_weight) else sample_weight
+                self._agreement.update_state(teacher, student, weight)
+
+    # Training --------------------------------------------------------------------------------------------------------
+
+    def compile(
+        self, optimizer="adam", loss=None, *, fidelity=False, auto_scale_loss=True, jit_compile="auto", **kwargs
+    ):
+        """Configure the training.
+
+        Args:
+            optimizer: Optimizer of the student, by name or object. Defaults to `"adam"`.
+            loss: Loss on the hard labels, or a nest with one for each output. A cross-entropy given by name is
+                computed on the logits of the student, whatever its head. Defaults to `None`: soft targets alone.
+            fidelity: Whether to measure agreement with the teacher, in training and in evaluation; evaluation then
+                runs the teacher and computes the whole loss. Defaults to `False`.
+            auto_scale_loss: Whether to scale the loss of a student in mixed float16. Defaults to `True`.
+            jit_compile: As in `keras.Model.compile`. Defaults to `"auto"`.
+            **kwargs: `metrics`, `weighted_metrics`, `loss_weights`, `run_eagerly`, `steps_per_execution`, as in
+                `keras.Model.compile`.
+        """
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if auto_scale_loss and not scaled and _uses_float16(self.student):
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        if jit_compile == "auto" and not getattr(self.teacher, "supports_jit", True):
+            jit_compile = False
+        self.fidelity = bool(fidelity)
+        super().compile(optimizer, loss=on_logits(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return {**config, "fidelity": self.fidelity} if config else config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
+        """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
+        compatibility.check_not_empty(x)
+        bookkeeping = _Bookkeeping()
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.callbacks.insert(0, bookkeeping)
+            bookkeeping.set_model(self)
+        else:
+            # Before all others, so that what they save at the end of an epoch counts that epoch.
+            callbacks = [bookkeeping, *keras.tree.flatten(callbacks or [])]
+        with guards.explained():
+            return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """Evaluate the student. See `keras.Model.evaluate`."""
+        compatibility.check_not_empty(x)
+        with guards.explained():
+            return super().evaluate(x, *args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """Train the student on one batch. See `keras.Model.train_on_batch`."""
+        with guards.explained():
+            return super().train_on_batch(*args, **kwargs)
+
+    # Saving ----------------------------------------------------------------------------------------------------------
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "teacher": keras.saving.serialize_keras_object(self.teacher),
+            "student": keras.saving.serialize_keras_object(self.student),
+            "distillation_losses": [keras.saving.serialize_keras_object(loss) for loss in self.distillation_losses],
+            "distillation_loss_weights": self.distillation_loss_weights,
+            "student_loss_weight": self.student_loss_weight,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        objects = ("teacher", "student", "distillation_losses")
+        return cls(**{**config, **{name: keras.saving.deserialize_keras_object(config[name]) for name in objects}})
+
+    def save_assets(self, inner_path):
+        # Assets are in a `.keras` file and not in `save_weights`: the teacher comes back, and no checkpoint holds it.
+        if self.teacher.built:
+            self.teacher.save_weights(os.path.join(inner_path, _TEACHER_FILE))
+
+    def load_assets(self, inner_path):
+        path = os.path.join(inner_path, _TEACHER_FILE)
+        if os.path.exists(path):
+            self.teacher.load_weights(path)
+
+
+class _Untracked:
+    """A box that Keras does not look into: nothing in it is in a list of weights, trained or saved."""
+
+    def __init__(self, content):
+        self.content = content
+
+
+class _Bookkeeping(keras.callbacks.Callback):
+    """Count epochs, and look for terms that are not finite where XLA has dropped the checks of the steps."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.epochs_trained.assign_add(1)
+        guards.check_finite_logs(logs or {}, ("student_loss", *self.model.objective.names, "distillation_loss", "loss"))
+
+
+def _run(model, inputs, training):
+    takes_training = "training" in inspect.signature(model.call).parameters
+    return model(inputs, training=training) if takes_training else model(inputs)
+
+
+def _batch_size(x):
+    return ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
+
+
+def _align(sample_weight, outputs):
+    """Give weights per sample the rank of losses per position, so that they multiply the samples they belong to."""
+    if sample_weight is None or keras.tree.is_nested(sample_weight):
+        return sample_weight
+
+    def align(output):
+        return expand_like(sample_weight, ops.max(output, axis=-1)) if len(output.shape) > 2 else sample_weight
+
+    return keras.tree.map_structure(align, outputs) if keras.tree.is_nested(outputs) else align(outputs)
+
+
+def _uses_float16(layer):
+    policies = [layer.dtype_policy, *(sublayer.dtype_policy for sublayer in getattr(layer, "layers", ()))]
+    return any(policy.name == "mixed_float16" for policy in policies) or any(
+        _uses_float16(sublayer) for sublayer in getattr(layer, "layers", ()) if hasattr(sublayer, "layers")
+    )

@@ -1,0 +1,117 @@
+"""Distillation of what lies before the last layer: features compared layer by layer."""
+
+import keras
+
+from keras_distill._messages import expected, unknown_name
+from keras_distill.losses.base import zip_outputs
+from keras_distill.losses.per_output import PerOutputLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class FeatureDistillation(PerOutputLoss):
+    """Teach the student the features of a layer of the teacher.
+
+    Both are taken from the one forward pass of the training step. Where the student's features have another width
+    than the teacher's, the `Distiller` puts an adapter between them (a 1x1 convolution for feature maps, a dense
+    layer otherwise); it is trained with the student, saved with the distiller, and no part of the student.
+
+    Args:
+        loss: What compares the features: a Keras loss by name, function or object, or a nest of them for layers of
+            several outputs (`None` leaves one out). Defaults to `"mse"`.
+        teacher_layer_name: Layer of the teacher. Defaults to `None`, its final output.
+        student_layer_name: Layer of the student. Defaults to `None`, its final output.
+        adapter: `"auto"` for an adapter where widths differ, `None` for none ever, or a Keras layer of your own that
+            maps the student's features to the shape of the teacher's. Defaults to `"auto"`.
+        name: Name in the logs. Defaults to `"feature_distillation"`.
+
+    Raises:
+        ValueError: If the loss is not known, or all losses are `None`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import keras_distill as kd
+    >>> loss = kd.losses.FeatureDistillation("mse", teacher_layer_name="stage_2", student_layer_name="stage_1")
+    >>> float(loss.compute_loss(np.ones((4, 3), "float32"), np.zeros((4, 3), "float32")))
+    1.0
+
+    Reference:
+        Romero, Ballas, Kahou, Chassang, Gatta, Bengio, "FitNets: Hints for Thin Deep Nets", 2014, arXiv:1412.6550.
+    """
+
+    def __init__(self, loss="mse", teacher_layer_name=None, student_layer_name=None, adapter="auto", name=None):
+        super().__init__(loss, name=name)
+        self.teacher_layer_name = teacher_layer_name
+        self.student_layer_name = student_layer_name
+        if adapter not in ("auto", None) and not isinstance(adapter, keras.layers.Layer):
+            raise ValueError(expected("adapter to be 'auto', `None` or a Keras layer", f"adapter={adapter!r}"))
+        self.adapter = adapter
+
+    def validate_model_compatibility(self, teacher, student):
+        """Raise a `ValueError` unless both models have the layers, and let features be taken from them."""
+        for role, model, layer in (
+            ("teacher", teacher, self.teacher_layer_name),
+            ("student", student, self.student_layer_name),
+        ):
+            if layer is None:
+                continue
+            if getattr(model, "inputs", None) is None:
+                raise ValueError(
+                    expected(
+                        f"a built Functional or Sequential {role} to take the features of layer {layer!r} from",
+                        f"{type(model).__name__} named {model.name!r} without symbolic inputs",
+                        "Build it (call it once), or leave the layer names out to distil the final outputs.",
+                    )
+                )
+            known = [sublayer.name for sublayer in model.layers]
+            if layer not in known:
+                raise ValueError(unknown_name(f"{role}_layer_name", layer, known))
+
+    def validate_outputs(self, teacher_outputs, student_outputs):
+        """Raise a `ValueError` unless the features (the student's after its adapter) have one structure and shape."""
+        super().validate_outputs(teacher_outputs, student_outputs)
+        for teacher, student, _ in zip_outputs(teacher_outputs, student_outputs, None):
+            if not same_shape(teacher.shape, student.shape):
+                raise ValueError(
+                    expected(
+                        "features of one shape, up to their width",
+                        f"teacher features {tuple(teacher.shape)}, student features {tuple(student.shape)}",
+                        "Pair layers of the same spatial size, or pass an `adapter` that maps one to the other.",
+                    )
+                )
+
+    def make_adapter(self, teacher_shape, student_shape):
+        """Return the layer that brings the student's features to the teacher's width, or `None` where none is needed.
+
+        Args:
+            teacher_shape: Shape of the teacher's features, `None` for unknown lengths.
+            student_shape: Shape of the student's features.
+
+        Returns:
+            An unbuilt `keras.layers.Layer`, or `None`.
+        """
+        if self.adapter != "auto":
+            return self.adapter
+        if len(teacher_shape) != len(student_shape) or teacher_shape[-1] == student_shape[-1]:
+            return None
+        name, width = f"{self.name}_adapter", teacher_shape[-1]
+        if len(teacher_shape) == 4:
+            return keras.layers.Conv2D(width, 1, name=name)
+        return keras.layers.Dense(width, name=name)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "teacher_layer_name": self.teacher_layer_name,
+            "student_layer_name": self.student_layer_name,
+            "adapter": keras.saving.serialize_keras_object(self.adapter),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config({**config, "adapter": keras.saving.deserialize_keras_object(config["adapter"])})
+
+
+def same_shape(one, other):
+    """Tell whether two shapes agree wherever both are known."""
+    return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,120 @@
+"""The hard-label loss, told what kind of head the student has."""
+
+import inspect
+import warnings
+
+import keras
+
+from keras_distill import guards
+from keras_distill.losses.heads import head_of
+from keras_distill.losses.per_output import get_keras_loss
+
+_FIX = "Pass `from_logits=True` to it, or give the loss by name: it is then computed on the logits of either head."
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class HardLabelLoss(keras.losses.Loss):
+    """Compute a Keras loss on the logits of the student, whatever its head.
+
+    A cross-entropy given by name is computed on the logits: under the softmax (or sigmoid) where there is one, on
+    the output itself where the head is linear. (Keras takes the output of a linear head for probabilities.) A loss
+    object is used as it is; if it expects probabilities and the head is linear, one warning says so.
+
+    Args:
+        loss: A Keras loss by name, function or object.
+
+    Example:
+
+    >>> import numpy as np
+    >>> loss = HardLabelLoss("sparse_categorical_crossentropy")
+    >>> round(float(loss(np.array([1]), keras.ops.convert_to_tensor([[0.0, 2.0]]))), 4)  # log(1 + exp(-2))
+    0.1269
+    """
+
+    def __init__(self, loss):
+        if loss not in ("crossentropy", "ce"):  # Keras chooses between three losses by the shape of the labels.
+            get_keras_loss(loss)
+        super().__init__()
+        self.loss = loss
+        self._warned = False
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        loss = self._by_shape(y_true, y_pred) if isinstance(self.loss, str) else self.loss
+        loss = get_keras_loss(loss)
+        kind, logits = head_of(y_pred)
+        if _is_sparse(loss):
+            guards.check_labels(y_true, y_pred.shape[-1], getattr(loss, "ignore_class", None))
+        if not _takes_logits(loss):
+            return _as_object(loss)(y_true, y_pred, sample_weight)
+        if isinstance(self.loss, str) and kind in ("linear", "unknown", _head_for(loss)):
+            return _as_object(loss, from_logits=True)(y_true, logits, sample_weight)
+        if kind == "linear":
+            self._warn_once(loss)
+        return _as_object(loss)(y_true, y_pred, sample_weight)
+
+    def _by_shape(self, y_true, y_pred):
+        if self.loss not in ("crossentropy", "ce"):
+            return self.loss
+        if y_pred.shape[-1] == 1:
+            return "binary_crossentropy"
+        sparse = len(y_true.shape) < len(y_pred.shape) or y_true.shape[-1] == 1
+        return "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
+
+    def _warn_once(self, loss):
+        from_logits = loss.get_config().get("from_logits") if isinstance(loss, keras.losses.Loss) else False
+        if not self._warned and not from_logits:
+            name = getattr(loss, "name", None) or loss.__name__
+            warnings.warn(
+                f"The loss {name!r} expects probabilities, but the student's head is linear. {_FIX}", stacklevel=2
+            )
+            self._warned = True
+
+    def get_config(self):
+        return {"loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["loss"]))
+
+
+def on_logits(loss):
+    """Wrap every loss of a nest in a `HardLabelLoss`."""
+
+    def wrap(each):
+        return each if each is None or isinstance(each, HardLabelLoss) else HardLabelLoss(each)
+
+    return keras.tree.map_structure(wrap, loss)
+
+
+class _Function(keras.losses.Loss):
+    """A loss function with its reduction."""
+
+    def __init__(self, function, **arguments):
+        super().__init__(name=function.__name__)
+        self.function, self.arguments = function, arguments
+
+    def call(self, y_true, y_pred):
+        return self.function(y_true, y_pred, **self.arguments)
+
+
+def _as_object(loss, **arguments):
+    if not isinstance(loss, keras.losses.Loss):
+        return _Function(loss, **arguments)
+    return type(loss)(**arguments) if arguments else loss
+
+
+def _takes_logits(loss):
+    call = type(loss).__init__ if isinstance(loss, keras.losses.Loss) else loss
+    return "from_logits" in inspect.signature(call).parameters
+
+
+def _head_for(loss):
+    return "sigmoid" if "binary" in _name(loss) else "softmax"
+
+
+def _is_sparse(loss):
+    return "sparse" in _name(loss)
+
+
+def _name(loss):
+    return type(loss).__name__.lower() if isinstance(loss, keras.losses.Loss) else getattr(loss, "__name__", "")

@@ -1,0 +1,86 @@
+"""Finding the logits of an output: a softmax head is looked under, never inverted."""
+
+from keras import ops
+
+from keras_distill._messages import expected
+from keras_distill.losses.base import mask_of
+
+_FIX = (
+    "End the model with a linear layer, or with `keras.activations.softmax` as its very last operation: "
+    "its logits are found then."
+)
+
+
+def logits_of(output, owner="model"):
+    """Return the logits of a model's output: those under its softmax, or the output itself where the head is linear.
+
+    Args:
+        output: Float tensor `[..., classes]`, straight from the model.
+        owner: Whose output it is, for the messages. Defaults to `"model"`.
+
+    Returns:
+        Float tensor `[..., classes]` with the mask of `output`.
+
+    Raises:
+        ValueError: If the output is a probability whose logits cannot be found.
+
+    Example:
+
+    >>> import keras
+    >>> logits_of(keras.activations.softmax(keras.ops.convert_to_tensor([[1.0, 2.0]]))).numpy().tolist()
+    [[1.0, 2.0]]
+    """
+    kind, logits = head_of(output)
+    if kind == "sigmoid":
+        raise ValueError(expected(f"a linear or a softmax head on the {owner}", "a sigmoid head", _FIX))
+    # In a graph the values are not there yet; the Distiller checks its first batch instead.
+    if kind == "linear" and _is_eager(output) and output.shape[0] != 1 and bool(rows_are_probabilities(output)):
+        raise ValueError(refusal(owner))
+    return logits
+
+
+def head_of(output):
+    """Tell how a model ends, and with which logits.
+
+    Args:
+        output: Float tensor `[..., classes]`, straight from the model.
+
+    Returns:
+        `("softmax", logits)` or `("sigmoid", logits)` with the logits under that activation, `("linear", output)`
+        where the output is used as it is, or `("unknown", output)` for a placeholder that no model has computed.
+    """
+    operation, source = _last_operation(output)
+    # Keras leaves the logits on what its activations return; a bare `tf.nn.softmax` is remembered by the graph alone.
+    logits = getattr(output, "_keras_logits", None)
+    if logits is None and operation in ("Softmax", "Sigmoid"):
+        logits = ops.cast(source.op.inputs[0], output.dtype)
+    if logits is None:
+        return ("unknown" if operation == "Placeholder" else "linear"), output
+    if mask_of(output) is not None:
+        logits._keras_mask = mask_of(output)
+    if operation is None:
+        return ("softmax" if bool(rows_are_probabilities(output)) else "sigmoid"), logits
+    return operation.lower(), logits
+
+
+def rows_are_probabilities(output):
+    """Return a bool tensor: every row is non-negative and sums to one, which a batch of logits does not by chance."""
+    output = ops.cast(output, "float32")
+    sums = ops.sum(output, axis=-1)
+    return ops.logical_and(ops.min(output) >= 0.0, ops.max(ops.abs(sums - 1.0)) < 1e-2)
+
+
+def refusal(owner):
+    """Compose the message for an output that is a probability."""
+    return expected(f"logits from the {owner}", "rows of probabilities whose logits cannot be found", _FIX)
+
+
+def _last_operation(tensor):
+    """Return the type of the graph operation behind a tensor, past those that change no value, and its output."""
+    while getattr(getattr(tensor, "op", None), "type", None) in ("Cast", "Identity", "StopGradient"):
+        tensor = tensor.op.inputs[0]
+    return getattr(getattr(tensor, "op", None), "type", None), tensor
+
+
+def _is_eager(tensor):
+    return hasattr(tensor, "numpy")

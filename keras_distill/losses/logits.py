@@ -1,0 +1,137 @@
+"""Distillation of the last layer: tempered soft targets, and their limit at a high temperature."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_distill._messages import expected
+from keras_distill.losses import divergences
+from keras_distill.losses.base import DistillationLoss, zip_outputs
+from keras_distill.losses.heads import logits_of
+from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class LogitsDistillation(PerOutputLoss):
+    """Teach the student the teacher's tempered soft targets.
+
+    The loss is `T² KL(softmax(v / T), softmax(z / T))` for teacher logits `v` and student logits `z`, from
+    log-softmax throughout: no probability is clipped, and its gradient with respect to `z` is exactly
+    `T (softmax(z / T) - softmax(v / T))` per sample. The factor T² keeps the weight of the soft targets beside the
+    hard labels when T changes. Softmax heads are looked under; linear heads are taken as they are.
+
+    Args:
+        temperature: Softness T > 0 of both distributions: a number, or a `keras.Variable` of your own. Inside a
+            `Distiller` it is where the temperature starts. Defaults to 3.0.
+        loss: What compares the two distributions: `"kl_divergence"` or `"categorical_crossentropy"` in any spelling
+            Keras knows (names, functions, `keras.losses` objects); any other Keras loss compares the tempered logits
+            and is scaled by T² as well. A nest of them for a model of several outputs, `None` for an output to leave
+            out. Defaults to `"kl_divergence"`.
+        name: Name in the logs. Defaults to `"logits_distillation"`.
+
+    Raises:
+        ValueError: If the temperature is not finite and positive, or a loss is not known.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import keras_distill as kd
+    >>> loss = kd.losses.LogitsDistillation(temperature=4.0)
+    >>> teacher, student = np.array([[4.0, 1.0, -2.0]], "float32"), np.array([[1.0, 2.0, 0.0]], "float32")
+    >>> round(float(loss.compute_loss(teacher, student)), 4)
+    2.3722
+    >>> float(loss.compute_loss(teacher, teacher))
+    0.0
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+
+    def __init__(self, temperature=3.0, loss="kl_divergence", name=None):
+        super().__init__(loss, name=name)
+        self.temperature = check_temperature(temperature)
+
+    def resolve(self, loss):
+        """Turn a spelling of a Keras loss into a function of teacher logits, student logits and temperature."""
+        resolved = get_keras_loss(loss)
+        if resolved is keras.losses.kl_divergence or isinstance(resolved, keras.losses.KLDivergence):
+            return divergences.kl_divergence
+        if resolved is keras.losses.categorical_crossentropy:
+            return divergences.soft_cross_entropy
+        if isinstance(resolved, keras.losses.CategoricalCrossentropy):
+            if resolved.get_config().get("label_smoothing"):
+                raise ValueError(expected("soft targets without label smoothing", f"loss={resolved.get_config()}"))
+            return divergences.soft_cross_entropy
+        compare = super().resolve(loss)
+
+        def on_tempered_logits(teacher, student, temperature):
+            teacher, student = ops.cast(teacher, "float32"), ops.cast(student, "float32")
+            return compare(teacher / temperature, student / temperature)
+
+        return on_tempered_logits
+
+    def validate_outputs(self, teacher_outputs, student_outputs):
+        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
+        super().validate_outputs(teacher_outputs, student_outputs)
+        check_classes(teacher_outputs, student_outputs)
+
+    def per_sample(self, teacher_output, student_output, compare=None, temperature=None, **kwargs):
+        temperature = self.temperature if temperature is None else temperature
+        teacher, student = logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
+        values = super().per_sample(teacher, student, compare, temperature=temperature)
+        return values * ops.square(ops.cast(temperature, values.dtype))
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": float(ops.convert_to_numpy(self.temperature))}
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class LogitMatching(DistillationLoss):
+    """Teach the student the teacher's centred logits: soft targets in the limit of a high temperature.
+
+    The loss is `1 / (2 N) sum_i (z_i - v_i)²` over the N classes, with the mean of each row of logits taken off.
+    Its gradient `(z_i - v_i) / N` is what T² times that of the soft targets tends to as T grows.
+
+    Args:
+        name: Name in the logs. Defaults to `"logit_matching"`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import keras_distill as kd
+    >>> teacher, student = np.array([[2.0, 0.0, 1.0]], "float32"), np.array([[0.0, 1.0, 2.0]], "float32")
+    >>> float(kd.losses.LogitMatching().compute_loss(teacher, student))
+    1.0
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.1.
+    """
+
+    def validate_outputs(self, teacher_outputs, student_outputs):
+        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
+        super().validate_outputs(teacher_outputs, student_outputs)
+        check_classes(teacher_outputs, student_outputs)
+
+    def per_sample(self, teacher_output, student_output):
+        return divergences.logit_matching(logits_of(teacher_output, "teacher"), logits_of(student_output, "student"))
+
+
+def check_temperature(temperature, source=""):
+    """Return a temperature that is a finite number above zero, or a variable that holds one; raise otherwise."""
+    is_number = not isinstance(temperature, (bool, str)) and hasattr(temperature, "__float__")
+    if not (is_number or isinstance(temperature, keras.Variable)) or not 0.0 < float(temperature) < math.inf:
+        raise ValueError(expected(f"a finite temperature > 0{source}", f"temperature={temperature!r}"))
+    return temperature
+
+
+def check_classes(teacher_outputs, student_outputs):
+    """Raise a `ValueError` unless teacher and student agree on the number of classes, and there are two or more."""
+    for teacher, student, _ in zip_outputs(teacher_outputs, student_outputs, None):
+        if teacher.shape[-1] != student.shape[-1] or student.shape[-1] == 1:
+            raise ValueError(
+                expected(
+                    "teacher and student to have the same number of classes, at least 2",
+                    f"teacher outputs of shape {tuple(teacher.shape)}, student outputs of {tuple(student.shape)}",
+                )
+            )

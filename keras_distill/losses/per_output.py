@@ -1,0 +1,93 @@
+"""Losses that hold one Keras loss per output of a model: the shared half of the peer's two classes."""
+
+import keras
+from keras import ops
+
+from keras_distill._messages import expected, unknown_name
+from keras_distill.losses.base import DistillationLoss, mask_of, weighted_mean, zip_outputs
+
+
+class PerOutputLoss(DistillationLoss):
+    """Compare each output of the teacher with the student's by a Keras loss of its own.
+
+    Args:
+        loss: A Keras loss by name, function or object, or a nest of them with one per output; `None` leaves an output
+            out.
+        name: Name in the logs. Defaults to the class name in snake case.
+
+    Raises:
+        ValueError: If a loss is not known, or all of them are `None`.
+    """
+
+    def __init__(self, loss, name=None):
+        super().__init__(name=name)
+        self.loss = loss
+        self._comparisons = [None if each is None else self.resolve(each) for each in keras.tree.flatten(loss)]
+        if not any(self._comparisons):
+            raise ValueError(expected("at least one loss that is not `None`", f"loss={loss!r}"))
+
+    def resolve(self, loss):
+        """Turn a spelling of a Keras loss into a function `(teacher, student, **kwargs) -> value per sample`."""
+        call = unreduced(get_keras_loss(loss))
+
+        def compare(teacher, student, **kwargs):
+            return call(ops.stop_gradient(ops.cast(teacher, "float32")), ops.cast(student, "float32"))
+
+        return compare
+
+    def validate_outputs(self, teacher_outputs, student_outputs):
+        """Raise a `ValueError` unless both have one structure, and there is one loss for all or one for each."""
+        super().validate_outputs(teacher_outputs, student_outputs)
+        count = len(keras.tree.flatten(student_outputs))
+        if len(self._comparisons) not in (1, count):
+            raise ValueError(expected(f"one loss, or one for each of the {count} outputs", f"loss={self.loss!r}"))
+
+    def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, **kwargs):
+        """Average over the batch, and add up the outputs.
+
+        Args:
+            teacher_outputs: Float tensor `[batch, ..., width]`, or a nest of them. Constant: no gradient reaches it.
+            student_outputs: Float tensor `[batch, ..., width]`, or a nest of them of the same structure. A Keras mask
+                on it takes positions out of the average.
+            sample_weight: Optional float tensor `[batch]` or `[batch, positions...]`, or a nest of them. Defaults to
+                `None`.
+            **kwargs: What the loss may use and need not, such as a `temperature` in place of the constructor's.
+
+        Returns:
+            Float scalar.
+        """
+        outputs = list(zip_outputs(teacher_outputs, student_outputs, sample_weight))
+        comparisons = self._comparisons * (len(outputs) if len(self._comparisons) == 1 else 1)
+        return sum(
+            weighted_mean(self.per_sample(teacher, student, compare, **kwargs), weight, mask_of(student))
+            for compare, (teacher, student, weight) in zip(comparisons, outputs, strict=True)
+            if compare is not None
+        )
+
+    def per_sample(self, teacher_output, student_output, compare=None, **kwargs):
+        return (compare or self._comparisons[0])(teacher_output, student_output, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
+def get_keras_loss(loss):
+    """Return the Keras loss (function or object) that a name stands for; anything but a name as it is."""
+    if not isinstance(loss, str):
+        if not callable(loss):
+            raise ValueError(expected("loss to be a Keras loss by name, function or object", f"loss={loss!r}"))
+        return loss
+    try:
+        return keras.losses.get(loss)
+    except ValueError:
+        known = {name for name in dir(keras.losses) if name.islower() and not name.startswith("_")}
+        raise ValueError(unknown_name("loss", loss, known - {"get", "serialize", "deserialize"})) from None
+
+
+def unreduced(loss):
+    """Return the form of a Keras loss that keeps one value per sample and position."""
+    return loss.call if isinstance(loss, keras.losses.Loss) else loss

@@ -1,0 +1,156 @@
+"""What a student is trained on: the hard term, the soft terms, their coefficients, and what is trained along."""
+
+import warnings
+
+import keras
+from keras import ops
+
+from keras_distill import guards
+from keras_distill.features import FINAL_OUTPUT
+from keras_distill.losses.base import DistillationLoss, snake_case
+from keras_distill.losses.logits import check_temperature
+
+
+class Objective(keras.layers.Layer):
+    """Hold the losses of a distillation and add them up.
+
+    A Keras layer, so that its coefficients (variables: no change of theirs retraces anything), its adapters and its
+    metrics are found, saved and restored with the `Distiller` it belongs to.
+
+    Args:
+        losses: List of distillation losses.
+        loss_weights: One number >= 0 for each.
+        student_loss_weight: Weight of the hard labels, from 0.0 to 1.0.
+        feature_shape: Function `(loss, role) -> shape or None` of what a loss compares, to build adapters by.
+    """
+
+    def __init__(self, losses, loss_weights, student_loss_weight, feature_shape):
+        super().__init__(name="objective", dtype="float32")
+        self.distillation_losses = list(losses)
+        self.names = _unique([getattr(loss, "name", None) or snake_case(type(loss).__name__) for loss in losses])
+        self.student_loss_weight = self._coefficient(student_loss_weight, "student_loss_weight")
+        self.loss_weights = [
+            self._coefficient(weight, f"{name}_weight") for name, weight in zip(self.names, loss_weights, strict=True)
+        ]
+        self.temperatures = [
+            self._temperature(loss, name) for name, loss in zip(self.names, self.distillation_losses, strict=True)
+        ]
+        self.adapters = [_adapter(loss, feature_shape) for loss in self.distillation_losses]
+        self.trackers = {
+            name: keras.metrics.Mean(name=name) for name in ("student_loss", "distillation_loss", *self.names)
+        }
+        self._warned = False
+        self.built = True
+
+    def _coefficient(self, value, name):
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(shape=(), initializer=initializer, trainable=False, autocast=False, name=name)
+
+    def _temperature(self, loss, name):
+        temperature = getattr(loss, "temperature", None)
+        if temperature is None or isinstance(temperature, keras.Variable):
+            return temperature
+        return self._coefficient(check_temperature(temperature), f"{name}_temperature")
+
+    def current_temperatures(self):
+        """Return the temperature variable of each loss that has one, by the name of the loss."""
+        pairs = zip(self.names, self.temperatures, strict=True)
+        return {name: temperature for name, temperature in pairs if temperature is not None}
+
+    def soft_terms(self, teacher_outputs, student_outputs, sample_weight):
+        """Compute each distillation loss.
+
+        Args:
+            teacher_outputs: Dict of `"final_output"` and the teacher's features by layer.
+            student_outputs: Dict of `"final_output"` and the student's features by layer.
+            sample_weight: Weights of the samples, or `None`.
+
+        Returns:
+            A dict of unweighted float scalars by the name of the loss; under `tf.distribute`, this replica's share.
+        """
+        terms = {}
+        parts = zip(self.names, self.distillation_losses, self.adapters, self.temperatures, strict=True)
+        for name, loss, adapter, temperature in parts:
+            teacher = teacher_outputs[layer_name(loss, "teacher") or FINAL_OUTPUT]
+            student = student_outputs[layer_name(loss, "student") or FINAL_OUTPUT]
+            student = student if adapter is None else adapter(student)
+            loss.validate_outputs(teacher, student)
+            if isinstance(loss, DistillationLoss):
+                given = {} if temperature is None else {"temperature": ops.convert_to_tensor(temperature)}
+                terms[name] = loss.compute_loss(teacher, student, sample_weight=sample_weight, **given)
+            else:
+                self._warn_of_weights(name, sample_weight)
+                terms[name] = loss.compute_loss(teacher, student) / replicas()
+        return terms
+
+    def weighted_sum(self, hard, soft, regularization, samples):
+        """Add up the terms that there are, record each, and stop at one that is not finite.
+
+        Args:
+            hard: The hard-label term, or `None`.
+            soft: The soft terms by name; empty for none.
+            regularization: The student's own regularisation, or `None`.
+            samples: Number of samples in the batch, to average the records by.
+
+        Returns:
+            Float scalar.
+        """
+        for name, value in {"student_loss": hard, **soft, "regularization loss": regularization}.items():
+            if value is not None:
+                guards.check_finite(name, value)
+        weights = dict(zip(self.names, self.loss_weights, strict=True))
+        distillation = sum(ops.multiply(weights[name], value) for name, value in soft.items()) if soft else None
+        records = {"student_loss": hard, "distillation_loss": distillation, **soft}
+        for name, value in records.items():
+            if value is not None:
+                self.trackers[name].update_state(value * replicas(), sample_weight=samples)
+        if hard is not None and distillation is not None:
+            weight = ops.convert_to_tensor(self.student_loss_weight)
+            total = weight * hard + (1.0 - weight) * distillation
+        else:
+            total = distillation if hard is None else hard
+        return total if regularization is None else total + regularization
+
+    def _warn_of_weights(self, name, sample_weight):
+        if sample_weight is not None and not self._warned:
+            warnings.warn(f"The loss {name!r} is not one of keras_distill's: it ignores sample weights.", stacklevel=2)
+            self._warned = True
+
+
+def layer_name(loss, role):
+    """Return the layer whose features a loss compares, `None` for the final output; `role` is teacher or student."""
+    return getattr(loss, f"{role}_layer_name", None)
+
+
+def replicas():
+    """Return the number of replicas that each compute a share of the loss."""
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def as_float(variable):
+    """Return a float32 variable as the Python float it was assigned from: 0.7, not 0.699999988."""
+    return float(str(ops.convert_to_numpy(variable)))
+
+
+def _adapter(loss, feature_shape):
+    if not hasattr(loss, "make_adapter"):
+        return None
+    teacher_shape, student_shape = feature_shape(loss, "teacher"), feature_shape(loss, "student")
+    if teacher_shape is None or student_shape is None:
+        return None  # Of a model that is not built yet: the loss checks the shapes of the first batch.
+    adapter = loss.make_adapter(teacher_shape, student_shape)
+    if adapter is not None and not adapter.built:
+        adapter.build(student_shape)
+    return adapter
+
+
+def _unique(names):
+    """Number the names that occur more than once: loss, loss_1, loss_2."""
+    counts = {}
+    unique = []
+    for name in names:
+        counts[name] = counts.get(name, -1) + 1
+        unique.append(f"{name}_{counts[name]}" if counts[name] else name)
+    return unique
