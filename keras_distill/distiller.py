@@ -9,18 +9,18 @@ from keras import ops
 from keras_distill import compatibility, guards
 from keras_distill._messages import expected
 from keras_distill.features import FINAL_OUTPUT, feature_extractor
+from keras_distill.logs import Bookkeeping, Logs, batch_size
 from keras_distill.losses.base import expand_like
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.losses.logits import check_temperature
-from keras_distill.metrics import Agreement
 from keras_distill.objective import Objective, as_float, layer_name, replicas
 
 _TEACHER_FILE = "teacher.weights.h5"
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class Distiller(keras.Model):
+class Distiller(Logs, keras.Model):
     """Train a small student to say what a large teacher says.
 
     The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
@@ -92,7 +92,6 @@ class Distiller(keras.Model):
         # Counted here rather than taken from `fit`, so that schedules go on where a saved distiller stopped.
         self.epochs_trained = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
         self.fidelity = False
-        self._agreement = Agreement()
         self.built = student.built
 
     def _feature_shape(self, loss, role):
@@ -110,7 +109,8 @@ class Distiller(keras.Model):
 
     def __dir__(self):
         # Keras saves the weights of every attribute that `dir` names.
-        return [name for name in super().__dir__() if name != "teacher"]
+        hidden = {"teacher", "_teacher_feature_extractor", "_student_feature_extractor"}
+        return [name for name in super().__dir__() if name not in hidden]
 
     @property
     def distillation_losses(self):
@@ -219,8 +219,7 @@ class Distiller(keras.Model):
         y_pred = student_outputs[FINAL_OUTPUT]
         self._record_loss(self.compute_loss(x, y, y_pred, sample_weight, False, teacher_outputs, student_outputs), x)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        unmeasured = () if with_teacher else (*self.objective.trackers, *self._temperature_logs(), self._agreement.name)
-        return {name: value for name, value in logs.items() if name == "student_loss" or name not in unmeasured}
+        return self.measured(logs, labels=self._has_hard_labels(y), teacher=with_teacher)
 
     def compute_loss(
         self,
@@ -259,7 +258,7 @@ class Distiller(keras.Model):
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight)
             self._record_agreement(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)
         regularization = sum(ops.sum(loss) for loss in self.losses) / replicas() if self.losses else None
-        return self.objective.weighted_sum(hard, soft, regularization, _batch_size(x))
+        return self.objective.weighted_sum(hard, soft, regularization, batch_size(x))
 
     def _has_hard_labels(self, y):
         return y is not None and self._compile_loss is not None
@@ -276,51 +275,6 @@ class Distiller(keras.Model):
                     checks = ops.logical_and(first, several)
                     found = ops.cond(checks, lambda output=output: rows_are_probabilities(output), lambda: False)
                     guards.check(ops.logical_not(found), refusal(owner))
-
-    # Logs ------------------------------------------------------------------------------------------------------------
-
-    @property
-    def metrics(self):
-        metrics = super().metrics
-        own = [*self.objective.trackers.values(), self._agreement]
-        others = [metric for metric in metrics if not any(metric is mine for mine in own)]
-        return [*others[:1], *own, *others[1:]] if self.compiled else [*own, *others]
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Update the user's metrics, which need labels, and return all logs."""
-        if y is None:
-            return self.get_metrics_result()
-        return super().compute_metrics(x, y, y_pred, sample_weight)
-
-    def get_metrics_result(self):
-        """Return the logs in their order: losses, temperature, the user's metrics, agreement."""
-        logs = super().get_metrics_result()
-        agreement = {self._agreement.name: logs.pop(self._agreement.name)}
-        terms = {name: logs.pop(name) for name in self.objective.trackers}
-        head = {name: logs.pop(name) for name in ("loss",) if name in logs}
-        if self._compile_loss is not None:
-            head["student_loss"] = terms["student_loss"]
-        head.update(distillation_loss=terms["distillation_loss"], total_loss=head["loss"])
-        if len(self.objective.names) > 1:
-            head.update({name: terms[name] for name in self.objective.names})
-        return {**head, **self._temperature_logs(), **logs, **(agreement if self.fidelity else {})}
-
-    def _temperature_logs(self):
-        temperatures = self.objective.current_temperatures()
-        values = {f"{name}_temperature": ops.convert_to_tensor(value) for name, value in temperatures.items()}
-        if not values:
-            return {}
-        return {"temperature": next(iter(values.values())), **(values if len(values) > 1 else {})}
-
-    def _record_loss(self, loss, x):
-        self._loss_tracker.update_state(loss * replicas(), sample_weight=_batch_size(x))
-
-    def _record_agreement(self, teacher_outputs, student_outputs, sample_weight):
-        if self.fidelity:
-            pairs = zip(keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs), strict=True)
-            for teacher, student in pairs:
-                weight = None if keras.tree.is_nested(sample_weight) else sample_weight
-                self._agreement.update_state(teacher, student, weight)
 
     # Training --------------------------------------------------------------------------------------------------------
 
@@ -361,7 +315,7 @@ class Distiller(keras.Model):
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
         compatibility.check_not_empty(x)
-        bookkeeping = _Bookkeeping()
+        bookkeeping = Bookkeeping()
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.callbacks.insert(0, bookkeeping)
             bookkeeping.set_model(self)
@@ -375,7 +329,8 @@ class Distiller(keras.Model):
         """Evaluate the student. See `keras.Model.evaluate`."""
         compatibility.check_not_empty(x)
         with guards.explained():
-            return super().evaluate(x, *args, **kwargs)
+            logs = super().evaluate(x, *args, **kwargs)
+        return self.in_order(logs) if isinstance(logs, dict) else logs
 
     def train_on_batch(self, *args, **kwargs):
         """Train the student on one batch. See `keras.Model.train_on_batch`."""
@@ -417,21 +372,9 @@ class _Untracked:
         self.content = content
 
 
-class _Bookkeeping(keras.callbacks.Callback):
-    """Count epochs, and look for terms that are not finite where XLA has dropped the checks of the steps."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.epochs_trained.assign_add(1)
-        guards.check_finite_logs(logs or {}, ("student_loss", *self.model.objective.names, "distillation_loss", "loss"))
-
-
 def _run(model, inputs, training):
     takes_training = "training" in inspect.signature(model.call).parameters
     return model(inputs, training=training) if takes_training else model(inputs)
-
-
-def _batch_size(x):
-    return ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
 
 
 def _align(sample_weight, outputs):

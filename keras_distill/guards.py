@@ -13,23 +13,33 @@ from keras import ops
 from keras_distill._messages import expected
 
 _ERRORS = {"ValueError": ValueError, "FloatingPointError": FloatingPointError}
-_MARK = re.compile(r"<keras_distill (\w+)>(.*?)</keras_distill>(.*)", re.DOTALL)
+# The values stand in brackets in a graph and on lines of their own outside; TensorFlow's notes begin with a tab.
+_MARK = re.compile(r"<keras_distill (\w+)>(.*?)</keras_distill>[\]'\"]([^\t]*)", re.DOTALL)
 
 
-def check(condition, message, values=(), error=ValueError):
+def check(condition, message, values=(), error=ValueError, then=None):
     """Stop the step with `message` unless `condition` holds.
 
     Args:
         condition: Bool scalar tensor.
-        message: What was expected, without the `Received` part.
+        message: What was expected, without the `Received` part; without values, the whole message.
         values: Tensors to show after `Received:`. Defaults to none.
         error: Exception to raise, `ValueError` or `FloatingPointError`. Defaults to `ValueError`.
+        then: Tensor that must not be used before the check has passed. Defaults to `None`.
+
+    Returns:
+        `then`, behind the check.
     """
     if keras.backend.backend() != "tensorflow":
-        return
+        return then
     import tensorflow as tf
 
-    tf.debugging.Assert(condition, [f"<keras_distill {error.__name__}>{message}</keras_distill>", *values])
+    marked = f"<keras_distill {error.__name__}>{message}</keras_distill>"
+    assertion = tf.debugging.Assert(condition, [marked, *values])
+    if then is None or assertion is None:
+        return then
+    with tf.control_dependencies([assertion]):
+        return tf.identity(then)
 
 
 def check_finite(name, value):
@@ -39,12 +49,14 @@ def check_finite(name, value):
 
 
 def check_labels(labels, classes, ignored=None):
-    """Stop when a sparse label is no class; `ignored` is a label that stands for none."""
-    labels = ops.cast(labels, "int64")
-    valid = ops.logical_and(labels >= 0, labels < classes)
+    """Return sparse labels once each is known to be a class, or `ignored`, a label that stands for none."""
+    integers = ops.cast(labels, "int64")
+    valid = ops.logical_and(integers >= 0, integers < classes)
     if ignored is not None:
-        valid = ops.logical_or(valid, labels == ignored)
-    check(ops.all(valid), f"labels from 0 to {classes - 1}", [ops.min(labels), ops.max(labels)])
+        valid = ops.logical_or(valid, integers == ignored)
+    # TensorFlow has an assertion of its own in the loss; ours must be the first to speak.
+    message, seen = f"labels from 0 to {classes - 1}", [ops.min(integers), ops.max(integers)]
+    return check(ops.all(valid), message, seen, then=labels)
 
 
 @contextlib.contextmanager
@@ -53,12 +65,12 @@ def explained():
     try:
         yield
     except Exception as error:
-        found = _MARK.search(getattr(error, "message", ""))
+        found = _MARK.search(str(getattr(error, "message", "")))
         if found is None:
             raise
         kind, message, values = found.groups()
-        received = " to ".join(re.findall(r"\[([^\[\]]*)\]", values)) or "otherwise"
-        raise _ERRORS[kind](expected(message, received)) from None
+        received = " to ".join(value for value in re.split(r"[\[\]\n]+", values) if value.strip())
+        raise _ERRORS[kind](expected(message, received) if received else message) from None
 
 
 def check_finite_logs(logs, names):

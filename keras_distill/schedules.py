@@ -46,7 +46,7 @@ def linear(start, end, steps):
     [8.0, 6.0, 4.0, 2.0, 2.0]
     """
     start, end, steps = _number("start", start), _number("end", end), _steps(steps)
-    return lambda position: start + (end - start) * _fraction(position, steps)
+    return _way(start, end, steps, lambda fraction: start + (end - start) * fraction)
 
 
 def cosine(start, end, steps):
@@ -72,7 +72,7 @@ def cosine(start, end, steps):
         Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2016, arXiv:1608.03983.
     """
     start, end, steps = _number("start", start), _number("end", end), _steps(steps)
-    return lambda position: end + (start - end) * (1.0 + math.cos(math.pi * _fraction(position, steps))) / 2.0
+    return _way(start, end, steps, lambda fraction: end + (start - end) * (1.0 + math.cos(math.pi * fraction)) / 2.0)
 
 
 def exponential(start, end, steps):
@@ -95,8 +95,7 @@ def exponential(start, end, steps):
     [8.0, 4.0, 2.0, 1.0]
     """
     start, end, steps = _number("start", start, above=0.0), _number("end", end, above=0.0), _steps(steps)
-    ratio = end / start
-    return lambda position: start * ratio ** _fraction(position, steps)
+    return _way(start, end, steps, lambda fraction: start * (end / start) ** fraction)
 
 
 def piecewise(boundaries, values):
@@ -120,6 +119,8 @@ def piecewise(boundaries, values):
     """
     boundaries = list(boundaries)
     pieces = [value if callable(value) else constant(value) for value in values]
+    for boundary in boundaries:
+        _number("boundary", boundary)
     if boundaries != sorted(set(boundaries)) or len(pieces) != len(boundaries) + 1:
         received = f"{boundaries} and {len(pieces)} values"
         raise ValueError(expected("increasing boundaries and one value more than boundaries", received))
@@ -155,15 +156,26 @@ def warmup(schedule, start, steps):
     return piecewise([_steps(steps)], [linear(start, schedule(0), steps), schedule])
 
 
-def _fraction(position, steps):
-    return min(max(position / steps, 0.0), 1.0)
+def _way(start, end, steps, between):
+    """Make a schedule of a function of the fraction of the way that is behind, exact at both of its ends."""
+
+    def value_at(position):
+        if position <= 0:
+            return start
+        return end if position >= steps else between(float(position) / steps)
+
+    return value_at
 
 
 def _number(name, value, above=-math.inf):
-    if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not above < float(value) < math.inf:
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, OverflowError):
+        number = math.nan
+    if not above < number < math.inf:
         bound = "" if above == -math.inf else f" above {above:g}"
         raise ValueError(expected(f"`{name}` to be a finite number{bound}", f"{name}={value!r}"))
-    return float(value)
+    return number
 
 
 def _steps(steps):

@@ -36,6 +36,9 @@ def feature_extractor(model, layer_names):
         raise ValueError(
             expected(f"a built Functional or Sequential model to take {layer_names} from", f"{model.name!r}")
         )
-    final = model.layers[-1].output if isinstance(model, keras.Sequential) else model.output
+    # The very structures that the model takes and gives: a single tensor is no list of one.
+    inputs, final = (
+        (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
+    )
     outputs = {FINAL_OUTPUT: final, **{name: model.get_layer(name).output for name in layer_names}}
-    return keras.Model(model.inputs, outputs, name=f"{model.name}_features")
+    return keras.Model(inputs, outputs, name=f"{model.name}_features")

@@ -5,6 +5,8 @@ import re
 import keras
 from keras import ops
 
+from keras_distill._messages import expected
+
 
 class DistillationLoss(keras.distillation.DistillationLoss):
     """Compare what a student says with what its teacher says.
@@ -33,6 +35,18 @@ class DistillationLoss(keras.distillation.DistillationLoss):
 
     def __init__(self, name=None):
         self.name = name or snake_case(type(self).__name__)
+
+    def validate_outputs(self, teacher_outputs, student_outputs):
+        """Raise a `ValueError` unless both have one structure."""
+        try:
+            super().validate_outputs(teacher_outputs, student_outputs)
+        except ValueError:
+            teacher, student = (
+                keras.tree.map_structure(lambda output: tuple(output.shape), outputs)
+                for outputs in (teacher_outputs, student_outputs)
+            )
+            received = f"teacher outputs of shapes {teacher}, student outputs of {student}"
+            raise ValueError(expected("outputs of one structure", received)) from None
 
     def per_sample(self, teacher_output, student_output):
         """Return the loss of each sample, or of each position of each sample.
@@ -103,6 +117,8 @@ def weighted_mean(values, sample_weight=None, mask=None):
     2.0
     """
     values = ops.convert_to_tensor(values)
+    if mask is not None and len(mask.shape) > len(values.shape):
+        mask = None  # One value for all positions: it has made of the padded ones what it would.
     if mask is not None:
         values = _average_trailing_axes(values, keep=len(mask.shape))
     else:
@@ -133,12 +149,25 @@ def mask_of(tensor):
     return getattr(tensor, "_keras_mask", None)
 
 
+def within_mask(tensor):
+    """Stop the gradient of padded positions: that of a NaN stays NaN however often it is multiplied by zero."""
+    mask = mask_of(tensor)
+    if mask is None:
+        return tensor
+    masked = ops.where(ops.cast(expand_like(mask, tensor), "bool"), tensor, ops.stop_gradient(tensor))
+    masked._keras_mask = mask
+    return masked
+
+
 def zip_outputs(teacher_outputs, student_outputs, sample_weight):
     """Yield `(teacher, student, weight)` of each output; one weight serves all outputs."""
     teachers, students = keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs)
     weights = keras.tree.flatten(sample_weight) if keras.tree.is_nested(sample_weight) else [sample_weight]
     if len(weights) == 1:
         weights = weights * len(students)
+    if not len(teachers) == len(students) == len(weights):
+        received = f"{len(teachers)} teacher outputs, {len(students)} student outputs, {len(weights)} weights"
+        raise ValueError(expected("as many teacher outputs as student outputs, and one weight or as many", received))
     return zip(teachers, students, weights, strict=True)
 
 

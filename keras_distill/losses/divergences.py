@@ -70,9 +70,10 @@ def soft_cross_entropy(teacher_logits, student_logits, temperature=1.0):
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
-    teacher, student, temperature = _tempered(teacher_logits, student_logits, temperature)
-    p = ops.softmax(teacher / temperature, axis=-1)
-    return -ops.sum(p * ops.log_softmax(student / temperature, axis=-1), axis=-1)
+    divergence = kl_divergence(teacher_logits, student_logits, temperature)
+    teacher, _, temperature = _tempered(teacher_logits, student_logits, temperature)
+    # Not -sum(p log_softmax): where p and q are on one class, all that is left of it in float32 is rounding.
+    return divergence + _entropy(teacher / temperature)
 
 
 def logit_matching(teacher_logits, student_logits):
@@ -102,17 +103,27 @@ def logit_matching(teacher_logits, student_logits):
     return 0.5 * ops.mean(ops.square(difference), axis=-1)
 
 
+def working_dtype(*tensors):
+    """Return `"float64"` where one of the tensors is in it, `"float32"` otherwise."""
+    return "float64" if "float64" in [standardize_dtype(tensor.dtype) for tensor in tensors] else "float32"
+
+
 def _tempered(teacher_logits, student_logits, temperature):
     """Bring all three to one precision, and each row's largest logit to 0, which changes no softmax."""
     teacher, student = ops.convert_to_tensor(teacher_logits), ops.convert_to_tensor(student_logits)
-    dtype = (
-        "float64" if "float64" in (standardize_dtype(teacher.dtype), standardize_dtype(student.dtype)) else "float32"
-    )
+    dtype = working_dtype(teacher, student)
     teacher = ops.stop_gradient(ops.cast(teacher, dtype))
     student = ops.cast(student, dtype)
     teacher = teacher - ops.max(teacher, axis=-1, keepdims=True)
     student = student - ops.stop_gradient(ops.max(student, axis=-1, keepdims=True))
     return teacher, student, ops.cast(temperature, dtype)
+
+
+def _entropy(logits):
+    """Return the entropy of rows of logits whose largest is 0, exact where nearly all of it is on that one class."""
+    largest = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1], dtype="bool")
+    others = ops.sum(ops.where(largest, ops.zeros_like(logits), ops.exp(logits)), axis=-1)
+    return ops.log1p(others) - ops.sum(ops.softmax(logits, axis=-1) * logits, axis=-1)
 
 
 def _expected_excess(p, q, d):

@@ -3,7 +3,6 @@
 import keras
 
 from keras_distill._messages import expected, unknown_name
-from keras_distill.losses.base import zip_outputs
 from keras_distill.losses.per_output import PerOutputLoss
 
 
@@ -70,7 +69,7 @@ class FeatureDistillation(PerOutputLoss):
     def validate_outputs(self, teacher_outputs, student_outputs):
         """Raise a `ValueError` unless the features (the student's after its adapter) have one structure and shape."""
         super().validate_outputs(teacher_outputs, student_outputs)
-        for teacher, student, _ in zip_outputs(teacher_outputs, student_outputs, None):
+        for _, teacher, student, _ in self.compared(teacher_outputs, student_outputs):
             if not same_shape(teacher.shape, student.shape):
                 raise ValueError(
                     expected(

@@ -43,7 +43,7 @@ class HardLabelLoss(keras.losses.Loss):
         loss = get_keras_loss(loss)
         kind, logits = head_of(y_pred)
         if _is_sparse(loss):
-            guards.check_labels(y_true, y_pred.shape[-1], getattr(loss, "ignore_class", None))
+            y_true = guards.check_labels(y_true, y_pred.shape[-1], getattr(loss, "ignore_class", None))
         if not _takes_logits(loss):
             return _as_object(loss)(y_true, y_pred, sample_weight)
         if isinstance(self.loss, str) and kind in ("linear", "unknown", _head_for(loss)):
@@ -63,7 +63,7 @@ class HardLabelLoss(keras.losses.Loss):
     def _warn_once(self, loss):
         from_logits = loss.get_config().get("from_logits") if isinstance(loss, keras.losses.Loss) else False
         if not self._warned and not from_logits:
-            name = getattr(loss, "name", None) or loss.__name__
+            name = getattr(loss, "name", None) or _name(loss) or type(loss).__name__
             warnings.warn(
                 f"The loss {name!r} expects probabilities, but the student's head is linear. {_FIX}", stacklevel=2
             )
@@ -90,7 +90,7 @@ class _Function(keras.losses.Loss):
     """A loss function with its reduction."""
 
     def __init__(self, function, **arguments):
-        super().__init__(name=function.__name__)
+        super().__init__(name=_name(function) or None)
         self.function, self.arguments = function, arguments
 
     def call(self, y_true, y_pred):

@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_distill._messages import expected
-from keras_distill.losses.base import mask_of
+from keras_distill.losses.base import mask_of, within_mask
 
 _FIX = (
     "End the model with a linear layer, or with `keras.activations.softmax` as its very last operation: "
@@ -19,7 +19,7 @@ def logits_of(output, owner="model"):
         owner: Whose output it is, for the messages. Defaults to `"model"`.
 
     Returns:
-        Float tensor `[..., classes]` with the mask of `output`.
+        Float tensor `[..., classes]` with the mask of `output`, and no gradient where that is `False`.
 
     Raises:
         ValueError: If the output is a probability whose logits cannot be found.
@@ -34,9 +34,9 @@ def logits_of(output, owner="model"):
     if kind == "sigmoid":
         raise ValueError(expected(f"a linear or a softmax head on the {owner}", "a sigmoid head", _FIX))
     # In a graph the values are not there yet; the Distiller checks its first batch instead.
-    if kind == "linear" and _is_eager(output) and output.shape[0] != 1 and bool(rows_are_probabilities(output)):
+    if kind == "linear" and _is_eager(output) and output.shape[0] > 1 and bool(rows_are_probabilities(output)):
         raise ValueError(refusal(owner))
-    return logits
+    return within_mask(logits)
 
 
 def head_of(output):
@@ -59,7 +59,7 @@ def head_of(output):
     if mask_of(output) is not None:
         logits._keras_mask = mask_of(output)
     if operation is None:
-        return ("softmax" if bool(rows_are_probabilities(output)) else "sigmoid"), logits
+        return ("sigmoid" if bool(_is_sigmoid(output, logits)) else "softmax"), logits
     return operation.lower(), logits
 
 
@@ -68,6 +68,13 @@ def rows_are_probabilities(output):
     output = ops.cast(output, "float32")
     sums = ops.sum(output, axis=-1)
     return ops.logical_and(ops.min(output) >= 0.0, ops.max(ops.abs(sums - 1.0)) < 1e-2)
+
+
+def _is_sigmoid(output, logits):
+    def distance(activation):
+        return ops.sum(ops.abs(ops.cast(output, "float32") - activation(ops.cast(logits, "float32"))))
+
+    return distance(ops.sigmoid) < distance(ops.softmax)
 
 
 def refusal(owner):

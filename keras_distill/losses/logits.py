@@ -66,7 +66,8 @@ class LogitsDistillation(PerOutputLoss):
         compare = super().resolve(loss)
 
         def on_tempered_logits(teacher, student, temperature):
-            teacher, student = ops.cast(teacher, "float32"), ops.cast(student, "float32")
+            dtype = divergences.working_dtype(teacher, student)
+            teacher, student, temperature = (ops.cast(each, dtype) for each in (teacher, student, temperature))
             return compare(teacher / temperature, student / temperature)
 
         return on_tempered_logits
@@ -74,7 +75,8 @@ class LogitsDistillation(PerOutputLoss):
     def validate_outputs(self, teacher_outputs, student_outputs):
         """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
         super().validate_outputs(teacher_outputs, student_outputs)
-        check_classes(teacher_outputs, student_outputs)
+        for _, teacher, student, _ in self.compared(teacher_outputs, student_outputs):
+            check_classes(teacher, student)
 
     def per_sample(self, teacher_output, student_output, compare=None, temperature=None, **kwargs):
         temperature = self.temperature if temperature is None else temperature
@@ -119,8 +121,11 @@ class LogitMatching(DistillationLoss):
 
 def check_temperature(temperature, source=""):
     """Return a temperature that is a finite number above zero, or a variable that holds one; raise otherwise."""
-    is_number = not isinstance(temperature, (bool, str)) and hasattr(temperature, "__float__")
-    if not (is_number or isinstance(temperature, keras.Variable)) or not 0.0 < float(temperature) < math.inf:
+    try:
+        number = math.nan if isinstance(temperature, (bool, str)) else float(temperature)
+    except (TypeError, OverflowError):
+        number = math.nan
+    if not 0.0 < number < math.inf:
         raise ValueError(expected(f"a finite temperature > 0{source}", f"temperature={temperature!r}"))
     return temperature
 

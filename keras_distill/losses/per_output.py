@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_distill._messages import expected, unknown_name
-from keras_distill.losses.base import DistillationLoss, mask_of, weighted_mean, zip_outputs
+from keras_distill.losses.base import DistillationLoss, mask_of, weighted_mean, within_mask, zip_outputs
+from keras_distill.losses.divergences import working_dtype
 
 
 class PerOutputLoss(DistillationLoss):
@@ -31,7 +32,9 @@ class PerOutputLoss(DistillationLoss):
         call = unreduced(get_keras_loss(loss))
 
         def compare(teacher, student, **kwargs):
-            return call(ops.stop_gradient(ops.cast(teacher, "float32")), ops.cast(student, "float32"))
+            teacher, student = ops.convert_to_tensor(teacher), within_mask(ops.convert_to_tensor(student))
+            dtype = working_dtype(teacher, student)
+            return call(ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype))
 
         return compare
 
@@ -39,7 +42,9 @@ class PerOutputLoss(DistillationLoss):
         """Raise a `ValueError` unless both have one structure, and there is one loss for all or one for each."""
         super().validate_outputs(teacher_outputs, student_outputs)
         count = len(keras.tree.flatten(student_outputs))
-        if len(self._comparisons) not in (1, count):
+        names = student_outputs.keys() if isinstance(student_outputs, dict) else None
+        misnamed = isinstance(self.loss, dict) and self.loss.keys() != names
+        if len(self._comparisons) not in (1, count) or misnamed:
             raise ValueError(expected(f"one loss, or one for each of the {count} outputs", f"loss={self.loss!r}"))
 
     def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, **kwargs):
@@ -56,13 +61,18 @@ class PerOutputLoss(DistillationLoss):
         Returns:
             Float scalar.
         """
-        outputs = list(zip_outputs(teacher_outputs, student_outputs, sample_weight))
-        comparisons = self._comparisons * (len(outputs) if len(self._comparisons) == 1 else 1)
         return sum(
             weighted_mean(self.per_sample(teacher, student, compare, **kwargs), weight, mask_of(student))
-            for compare, (teacher, student, weight) in zip(comparisons, outputs, strict=True)
-            if compare is not None
+            for compare, teacher, student, weight in self.compared(teacher_outputs, student_outputs, sample_weight)
         )
+
+    def compared(self, teacher_outputs, student_outputs, sample_weight=None):
+        """Yield `(comparison, teacher, student, weight)` of each output that is not left out."""
+        outputs = list(zip_outputs(teacher_outputs, student_outputs, sample_weight))
+        comparisons = self._comparisons * (len(outputs) if len(self._comparisons) == 1 else 1)
+        for compare, output in zip(comparisons, outputs, strict=True):
+            if compare is not None:
+                yield compare, *output
 
     def per_sample(self, teacher_output, student_output, compare=None, **kwargs):
         return (compare or self._comparisons[0])(teacher_output, student_output, **kwargs)

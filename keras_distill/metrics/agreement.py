@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_distill._messages import expected
+from keras_distill.losses.base import expand_like, mask_of
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -38,10 +39,12 @@ class Agreement(keras.metrics.Mean):
             sample_weight: Optional weights that broadcast to `[batch, ...]`. Defaults to `None`.
         """
         values = ops.cast(equal_answers(teacher_outputs, student_outputs), self.dtype)
-        mask = getattr(student_outputs, "_keras_mask", None)
+        mask = mask_of(student_outputs)
+        if sample_weight is not None:
+            sample_weight = expand_like(ops.cast(sample_weight, self.dtype), values)
         if mask is not None:
             mask = ops.cast(mask, self.dtype)
-            sample_weight = mask if sample_weight is None else mask * ops.cast(sample_weight, self.dtype)
+            sample_weight = mask if sample_weight is None else mask * sample_weight
         super().update_state(values, sample_weight)
 
 

@@ -1,0 +1,8 @@
+"""Write a student to files that other runtimes run, and let no file leave that was not loaded, run and compared."""
+
+from keras_distill.export.exporter import export as export
+from keras_distill.export.formats import FORMATS as FORMATS
+from keras_distill.export.report import Artifact as Artifact
+from keras_distill.export.report import ExportReport as ExportReport
+
+__all__ = ["FORMATS", "Artifact", "ExportReport", "export"]

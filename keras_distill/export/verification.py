@@ -1,0 +1,195 @@
+"""Comparing a file, run by another runtime, with the student on real data."""
+
+import dataclasses
+import time
+
+import numpy as np
+
+from keras_distill._messages import expected
+from keras_distill.export.labels import names_classes
+
+_TIMED_RUNS = 50
+_WARM_UP_RUNS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Within which a file agrees with the student; None leaves a figure unbounded.
+
+    Attributes:
+        min_agreement: float, least share of samples with the student's top-1 answer, for outputs that name classes.
+        max_difference: float, largest difference from the student, as a share of the range of the student's output.
+        max_mean_difference: float, largest mean difference, as a share of the same range.
+    """
+
+    min_agreement: float | None
+    max_difference: float | None
+    max_mean_difference: float | None
+
+    def complaints(self, name, figures):
+        """Return what is wrong with the figures of the output called `name`, a list of str."""
+        if not figures["student_finite"]:
+            return [f"output {name!r} of the student itself is not finite"]
+        if not figures["finite"]:
+            return [f"output {name!r} is not finite"]
+        found = []
+        agreement = figures["agreement"]
+        if None not in (agreement, self.min_agreement) and agreement < self.min_agreement:
+            found.append(f"agreement of output {name!r} is {agreement:.4f}, less than {self.min_agreement:g}")
+        for figure, limit in (("max", self.max_difference), ("mean", self.max_mean_difference)):
+            difference = figures[f"{figure}_difference"]
+            if limit is not None and difference > limit * figures["range"]:
+                allowed = f"more than {limit:g} of the student's range {figures['range']:.3g}"
+                found.append(f"{figure} difference of output {name!r} is {difference:.3g}, {allowed}")
+        return found
+
+
+class Tally:
+    """Running comparison of one output of the student and of the file."""
+
+    def __init__(self):
+        """Start with nothing seen."""
+        self._numbers = self._answers = self._agreed = self._labelled = 0
+        self._student_correct = self._correct = 0
+        self._largest, self._total = 0.0, 0.0
+        self._low, self._high = np.inf, -np.inf
+        self._finite, self._student_finite, self._has_classes = True, True, True
+
+    def add(self, student, file, labels=None):
+        """Count a batch.
+
+        Args:
+            student: array `(batch, ...)`.
+            file: array of the same shape.
+            labels: None or array, as `labels.named` returns it.
+
+        Raises:
+            ValueError: if the shapes differ; broadcasting would hide it.
+        """
+        if student.shape != file.shape:
+            raise ValueError(expected(f"an output of shape {student.shape}", file.shape))
+        student, file = student.astype(np.float64), file.astype(np.float64)
+        self._student_finite &= bool(np.isfinite(student).all())
+        self._finite &= bool(np.isfinite(file).all())
+        difference = np.abs(student - file)
+        self._largest = max(self._largest, difference.max(initial=0.0))
+        self._total += difference.sum()
+        self._numbers += difference.size
+        self._low = min(self._low, student.min(initial=np.inf))
+        self._high = max(self._high, student.max(initial=-np.inf))
+        # Labels that are no classes, as the targets of a regression, say that the largest output means nothing.
+        regression = labels is not None and not names_classes(labels)
+        self._has_classes &= student.ndim > 1 and student.shape[-1] > 1 and not regression
+        if self._has_classes:
+            self._count_answers(student.argmax(-1), file.argmax(-1), labels)
+
+    def _count_answers(self, student, file, labels):
+        self._answers += student.size
+        self._agreed += int((student == file).sum())
+        if labels is not None:
+            self._labelled += labels.size
+            self._student_correct += int((student == labels).sum())
+            self._correct += int((file == labels).sum())
+
+    def figures(self):
+        """Return a dict of plain numbers; None where there is nothing to measure."""
+        measurable = self._finite and self._student_finite
+        labelled = self._labelled if self._has_classes else 0
+        return {
+            "finite": self._finite,
+            "student_finite": self._student_finite,
+            "agreement": self._agreed / self._answers if self._has_classes else None,
+            "max_difference": float(self._largest) if measurable else None,
+            "mean_difference": float(self._total / self._numbers) if measurable else None,
+            "range": float(self._high - self._low or abs(self._high) or 1.0) if measurable else None,
+            "accuracy": self._correct / labelled if labelled else None,
+            "student_accuracy": self._student_correct / labelled if labelled else None,
+        }
+
+
+def verify(path, entry, student, signature, samples, limits):
+    """Run a file by another runtime and compare it with the student.
+
+    Args:
+        path: the file or folder.
+        entry: `formats.Format` of it.
+        student: float32 `keras.Model`.
+        signature: `Signature` of the student.
+        samples: `samples.Samples` to compare on.
+        limits: `Limits`.
+
+    Returns:
+        tuple of a dict of figures, and a list of str, the complaints; the file passed if there are none.
+    """
+    runtime = entry.runtime(path)
+    complaints = entry.inspect(path, signature) + _missing_names(runtime, signature)
+    if complaints:
+        return _types(runtime), complaints
+    tallies = compare(student, runtime, signature, samples)
+    outputs = {name: tally.figures() for name, tally in tallies.items()}
+    for name, figures in outputs.items():
+        complaints += limits.complaints(name, figures)
+    return _types(runtime) | _overall(outputs) | {"latency_us": latency(runtime, samples)}, complaints
+
+
+def compare(student, runtime, signature, samples):
+    """Return a dict of output name to `Tally` over all samples."""
+    import tensorflow as tf
+
+    tallies = {tensor.name: Tally() for tensor in signature.outputs}
+    for inputs, labels in samples:
+        # Graphics cards shorten float32 in matrix products; the files are compared with what the weights say.
+        with tf.device("CPU:0"):
+            student_outputs = signature.call(student, inputs)
+        file_outputs = runtime(inputs)
+        for name, tally in tallies.items():
+            tally.add(np.asarray(student_outputs[name]), file_outputs[name], labels.get(name))
+    return tallies
+
+
+def latency(runtime, samples):
+    """Return the median time of one sample in microseconds."""
+    inputs, _ = next(iter(samples))
+    run = runtime.prepared({name: array[:1] for name, array in inputs.items()})
+    for _ in range(_WARM_UP_RUNS):
+        run()
+    times = []
+    for _ in range(_TIMED_RUNS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times)) * 1e6
+
+
+def _missing_names(runtime, signature):
+    pairs = (("input", signature.inputs, runtime.input_dtypes), ("output", signature.outputs, runtime.output_dtypes))
+    return [
+        f"{kind} {tensor.name!r} is missing"
+        for kind, tensors, found in pairs
+        for tensor in tensors
+        if tensor.name not in found
+    ]
+
+
+def _types(runtime):
+    return {"input_dtypes": dict(runtime.input_dtypes), "output_dtypes": dict(runtime.output_dtypes)}
+
+
+def _overall(outputs):
+    """Summarise several outputs: the worst of each figure, the mean of accuracies."""
+
+    def known(figure):
+        return [figures[figure] for figures in outputs.values() if figures[figure] is not None]
+
+    def mean(numbers):
+        return sum(numbers) / len(numbers) if numbers else None
+
+    return {
+        "finite": all(known("finite")),
+        "agreement": min(known("agreement"), default=None),
+        "max_difference": max(known("max_difference"), default=None),
+        "mean_difference": max(known("mean_difference"), default=None),
+        "accuracy": mean(known("accuracy")),
+        "student_accuracy": mean(known("student_accuracy")),
+        "outputs": outputs,
+    }

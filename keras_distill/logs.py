@@ -1,0 +1,119 @@
+"""What a distiller says of itself: which logs there are, in which order, and that none of them is NaN."""
+
+import keras
+from keras import ops
+
+from keras_distill import guards
+from keras_distill._messages import expected
+from keras_distill.metrics import Agreement
+from keras_distill.objective import replicas
+
+
+class Logs:
+    """The half of the `Distiller` that keeps its logs: losses, temperature, the user's metrics, agreement."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.agreement = Agreement()
+
+    @property
+    def metrics(self):
+        metrics = super().metrics
+        own = [*self.objective.trackers.values(), self.agreement]
+        others = [metric for metric in metrics if not any(metric is mine for mine in own)]
+        return [*others[:1], *own, *others[1:]] if self.compiled else [*own, *others]
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Update the user's metrics, which need labels, and return all logs."""
+        if y is None:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self):
+        """Return the logs of a training step, in their order."""
+        logs = {}
+        for metric in self.metrics:
+            if getattr(metric, "built", True):  # The user's metrics are built by the first labels they see.
+                result = metric.result()
+                logs.update(result if isinstance(result, dict) else {metric.name: result})
+        logs["total_loss"] = logs["loss"]  # The name that `keras.distillation` gives it.
+        temperatures = {name: ops.convert_to_tensor(value) for name, value in self._temperatures_by_log().items()}
+        hidden = set() if self.fidelity else {self.agreement.name}
+        if self._compile_loss is None:
+            hidden.add("student_loss")
+        if len(self.objective.names) == 1:
+            hidden.update(self.objective.names)
+        return self.in_order({name: value for name, value in {**logs, **temperatures}.items() if name not in hidden})
+
+    def measured(self, logs, labels, teacher):
+        """Leave out of the logs of an evaluation what there were no labels for, or no teacher outputs."""
+        soft = {*self.objective.trackers, *self._temperatures_by_log(), self.agreement.name} - {"student_loss"}
+        missing = (set() if labels else {"student_loss"}) | (set() if teacher else soft)
+        return {name: value for name, value in logs.items() if name not in missing}
+
+    def in_order(self, logs):
+        """Sort logs: losses, temperature, the user's metrics, agreement; then those of the validation likewise."""
+        losses = ("loss", "student_loss", "distillation_loss", "total_loss", *self.objective.names)
+        ranks = {name: rank for rank, name in enumerate((*losses, *self._temperatures_by_log()))}
+
+        def rank(item):
+            name = item[0].removeprefix("val_")
+            return name != item[0], name == self.agreement.name, ranks.get(name, len(ranks))
+
+        return dict(sorted(logs.items(), key=rank))
+
+    def _temperatures_by_log(self):
+        temperatures = self.objective.current_temperatures()
+        if not temperatures:
+            return {}
+        several = (
+            {f"{name}_temperature": value for name, value in temperatures.items()} if len(temperatures) > 1 else {}
+        )
+        return {"temperature": next(iter(temperatures.values())), **several}
+
+    def _record_loss(self, loss, x):
+        self._loss_tracker.update_state(loss * replicas(), sample_weight=batch_size(x))
+
+    def _record_agreement(self, teacher_outputs, student_outputs, sample_weight):
+        if self.fidelity:
+            weight = None if keras.tree.is_nested(sample_weight) else sample_weight
+            teachers, students = keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs)
+            for teacher, student in zip(teachers, students, strict=True):
+                self.agreement.update_state(teacher, student, weight)
+
+
+class Bookkeeping(keras.callbacks.Callback):
+    """Count epochs, put logs in their order, and stop at a term that is not finite.
+
+    The first of the callbacks: what the others save at the end of an epoch counts that epoch, and what they show is
+    in order (Keras sorts logs by name). The steps check their terms themselves, but XLA drops those checks.
+    """
+
+    async_safe = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._saw_a_batch = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._saw_a_batch = True
+        self._tidy(logs)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._tidy(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._saw_a_batch:
+            raise ValueError(expected("data with at least one sample", f"none in epoch {epoch}"))
+        self.model.epochs_trained.assign_add(1)
+        self._tidy(logs)
+
+    def _tidy(self, logs):
+        ordered = self.model.in_order(logs)
+        guards.check_finite_logs(ordered, ("student_loss", *self.model.objective.names, "distillation_loss", "loss"))
+        logs.clear()
+        logs.update(ordered)
+
+
+def batch_size(x):
+    """Return the number of samples in a batch of inputs."""
+    return ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]

@@ -1,0 +1,203 @@
+"""No file leaves that was not run and found to agree, and nothing that was there is lost."""
+
+import dataclasses
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from keras_distill import export as room
+from keras_distill.export import conversion, formats, runtimes, verification
+from keras_distill.export.signature import inputs_of, signature_of
+
+
+def copying(source, change):
+    """Return a writer that copies a good file and then changes it, as a faulty converter would."""
+
+    def write(_, path):
+        path.write_bytes(change(pathlib.Path(source).read_bytes()))
+
+    return write
+
+
+def with_nan(content):
+    """Overwrite the largest buffer of a TFLite file, its weights, by NaN."""
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import Builder
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    largest = max(model.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
+    largest.data = np.frombuffer(np.full(len(largest.data) // 4, np.nan, np.float32).tobytes(), np.uint8)
+    builder = Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+CORRUPTIONS = {
+    "truncated": (lambda content: content[: len(content) // 2], "it cannot be run"),
+    "empty": (lambda content: b"", "it cannot be run"),
+    "nan": (with_nan, "output 'logits' is not finite"),
+}
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corrupt_file_is_caught_and_withheld(name, exported, student, digits, tmp_path, monkeypatch):
+    change, why = CORRUPTIONS[name]
+    faulty = dataclasses.replace(room.FORMATS["tflite"], write=copying(exported[0] / "student.tflite", change))
+    monkeypatch.setitem(room.FORMATS, "tflite", faulty)
+    report = room.export(student, tmp_path / "out", ("saved_model", "tflite"), evaluation_data=digits[1])
+    assert report["tflite"].status.startswith(f"exported, but failed verification: {why}")
+    assert report["tflite"].path is None and report["saved_model"].passed and not report.passed
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["export.json", "saved_model"]
+    rows = json.loads((tmp_path / "out" / "export.json").read_text())["artifacts"]
+    assert rows[1]["path"] is None and rows[1]["status"] == report["tflite"].status
+
+
+def test_file_of_another_student_is_withheld(exported, digits, tmp_path, monkeypatch):
+    keras.utils.set_random_seed(5)
+    layers = [keras.Input((8, 8, 1), name="image"), keras.layers.Flatten(), keras.layers.Dense(10, name="logits")]
+    swapped = dataclasses.replace(room.FORMATS["tflite"], write=copying(exported[0] / "student.tflite", bytes))
+    monkeypatch.setitem(room.FORMATS, "tflite", swapped)
+    report = room.export(keras.Sequential(layers), tmp_path / "out", "tflite", evaluation_data=digits[1])
+    assert "agreement of output 'logits' is" in report["tflite"].status
+    assert "max difference of output 'logits' is" in report["tflite"].status
+    assert report.path is None and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ({"min_agreement": 1.01}, "agreement of output 'logits' is 1.0000, less than 1.01"),
+        ({"max_difference": -1.0}, "max difference of output 'logits' is"),
+        ({"max_mean_difference": -1.0}, "mean difference of output 'logits' is"),
+    ],
+)
+def test_impossible_limit_withholds(limit, why, tiny, tmp_path):
+    student, x = tiny
+    report = room.export(student, tmp_path / "out", "saved_model", evaluation_data=x, **limit)
+    assert report["saved_model"].status.startswith(f"exported, but failed verification: {why}")
+    assert report["saved_model"].bytes > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_student_that_is_not_finite_is_named_as_the_cause(tiny, tmp_path):
+    student, x = tiny
+    student.set_weights([weight * np.nan for weight in student.get_weights()])
+    report = room.export(student, tmp_path / "out", "saved_model", evaluation_data=x)
+    why = "output 'logits' of the student itself is not finite"
+    assert report["saved_model"].status == f"exported, but failed verification: {why}"
+
+
+def test_failed_conversion_is_a_row(tiny, tmp_path, monkeypatch):
+    def write(source, path):
+        path.write_bytes(b"half a file")
+        raise RuntimeError("no kernel for\n    NEG")
+
+    monkeypatch.setitem(room.FORMATS, "tflite", dataclasses.replace(room.FORMATS["tflite"], write=write))
+    student, x = tiny
+    report = room.export(student, tmp_path / "out", ("tflite", "saved_model"), evaluation_data=x)
+    assert report["tflite"].status == "failed: no kernel for NEG"
+    assert report["saved_model"].passed
+    assert not (tmp_path / "out" / "student.tflite").exists()
+
+
+@pytest.mark.slow
+def test_unconvertible_operator_fails_with_the_converters_words(tmp_path):
+    inputs = keras.Input((4,), name="x")
+    student = keras.Model(inputs, keras.ops.erfinv(inputs))
+    x = np.linspace(-0.9, 0.9, 12, dtype="float32").reshape(3, 4)
+    report = room.export(student, tmp_path / "out", ("saved_model", "tflite"), evaluation_data=x)
+    assert report["saved_model"].passed
+    assert report["tflite"].status.startswith("failed: ConverterError")
+    assert "Erfinv" in report["tflite"].status + report["tflite"].log
+
+
+@pytest.mark.slow
+def test_a_crash_of_the_converter_costs_one_format(tmp_path):
+    with conversion.Converter(tmp_path) as converter:
+        student = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="y")])
+        x = np.ones((2, 4), "float32")
+        # The process is killed before it is asked, as a segmentation fault would end it.
+        converter._process = converter._start()
+        converter._process.kill()
+        with pytest.raises(conversion.ConversionError, match="the converter's process died, by signal SIGKILL"):
+            converter.convert(saved_model="none", output="none", settings={}, calibration=None)
+        signature = signature_of(student, *inputs_of(student, x), {"x": x})
+        source = formats.Source(student, signature, None, tmp_path, converter)
+        formats.FORMATS["tflite"].write(source, tmp_path / "student.tflite")
+        outputs = runtimes.LiteRTRuntime(tmp_path / "student.tflite")({"x": x})
+    np.testing.assert_allclose(outputs["y"], student(x), atol=1e-5)
+
+
+@pytest.fixture
+def earlier(tiny, tmp_path):
+    """An earlier export, and what is in its files."""
+    student, x = tiny
+    path = tmp_path / "out"
+    assert room.export(student, path, "saved_model", evaluation_data=x).passed
+    return path, contents(path)
+
+
+def contents(path):
+    """Return every file's bytes."""
+    return {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["write", "verify", "rename"])
+def test_interrupted_export_leaves_everything_as_it_was(where, error, earlier, tiny, monkeypatch):
+    def interrupt(*_, **__):
+        raise error
+
+    path, before = earlier
+    if where == "write":
+        monkeypatch.setitem(
+            room.FORMATS, "saved_model", dataclasses.replace(room.FORMATS["saved_model"], write=interrupt)
+        )
+    elif where == "verify":
+        monkeypatch.setattr(verification, "verify", interrupt)
+    else:
+        rename = pathlib.Path.rename
+        monkeypatch.setattr(
+            pathlib.Path, "rename", lambda self, to: interrupt() if self.name == "files" else rename(self, to)
+        )
+    student, x = tiny
+    with pytest.raises(error):
+        room.export(student, path, "saved_model", evaluation_data=x)
+    assert contents(path) == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_export_of_which_nothing_passes_leaves_the_earlier_one(earlier, tiny):
+    path, before = earlier
+    student, x = tiny
+    report = room.export(student, path, "saved_model", evaluation_data=x, min_agreement=1.01)
+    assert report.path is None and "nothing was written or replaced" in str(report)
+    assert contents(path) == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_export_over_an_earlier_one_replaces_it_and_keeps_what_users_added(earlier, tiny):
+    path, before = earlier
+    (path / "README.md").write_text("mine")
+    (path / "notes").mkdir()
+    (path / "notes" / "a.txt").write_text("also mine")
+    student, x = tiny
+    student.set_weights([weight + 1 for weight in student.get_weights()])
+    assert room.export(student, path, "saved_model", evaluation_data=x).passed
+    after = contents(path)
+    assert after.pop(pathlib.Path("README.md")) == b"mine"
+    assert after.pop(pathlib.Path("notes/a.txt")) == b"also mine"
+    assert after != before
+    assert "README.md" not in json.loads((path / "export.json").read_text())["files"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_format_left_out_next_time_does_not_stay_behind(exported, student, digits, tmp_path, monkeypatch):
+    writer = copying(exported[0] / "student.tflite", bytes)
+    monkeypatch.setitem(room.FORMATS, "tflite", dataclasses.replace(room.FORMATS["tflite"], write=writer))
+    for names in (("saved_model", "tflite"), ("saved_model",)):
+        assert room.export(student, tmp_path / "out", names, evaluation_data=digits[1]).passed
+    assert not (tmp_path / "out" / "student.tflite").exists()
