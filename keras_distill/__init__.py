@@ -1,9 +1,31 @@
 """Knowledge distillation for Keras: a small student learns from a large teacher, and is shipped to the edge."""
 
-from keras_distill import callbacks as callbacks
-from keras_distill import export as export
-from keras_distill import losses as losses
-from keras_distill import metrics as metrics
-from keras_distill import schedules as schedules
+import importlib
+import pathlib
+import sys
+
 from keras_distill._version import __version__ as __version__
-from keras_distill.distiller import Distiller as Distiller
+
+_ROOMS = ("callbacks", "data", "export", "losses", "metrics", "recipes", "report", "schedules")
+__all__ = ["Distiller", *_ROOMS]
+
+
+def __getattr__(name):
+    if name in _ROOMS:
+        return importlib.import_module(f"keras_distill.{name}")
+    if name == "Distiller":
+        return importlib.import_module("keras_distill.distiller").Distiller
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _is_a_command():
+    script = pathlib.Path(sys.argv[0] if sys.argv else "").stem
+    modules = [name for flag, name in zip(sys.orig_argv, sys.orig_argv[1:]) if flag == "-m"]
+    return script == "keras-distill" or any(name.split(".")[0] == __name__ for name in modules)
+
+
+# All at once, so that Keras knows our classes when it loads a file; but a command answers `--help` without
+# TensorFlow, and imports what it needs when it needs it.
+if not _is_a_command():
+    for _name in __all__:
+        globals()[_name] = __getattr__(_name)

@@ -13,8 +13,8 @@ from keras import ops
 from keras_distill._messages import expected
 
 _ERRORS = {"ValueError": ValueError, "FloatingPointError": FloatingPointError}
-# The values stand in brackets in a graph and on lines of their own outside; TensorFlow's notes begin with a tab.
-_MARK = re.compile(r"<keras_distill (\w+)>(.*?)</keras_distill>[\]'\"]([^\t]*)", re.DOTALL)
+# The values stand in brackets in a graph and on lines of their own outside; notes on them begin with a tab or a colour.
+_MARK = re.compile(r"<keras_distill (\w+)>(.*?)</keras_distill>[\]'\"]([^\t\x1b]*)", re.DOTALL)
 
 
 def check(condition, message, values=(), error=ValueError, then=None):

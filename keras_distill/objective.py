@@ -48,6 +48,8 @@ class Objective(keras.layers.Layer):
 
     def _temperature(self, loss, name):
         temperature = getattr(loss, "temperature", None)
+        if isinstance(temperature, keras.Variable):
+            temperature.trainable = False  # The optimizer would lower the loss by it, not teach the student.
         if temperature is None or isinstance(temperature, keras.Variable):
             return temperature
         return self._coefficient(check_temperature(temperature), f"{name}_temperature")

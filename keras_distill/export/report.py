@@ -118,7 +118,7 @@ class ExportReport:
         from rich.console import Console
 
         text = io.StringIO()
-        Console(file=text, width=110, color_system=None).print(self.__rich__())
+        Console(file=text, width=110, color_system=None, force_jupyter=False).print(self.__rich__())
         return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
     def __repr__(self):

@@ -36,6 +36,8 @@ def feature_extractor(model, layer_names):
         raise ValueError(
             expected(f"a built Functional or Sequential model to take {layer_names} from", f"{model.name!r}")
         )
+    if FINAL_OUTPUT in layer_names:
+        raise ValueError(expected("a layer of another name: it is what the final output is called", FINAL_OUTPUT))
     # The very structures that the model takes and gives: a single tensor is no list of one.
     inputs, final = (
         (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)

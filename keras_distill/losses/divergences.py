@@ -7,8 +7,9 @@ the teacher as a constant, and sums over the classes. None of them multiplies by
 from keras import ops
 from keras.backend import standardize_dtype
 
-# Below this |log(q/p)| the series is the more exact form of exp(d) - 1 - d, above it the plain difference is.
+# Below this |log(q/p)| the series is the more exact form of exp(d) - 1 - d, above it the difference is.
 _SERIES_LIMIT = {"float32": 0.3, "float64": 0.03}
+_FLOOR = -1e30
 
 
 def kl_divergence(teacher_logits, student_logits, temperature=1.0):
@@ -116,7 +117,8 @@ def _tempered(teacher_logits, student_logits, temperature):
     student = ops.cast(student, dtype)
     teacher = teacher - ops.max(teacher, axis=-1, keepdims=True)
     student = student - ops.stop_gradient(ops.max(student, axis=-1, keepdims=True))
-    return teacher, student, ops.cast(temperature, dtype)
+    # A class ruled out by a logit of -inf has no probability at the floor either, and no NaN.
+    return ops.maximum(teacher, _FLOOR), ops.maximum(student, _FLOOR), ops.cast(temperature, dtype)
 
 
 def _entropy(logits):
@@ -132,4 +134,7 @@ def _expected_excess(p, q, d):
     # The branch not taken must stay finite as well: its gradient is multiplied by zero, not skipped.
     e = ops.where(small, d, ops.zeros_like(d))
     series = e * e / 2 * (1 + e / 3 * (1 + e / 4 * (1 + e / 5 * (1 + e / 6 * (1 + e / 7)))))
-    return ops.where(small, p * series, q - p - p * d)
+    # From p and d as long as it can be: p and q are rounded each for itself, and their difference shows it.
+    bounded = ops.minimum(d, 1.0)
+    plain = ops.where(d < 1.0, p * (ops.expm1(bounded) - bounded), q - p - p * d)
+    return ops.where(small, p * series, plain)

@@ -7,7 +7,7 @@ import keras
 
 from keras_distill import guards
 from keras_distill.losses.heads import head_of
-from keras_distill.losses.per_output import get_keras_loss
+from keras_distill.losses.per_output import get_keras_loss, takes_logits
 
 _FIX = "Pass `from_logits=True` to it, or give the loss by name: it is then computed on the logits of either head."
 
@@ -44,7 +44,7 @@ class HardLabelLoss(keras.losses.Loss):
         kind, logits = head_of(y_pred)
         if _is_sparse(loss):
             y_true = guards.check_labels(y_true, y_pred.shape[-1], getattr(loss, "ignore_class", None))
-        if not _takes_logits(loss):
+        if not takes_logits(loss):
             return _as_object(loss)(y_true, y_pred, sample_weight)
         if isinstance(self.loss, str) and kind in ("linear", "unknown", _head_for(loss)):
             return _as_object(loss, from_logits=True)(y_true, logits, sample_weight)
@@ -61,7 +61,10 @@ class HardLabelLoss(keras.losses.Loss):
         return "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
 
     def _warn_once(self, loss):
-        from_logits = loss.get_config().get("from_logits") if isinstance(loss, keras.losses.Loss) else False
+        if isinstance(loss, keras.losses.Loss):
+            from_logits = loss.get_config().get("from_logits")
+        else:
+            from_logits = inspect.signature(loss).parameters["from_logits"].default is True
         if not self._warned and not from_logits:
             name = getattr(loss, "name", None) or _name(loss) or type(loss).__name__
             warnings.warn(
@@ -90,7 +93,7 @@ class _Function(keras.losses.Loss):
     """A loss function with its reduction."""
 
     def __init__(self, function, **arguments):
-        super().__init__(name=_name(function) or None)
+        super().__init__(name=_name(function) or "loss")
         self.function, self.arguments = function, arguments
 
     def call(self, y_true, y_pred):
@@ -101,11 +104,6 @@ def _as_object(loss, **arguments):
     if not isinstance(loss, keras.losses.Loss):
         return _Function(loss, **arguments)
     return type(loss)(**arguments) if arguments else loss
-
-
-def _takes_logits(loss):
-    call = type(loss).__init__ if isinstance(loss, keras.losses.Loss) else loss
-    return "from_logits" in inspect.signature(call).parameters
 
 
 def _head_for(loss):

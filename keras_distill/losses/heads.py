@@ -74,7 +74,7 @@ def _is_sigmoid(output, logits):
     def distance(activation):
         return ops.sum(ops.abs(ops.cast(output, "float32") - activation(ops.cast(logits, "float32"))))
 
-    return distance(ops.sigmoid) < distance(ops.softmax)
+    return output.shape[-1] == 1 or distance(ops.sigmoid) < distance(ops.softmax)
 
 
 def refusal(owner):

@@ -9,7 +9,7 @@ from keras_distill._messages import expected
 from keras_distill.losses import divergences
 from keras_distill.losses.base import DistillationLoss, zip_outputs
 from keras_distill.losses.heads import logits_of
-from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss
+from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss, takes_logits
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -22,8 +22,9 @@ class LogitsDistillation(PerOutputLoss):
     hard labels when T changes. Softmax heads are looked under; linear heads are taken as they are.
 
     Args:
-        temperature: Softness T > 0 of both distributions: a number, or a `keras.Variable` of your own. Inside a
-            `Distiller` it is where the temperature starts. Defaults to 3.0.
+        temperature: Softness T > 0 of both distributions: a number, or a `keras.Variable` of your own
+            that you move and the optimizer does not. Inside a `Distiller` a number is where the temperature starts.
+            Defaults to 3.0.
         loss: What compares the two distributions: `"kl_divergence"` or `"categorical_crossentropy"` in any spelling
             Keras knows (names, functions, `keras.losses` objects); any other Keras loss compares the tempered logits
             and is scaled by T² as well. A nest of them for a model of several outputs, `None` for an output to leave
@@ -63,6 +64,9 @@ class LogitsDistillation(PerOutputLoss):
             if resolved.get_config().get("label_smoothing"):
                 raise ValueError(expected("soft targets without label smoothing", f"loss={resolved.get_config()}"))
             return divergences.soft_cross_entropy
+        if takes_logits(resolved):
+            received = f"loss={loss!r}, which compares labels with probabilities"
+            raise ValueError(expected("a loss that compares two distributions or two arrays of logits", received))
         compare = super().resolve(loss)
 
         def on_tempered_logits(teacher, student, temperature):

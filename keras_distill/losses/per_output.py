@@ -1,11 +1,15 @@
 """Losses that hold one Keras loss per output of a model: the shared half of the peer's two classes."""
 
+import inspect
+
 import keras
 from keras import ops
 
 from keras_distill._messages import expected, unknown_name
 from keras_distill.losses.base import DistillationLoss, mask_of, weighted_mean, within_mask, zip_outputs
 from keras_distill.losses.divergences import working_dtype
+
+_NO_LOSSES = ("get", "serialize", "deserialize")
 
 
 class PerOutputLoss(DistillationLoss):
@@ -94,10 +98,20 @@ def get_keras_loss(loss):
     try:
         return keras.losses.get(loss)
     except ValueError:
-        known = {name for name in dir(keras.losses) if name.islower() and not name.startswith("_")}
-        raise ValueError(unknown_name("loss", loss, known - {"get", "serialize", "deserialize"})) from None
+        # Keras exports some functions that its own `get` does not know.
+        known = {name: getattr(keras.losses, name) for name in dir(keras.losses) if name.islower()}
+        known = {name: value for name, value in known.items() if name not in _NO_LOSSES and callable(value)}
+        if loss not in known:
+            raise ValueError(unknown_name("loss", loss, known)) from None
+        return known[loss]
 
 
 def unreduced(loss):
     """Return the form of a Keras loss that keeps one value per sample and position."""
     return loss.call if isinstance(loss, keras.losses.Loss) else loss
+
+
+def takes_logits(loss):
+    """Tell whether a Keras loss can be told that it gets logits: it compares labels with probabilities."""
+    call = type(loss).__init__ if isinstance(loss, keras.losses.Loss) else loss
+    return "from_logits" in inspect.signature(call).parameters

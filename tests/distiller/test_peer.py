@@ -26,6 +26,7 @@ def peer_modules(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Theirs are run as they run them.
 def test_the_peers_own_tests_pass(peer_modules):
     suite = unittest.TestSuite(map(unittest.defaultTestLoader.loadTestsFromModule, peer_modules))
     result = unittest.TestResult()

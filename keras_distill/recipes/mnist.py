@@ -1,0 +1,74 @@
+"""MNIST: 70,000 handwritten digits of 28x28 pixels, a student of 14.5 thousand parameters.
+
+The teacher learns from 55,000 of them; the student, alone or distilled, from 5,000, as where most of the data that a
+teacher learnt from is no longer at hand. In short trials with all 55,000, soft targets brought such students nothing.
+
+Command     keras-distill run mnist --download          (or --data-dir FOLDER, where it is prepared)
+Cost        6 minutes on 4 cores; --quick: 1 minute
+Expected    test accuracy of the teacher 99.2 %; of the student, over three seeds, alone 96.9 ± 0.1 %, distilled
+            97.7 ± 0.1 %; the int8 file agrees with the student on 99.9 % of the test digits
+"""
+
+import keras
+from keras import layers
+
+from keras_distill import schedules
+from keras_distill.data import load
+from keras_distill.recipes.recipe import Recipe
+
+SHAPE, CLASSES = (28, 28, 1), 10
+
+
+def load_data(data_dir=None, download=False):
+    """Load MNIST with 5,000 of its training digits kept for validation."""
+    return load("mnist", data_dir=data_dir, download=download)
+
+
+def teacher():
+    """Build a convolutional net with dropout, 226 thousand parameters."""
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            # Strides in place of pooling: a third of the arithmetic, and MNIST does not mind.
+            layers.Conv2D(32, 5, strides=2, activation="relu"),
+            layers.Conv2D(64, 3, strides=2, activation="relu"),
+            layers.Dropout(0.25),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(CLASSES),
+        ],
+        name="teacher",
+    )
+
+
+def student():
+    """Build two narrow convolutions and a small hidden layer, 14.5 thousand parameters."""
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(8, 5, strides=2, activation="relu"),
+            layers.Conv2D(16, 3, strides=2, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(CLASSES),
+        ],
+        name="student",
+    )
+
+
+RECIPE = Recipe(
+    name="mnist",
+    summary="a student a sixteenth of its teacher's size, with a tenth of the teacher's digits to learn from.",
+    data=load_data,
+    teacher=teacher,
+    student=student,
+    temperature=lambda epochs: schedules.cosine(6.0, 2.0, steps=epochs),
+    student_loss_weight=0.1,
+    teacher_epochs=8,
+    student_epochs=30,
+    batch_size=64,
+    learning_rate=4e-3,
+    transfer_samples=5_000,
+    quick={"teacher_epochs": 1, "student_epochs": 3, "samples": 12_800, "transfer_samples": 3_200},
+)

@@ -1,0 +1,5 @@
+"""What a run found, for readers: tables for a terminal, figures for a page."""
+
+from keras_distill.report import plots, tables
+
+__all__ = ["plots", "tables"]

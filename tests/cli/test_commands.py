@@ -1,0 +1,140 @@
+"""Commands: help that helps, one line for a user's error, exit codes 0, 1 and 2."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from keras_distill._version import __version__
+from keras_distill.cli import main
+from keras_distill.recipes import runner
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.random((64, 8, 8, 1), dtype="float32"), RNG.integers(0, 10, 64).astype("int32")
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def refused(*arguments):
+    """Invoke; return the one line that a bad command or bad input leaves."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "student.keras"
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(path)
+    return path
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, x=X, y=Y)
+    return path
+
+
+def test_help_lists_the_commands_and_the_exit_codes():
+    for flag in ("-h", "--help"):
+        result = invoke(flag)
+        assert result.exit_code == 0
+        for word in ("demo", "run", "export", "Exit codes"):
+            assert word in result.output
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "export"])
+def test_every_command_explains_itself_with_an_example(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f"keras-distill {command}" in " ".join(result.output.split()).split("Example")[1]
+
+
+def test_version():
+    assert invoke("--version").output.strip() == f"keras-distill, version {__version__}"
+
+
+def test_as_a_module():
+    command = [sys.executable, "-m", "keras_distill", "rnu"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert "Did you mean 'run'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_users_errors_are_one_line_and_2(tmp_path, model, arrays):
+    assert "Did you mean 'digits'?" in refused("run", "digit", "--out", tmp_path / "run")
+    assert "--download" in refused("run", "mnist", "--data-dir", tmp_path / "none", "--out", tmp_path / "run")
+    assert "the path of a recipe file" in refused("run", tmp_path / "none.py")
+    assert "existing .keras file" in refused("export", tmp_path / "none.keras")
+    assert "existing .npz file" in refused("export", model, "--evaluation-data", tmp_path / "none.npz")
+    assert "evaluation_data" in refused("export", model)
+    assert "calibration_data" in refused("export", model, "--formats", "tflite_int8", "--evaluation-data", arrays)
+    assert "Did you mean 'tflite'?" in refused("export", model, "--formats", "tflit", "--evaluation-data", arrays)
+    assert "--seeds" in refused("run", "digits", "--seeds", 0)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"student.keras", "data.npz"}
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    assert "of an earlier run" in refused("run", "digits", "--quick", "--out", tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_pickles_and_nameless_arrays_are_refused(tmp_path, model):
+    pickled, nameless, broken = (tmp_path / f"{name}.npz" for name in ("pickled", "nameless", "broken"))
+    np.savez(pickled, x=np.array([{"a": 1}], dtype=object))
+    np.savez(nameless, X)
+    broken.write_text("no zip")
+    assert "without pickles" in refused("export", model, "--evaluation-data", pickled)
+    assert "an array named x. Received: arr_0" in refused("export", model, "--evaluation-data", nameless)
+    assert "without pickles" in refused("export", model, "--evaluation-data", broken)
+
+
+def test_models_that_hold_code_are_refused(tmp_path, arrays):
+    path = tmp_path / "code.keras"
+    layers = [keras.Input((8, 8, 1)), keras.layers.Lambda(lambda x: x * 2.0), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(10)]).save(path)
+    assert "loads in safe mode" in refused("export", path, "--evaluation-data", arrays)
+
+
+def test_export_writes_verified_files(tmp_path, model, arrays):
+    out = tmp_path / "exported"
+    result = invoke("export", model, "--formats", "saved_model,tflite", "--evaluation-data", arrays, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("passed") == 2
+    assert {"saved_model", "student.tflite"} <= {entry.name for entry in out.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_quick_demo_explains_runs_and_writes(tmp_path):
+    out = tmp_path / "demo"
+    result = invoke("demo", "--quick", "--seeds", 1, "--out", out)
+    assert result.exit_code == 0, result.output
+    for words in ("Knowledge distillation", "student distilled", "tflite_int8", "tensorboard --logdir", "Next:"):
+        assert words in result.output
+    results = json.loads((out / "results.json").read_text())
+    assert results["quick"] is True
+    assert results["recipe"] == "digits"
+    assert results["export"]["passed"] is True
+
+
+def test_a_file_that_does_not_pass_is_1(tmp_path, monkeypatch):
+    def run(recipe, out, **options):
+        assert recipe.teacher_epochs == recipe.student_epochs == 1
+        results = {"producer": "test", "alone": [{"test_accuracy": 0.5}], "distilled": [{"test_accuracy": 0.6}]}
+        return runner.RunResult(tmp_path, {**results, "export": {"passed": False}})
+
+    monkeypatch.setattr("keras_distill.recipes.run", run)
+    monkeypatch.setattr(runner.RunResult, "__rich__", lambda self: "table")
+    result = invoke("run", "digits", "--epochs", 1)
+    assert result.exit_code == 1
+    assert "a gain of 10.00 points" in result.output

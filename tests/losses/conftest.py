@@ -1,0 +1,25 @@
+"""The vectors of published implementations, where they lie beside the project."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+_FOLDER = pathlib.Path(__file__).parents[3] / "shared" / "conformance"
+
+
+@pytest.fixture
+def vectors():
+    """Return a function from the name of a method to its cases, a dict of dicts of arrays."""
+
+    def load(method):
+        path = _FOLDER / f"{method}.npz"
+        if not path.exists():
+            pytest.skip("the conformance vectors are not beside the project")
+        with np.load(path) as arrays:
+            return {
+                case: {key.split("/")[1]: arrays[key] for key in arrays.files if key.startswith(f"{case}/")}
+                for case in arrays["cases"]
+            }
+
+    return load

@@ -1,0 +1,89 @@
+"""One row for each loss: what makes it, and its value and gradient in plain NumPy. Every common test runs over it."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+import keras_distill as kd
+
+TEMPERATURE = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A loss, and the oracle of one position: `(v, z) -> (value, gradient with respect to z)`."""
+
+    make: Callable
+    oracle: Callable
+    zero_at_teacher: bool = True
+    shift_invariant: bool = True
+
+
+def softmax(logits):
+    """Softmax over the last axis."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def _kl(v, z):
+    p, q = softmax(v / TEMPERATURE), softmax(z / TEMPERATURE)
+    return TEMPERATURE**2 * np.sum(p * np.log(p / q), -1), TEMPERATURE * (q - p)
+
+
+def _cross_entropy(v, z):
+    p, q = softmax(v / TEMPERATURE), softmax(z / TEMPERATURE)
+    return -(TEMPERATURE**2) * np.sum(p * np.log(q), -1), TEMPERATURE * (q - p)
+
+
+def _squared(v, z):
+    return np.mean((z - v) ** 2, -1), 2 * (z - v) / z.shape[-1]
+
+
+def _absolute(v, z):
+    return np.mean(np.abs(z - v), -1), np.sign(z - v) / z.shape[-1]
+
+
+def _matching(v, z):
+    centred = (z - v) - (z - v).mean(-1, keepdims=True)
+    return 0.5 * np.mean(centred**2, -1), centred / z.shape[-1]
+
+
+LOSSES = {
+    "kl": Row(lambda: kd.losses.LogitsDistillation(TEMPERATURE), _kl),
+    "cross_entropy": Row(
+        lambda: kd.losses.LogitsDistillation(TEMPERATURE, "categorical_crossentropy"),
+        _cross_entropy,
+        zero_at_teacher=False,
+    ),
+    # T² times the squared error of logits over T is the squared error of the logits.
+    "tempered_mse": Row(lambda: kd.losses.LogitsDistillation(TEMPERATURE, "mse"), _squared, shift_invariant=False),
+    "matching": Row(kd.losses.LogitMatching, _matching),
+    "feature_mse": Row(kd.losses.FeatureDistillation, _squared, shift_invariant=False),
+    "feature_mae": Row(lambda: kd.losses.FeatureDistillation("mae"), _absolute, shift_invariant=False),
+}
+
+
+def value_and_gradient(loss, teacher, student, sample_weight=None, mask=None, jit=None):
+    """Return the loss and its gradient with respect to the student's output, as NumPy arrays."""
+
+    def compute(teacher, student):
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            outputs = tf.identity(student)
+            if mask is not None:
+                outputs._keras_mask = tf.constant(mask)
+            value = loss.compute_loss(teacher, outputs, sample_weight=sample_weight)
+        return value, tape.gradient(value, student)
+
+    if jit is not None:
+        compute = tf.function(compute, jit_compile=jit)
+    value, gradient = compute(tf.constant(teacher), tf.constant(student))
+    return value.numpy(), gradient.numpy()
+
+
+def pair(*shape, seed=0, dtype="float32", spread=3.0):
+    """Return random teacher and student outputs, exact in bfloat16."""
+    draws = np.random.default_rng(seed).uniform(-spread, spread, (2, *shape))
+    return tuple((np.round(draws * 16) / 16).astype(dtype))

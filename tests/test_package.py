@@ -1,0 +1,58 @@
+"""The package as a whole: what its import costs, what it says of itself, and that the README's code runs."""
+
+import configparser
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import keras_distill as kd
+
+ROOT = pathlib.Path(__file__).parents[1]
+HEAVY = ("tensorflow_datasets", "ai_edge_litert", "click", "matplotlib", "sklearn", "nbformat")
+
+
+def modules_after(statement):
+    script = f"import sys; {statement}; print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return set(output.split())
+
+
+@pytest.mark.slow
+def test_import_brings_in_nothing_heavy_that_keras_does_not():
+    extra = modules_after("import keras_distill") - modules_after("import keras")
+    assert not extra & set(HEAVY)
+
+
+def test_version_is_said_once():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert setup["metadata"]["version"] == "attr: keras_distill._version.__version__"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", kd.__version__)
+
+
+def test_the_licence_is_there():
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def code_blocks():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")  # By Keras, of every tf.data.Dataset.
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert code_blocks()
+    for block in code_blocks():
+        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    assert "passed" in capsys.readouterr().out
+    assert (tmp_path / "saved_models" / "digits" / "student_int8.tflite").stat().st_size > 1000
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "README.md").read_text())
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
