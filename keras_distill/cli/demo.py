@@ -31,7 +31,7 @@ def command(out, seeds, quick):
     downloaded.
     """
     with session.users_errors():
-        session.start_tensorflow()
+        session.start_tensorflow(deterministic=True)
         from rich.text import Text
 
         from keras_distill import recipes

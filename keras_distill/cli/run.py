@@ -25,7 +25,7 @@ def command(recipe, data_dir, download, quick, seeds, epochs, out):
     and every file verified.
     """
     with session.users_errors():
-        session.start_tensorflow()
+        session.start_tensorflow(deterministic=True)
 
         from keras_distill import recipes
         from keras_distill.cli.progress import TerminalProgress

@@ -13,8 +13,21 @@ from keras_distill.cli.group import BAD_INPUT, NOT_PASSED
 _USERS_ERRORS = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, ImportError)
 
 
-def start_tensorflow():
-    """Import TensorFlow without the log lines of its C++ side, unless the user asked for a level of them."""
+def start_tensorflow(deterministic=False):
+    """Import TensorFlow without the log lines of its C++ side, unless the user asked for a level of them.
+
+    Args:
+        deterministic: Whether a run shall give the same figures when it is run again on the machine, which costs a
+            little speed. Defaults to `False`.
+    """
+    _import_tensorflow()
+    if deterministic:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def _import_tensorflow():
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
