@@ -1,6 +1,5 @@
 """The model that teaches: one teacher forward, one student forward and backward, one weighted sum."""
 
-import inspect
 import os
 
 import keras
@@ -8,9 +7,10 @@ from keras import ops
 
 from keras_distill import compatibility, guards
 from keras_distill._messages import expected
+from keras_distill._models import Untracked, accepts, run, uses_float16
 from keras_distill.features import FINAL_OUTPUT, feature_extractor
 from keras_distill.logs import Bookkeeping, Logs, batch_size
-from keras_distill.losses.base import expand_like
+from keras_distill.losses.base import align_weights
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.losses.logits import check_temperature
@@ -84,10 +84,10 @@ class Distiller(Logs, keras.Model):
         super().__init__(name=name, **{"dtype": "float32", **kwargs})
 
         teacher.trainable = False
-        self._teacher = _Untracked(teacher)
+        self._teacher = Untracked(teacher)
         self.student = student
-        self._teacher_features = _Untracked(feature_extractor(teacher, [layer_name(x, "teacher") for x in losses]))
-        self._student_features = _Untracked(feature_extractor(student, [layer_name(x, "student") for x in losses]))
+        self._teacher_features = Untracked(feature_extractor(teacher, [layer_name(x, "teacher") for x in losses]))
+        self._student_features = Untracked(feature_extractor(student, [layer_name(x, "student") for x in losses]))
         self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape)
         # Counted here rather than taken from `fit`, so that schedules go on where a saved distiller stopped.
         self.epochs_trained = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
@@ -166,7 +166,7 @@ class Distiller(Logs, keras.Model):
 
     def call(self, inputs, training=None):
         """Return the student's outputs."""
-        return _run(self.student, inputs, training)
+        return run(self.student, inputs, training)
 
     def teacher_outputs(self, x):
         """Run the teacher in inference mode.
@@ -178,7 +178,7 @@ class Distiller(Logs, keras.Model):
             A dict of `"final_output"` and, by name, the layers that the losses ask for.
         """
         extractor = self._teacher_feature_extractor
-        return extractor(x, training=False) if extractor else {FINAL_OUTPUT: _run(self.teacher, x, training=False)}
+        return extractor(x, training=False) if extractor else {FINAL_OUTPUT: run(self.teacher, x, training=False)}
 
     def student_outputs(self, x, training):
         """Run the student once.
@@ -202,8 +202,7 @@ class Distiller(Logs, keras.Model):
             student_outputs = self.student_outputs(x, training=True)
             y_pred = student_outputs[FINAL_OUTPUT]
             self._check_first_batch(teacher_outputs[FINAL_OUTPUT], y_pred)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, True, teacher_outputs, student_outputs)
-            self._record_loss(loss, x)
+            loss = self._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs)
             loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
@@ -217,9 +216,17 @@ class Distiller(Logs, keras.Model):
         else:
             teacher_outputs, student_outputs = None, {FINAL_OUTPUT: self(x, training=False)}
         y_pred = student_outputs[FINAL_OUTPUT]
-        self._record_loss(self.compute_loss(x, y, y_pred, sample_weight, False, teacher_outputs, student_outputs), x)
+        self._loss_of_step(x, y, sample_weight, False, teacher_outputs, student_outputs)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return self.measured(logs, labels=self._has_hard_labels(y), teacher=with_teacher)
+
+    def _loss_of_step(self, x, y, sample_weight, training, teacher_outputs, student_outputs):
+        """Compute and record the loss, by an override of `compute_loss` that has Keras's arguments as well."""
+        outputs = {"teacher_outputs": teacher_outputs, "student_outputs": student_outputs}
+        outputs = {name: value for name, value in outputs.items() if accepts(self.compute_loss, name)}
+        loss = self.compute_loss(x, y, student_outputs[FINAL_OUTPUT], sample_weight, training=training, **outputs)
+        self._record_loss(loss, x)
+        return loss
 
     def compute_loss(
         self,
@@ -247,7 +254,7 @@ class Distiller(Logs, keras.Model):
             Float scalar; under `tf.distribute`, this replica's share of it.
         """
         y_pred = self(x, training=training) if y_pred is None else y_pred
-        sample_weight = _align(sample_weight, y_pred)
+        sample_weight = align_weights(sample_weight, y_pred)
         hard = self._compile_loss(y, y_pred, sample_weight) if self._has_hard_labels(y) else None
         soft = {}
         if training or teacher_outputs is not None or hard is None:
@@ -265,14 +272,16 @@ class Distiller(Logs, keras.Model):
 
     def _check_first_batch(self, teacher_outputs, student_outputs):
         """Refuse probabilities where logits should be, which no shape gives away. Costs one batch."""
-        if not any(hasattr(loss, "temperature") for loss in self.distillation_losses):
-            return
+        soft = any(getattr(loss, "compares_logits", False) for loss in self.distillation_losses)
+        hard = any(loss.on_logits for loss in keras.tree.flatten(self.loss) if loss is not None)
         first = ops.equal(self.optimizer.iterations, 0)
-        for owner, outputs in (("teacher", teacher_outputs), ("student", student_outputs)):
-            for output in keras.tree.flatten(outputs):
-                if head_of(output)[0] == "linear":
-                    several = ops.prod(ops.shape(output)[:-1]) > 1
-                    checks = ops.logical_and(first, several)
+        for owner, outputs, concerned in (
+            ("teacher", teacher_outputs, soft),
+            ("student", student_outputs, soft or hard),
+        ):
+            for output in keras.tree.flatten(outputs) if concerned else ():
+                if head_of(output)[0] == "linear" and output.shape[-1] != 1:
+                    checks = ops.logical_and(first, ops.prod(ops.shape(output)[:-1]) > 1)
                     found = ops.cond(checks, lambda output=output: rows_are_probabilities(output), lambda: False)
                     guards.check(ops.logical_not(found), refusal(owner))
 
@@ -296,7 +305,7 @@ class Distiller(Logs, keras.Model):
         """
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if auto_scale_loss and not scaled and _uses_float16(self.student):
+        if auto_scale_loss and not scaled and uses_float16(self.student):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         if jit_compile == "auto" and not getattr(self.teacher, "supports_jit", True):
             jit_compile = False
@@ -363,33 +372,3 @@ class Distiller(Logs, keras.Model):
         path = os.path.join(inner_path, _TEACHER_FILE)
         if os.path.exists(path):
             self.teacher.load_weights(path)
-
-
-class _Untracked:
-    """A box that Keras does not look into: nothing in it is in a list of weights, trained or saved."""
-
-    def __init__(self, content):
-        self.content = content
-
-
-def _run(model, inputs, training):
-    takes_training = "training" in inspect.signature(model.call).parameters
-    return model(inputs, training=training) if takes_training else model(inputs)
-
-
-def _align(sample_weight, outputs):
-    """Give weights per sample the rank of losses per position, so that they multiply the samples they belong to."""
-    if sample_weight is None or keras.tree.is_nested(sample_weight):
-        return sample_weight
-
-    def align(output):
-        return expand_like(sample_weight, ops.max(output, axis=-1)) if len(output.shape) > 2 else sample_weight
-
-    return keras.tree.map_structure(align, outputs) if keras.tree.is_nested(outputs) else align(outputs)
-
-
-def _uses_float16(layer):
-    policies = [layer.dtype_policy, *(sublayer.dtype_policy for sublayer in getattr(layer, "layers", ()))]
-    return any(policy.name == "mixed_float16" for policy in policies) or any(
-        _uses_float16(sublayer) for sublayer in getattr(layer, "layers", ()) if hasattr(sublayer, "layers")
-    )

@@ -33,6 +33,9 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     1.0
     """
 
+    compares_logits = False
+    """Whether the loss needs logits, for which the Distiller then checks the first batch."""
+
     def __init__(self, name=None):
         self.name = name or snake_case(type(self).__name__)
 
@@ -142,6 +145,17 @@ def expand_like(weight, values):
     weight = ops.convert_to_tensor(weight)
     missing = len(values.shape) - len(weight.shape)
     return ops.reshape(weight, ops.shape(weight) + (1,) * missing) if missing > 0 else weight
+
+
+def align_weights(sample_weight, outputs):
+    """Give weights per sample the rank of losses per position, so that they multiply the samples they belong to."""
+    if sample_weight is None or keras.tree.is_nested(sample_weight):
+        return sample_weight
+
+    def align(output):
+        return expand_like(sample_weight, ops.max(output, axis=-1)) if len(output.shape) > 2 else sample_weight
+
+    return keras.tree.map_structure(align, outputs) if keras.tree.is_nested(outputs) else align(outputs)
 
 
 def mask_of(tensor):

@@ -9,6 +9,7 @@ from keras_distill import guards
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.per_output import get_keras_loss, takes_logits
 
+_BY_SHAPE = ("crossentropy", "ce")
 _FIX = "Pass `from_logits=True` to it, or give the loss by name: it is then computed on the logits of either head."
 
 
@@ -32,7 +33,7 @@ class HardLabelLoss(keras.losses.Loss):
     """
 
     def __init__(self, loss):
-        if loss not in ("crossentropy", "ce"):  # Keras chooses between three losses by the shape of the labels.
+        if loss not in _BY_SHAPE:  # Keras chooses between three losses by the shape of the labels.
             get_keras_loss(loss)
         super().__init__()
         self.loss = loss
@@ -52,8 +53,14 @@ class HardLabelLoss(keras.losses.Loss):
             self._warn_once(loss)
         return _as_object(loss)(y_true, y_pred, sample_weight)
 
+    @property
+    def on_logits(self):
+        """Whether it is computed on logits because it was given by name."""
+        by_name = isinstance(self.loss, str)
+        return by_name and (self.loss in _BY_SHAPE or takes_logits(get_keras_loss(self.loss)))
+
     def _by_shape(self, y_true, y_pred):
-        if self.loss not in ("crossentropy", "ce"):
+        if self.loss not in _BY_SHAPE:
             return self.loss
         if y_pred.shape[-1] == 1:
             return "binary_crossentropy"

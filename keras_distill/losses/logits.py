@@ -49,6 +49,8 @@ class LogitsDistillation(PerOutputLoss):
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
 
+    compares_logits = True
+
     def __init__(self, temperature=3.0, loss="kl_divergence", name=None):
         super().__init__(loss, name=name)
         self.temperature = check_temperature(temperature)
@@ -113,6 +115,8 @@ class LogitMatching(DistillationLoss):
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.1.
     """
+
+    compares_logits = True
 
     def validate_outputs(self, teacher_outputs, student_outputs):
         """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""

@@ -191,6 +191,25 @@ def test_nothing_retraces_when_a_coefficient_changes(mlp, data):
     assert len(traces) == count == 1
 
 
+@pytest.mark.parametrize("own_arguments", [{}, {"teacher_outputs": None, "student_outputs": None}])
+def test_compute_loss_can_be_overridden_with_the_arguments_of_keras(mlp, data, own_arguments):
+    class Doubled(kd.Distiller):
+        if own_arguments:
+
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **outputs):
+                assert outputs.keys() == own_arguments.keys()
+                return 2.0 * super().compute_loss(x, y, y_pred, sample_weight, training, **outputs)
+        else:
+
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                return 2.0 * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    distiller = Doubled(mlp(16), mlp(4), kd.losses.LogitsDistillation())
+    distiller.compile("sgd", "sparse_categorical_crossentropy")
+    logs = distiller.fit(*data, batch_size=96, verbose=0).history
+    assert_allclose(logs["loss"][0], logs["student_loss"][0] + logs["distillation_loss"][0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
 def test_mixed_precision_computes_the_loss_in_float32(data, policy):
     def model(width, policy):
