@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_distill as kd
+import keras_distill.features
 
 FORM = re.compile(r"^Expected .+\. Received: .+\.", re.DOTALL)
 
@@ -41,6 +42,18 @@ CONSTRUCTION = {
     "temperature inf": (lambda m: logits(np.inf), "finite temperature > 0"),
     "temperature text": (lambda m: logits("4"), "finite temperature > 0"),
     "unknown loss": (lambda m: logits(loss="kl_divergense"), "Did you mean 'kl_divergence'"),
+    "label smoothing": (
+        lambda m: logits(loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.1)),
+        "without label smoothing",
+    ),
+    "a loss on labels": (lambda m: logits(loss="binary_crossentropy"), "compares two distributions"),
+    "a layer named as the output": (
+        lambda m: kd.features.feature_extractor(
+            keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="final_output"), keras.layers.Dense(3)]),
+            ["final_output"],
+        ),
+        "a layer of another name",
+    ),
     "unknown teacher layer": (
         lambda m: kd.Distiller(m(), m(), kd.losses.FeatureDistillation("mse", "hiden", "hidden")),
         "teacher_layer_name.*Did you mean 'hidden'",
@@ -99,6 +112,10 @@ FITTING = {
         "finite temperature > 0 from the schedule at step 0.*None",
     ),
     "assigned temperature": (lambda d, x, y: setattr(d, "temperature", -2.0), "finite temperature > 0"),
+    "assigned temperature without one": (
+        lambda d, x, y: setattr(kd.Distiller(d.teacher, d.student, kd.losses.LogitMatching()), "temperature", 2.0),
+        "a distillation loss that has a temperature.*logit_matching",
+    ),
     "assigned weight": (lambda d, x, y: setattr(d, "student_loss_weight", 2.0), "from 0 to 1"),
     "assigned weights": (
         lambda d, x, y: setattr(d, "distillation_loss_weights", [1.0, 2.0]),

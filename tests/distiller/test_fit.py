@@ -191,6 +191,15 @@ def test_nothing_retraces_when_a_coefficient_changes(mlp, data):
     assert len(traces) == count == 1
 
 
+def test_a_callback_list_of_the_users_works(mlp, data):
+    distiller = make(mlp)
+    history = keras.callbacks.History()
+    callbacks = keras.callbacks.CallbackList([history], model=distiller, epochs=2)
+    distiller.fit(*data, epochs=2, callbacks=callbacks, verbose=0)
+    assert int(distiller.epochs_trained) == 2
+    assert list(history.history)[:3] == ["loss", "student_loss", "distillation_loss"]
+
+
 @pytest.mark.parametrize("own_arguments", [{}, {"teacher_outputs": None, "student_outputs": None}])
 def test_compute_loss_can_be_overridden_with_the_arguments_of_keras(mlp, data, own_arguments):
     class Doubled(kd.Distiller):

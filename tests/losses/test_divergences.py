@@ -218,3 +218,13 @@ class TestPublishedVectors:
             scaled = kd.losses.LogitsDistillation(temperature, "categorical_crossentropy")
             got = value_and_gradient(scaled, teacher, student)
             self.check(got, (case["loss_t2"], case["grad_t2_student_logits"]), rtol, atol)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 20.0])
+def test_classes_ruled_out_by_minus_infinity_add_nothing(temperature):
+    teacher = np.array([[1.0, -np.inf, 2.0, -np.inf]], "float32")
+    student = np.array([[0.5, -np.inf, -1.0, -np.inf]], "float32")
+    for divergence in (divergences.kl_divergence, divergences.soft_cross_entropy):
+        with_them = divergence(teacher, student, temperature)
+        without = divergence(teacher[:, ::2], student[:, ::2], temperature)
+        np.testing.assert_allclose(with_them, without, rtol=1e-6)
