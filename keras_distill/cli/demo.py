@@ -6,8 +6,8 @@ from keras_distill.cli import session
 
 _INTRODUCTION = """\
 Knowledge distillation: a large network, the teacher, has learnt which digits look alike. A small network, the student, \
-learns from the teacher's soft targets – all ten probabilities, not just the right answer – and becomes better than it \
-would have become alone. Softened by a temperature, the small probabilities are large enough to learn from.
+learns from the teacher's soft targets – all ten probabilities, not just the right answer. Softened by a temperature, the \
+small probabilities are large enough to learn from. The same student alone shows what that brings.
 """
 
 
@@ -23,7 +23,8 @@ would have become alone. Softened by a temperature, the small probabilities are 
 @click.option(
     "--quick", is_flag=True, help="A few epochs only, to see that everything works; the figures mean nothing."
 )
-def command(out, seeds, quick):
+@session.threads_option
+def command(out, seeds, quick, threads):
     """Teach, distil, export and verify on real digits, with explanations.
 
     A teacher and small students learn 1,797 handwritten digits that ship with scikit-learn. The best student is
@@ -31,7 +32,7 @@ def command(out, seeds, quick):
     downloaded.
     """
     with session.users_errors():
-        session.start_tensorflow(deterministic=True)
+        session.start_tensorflow(threads)
         from rich.text import Text
 
         from keras_distill import recipes

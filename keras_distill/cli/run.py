@@ -16,7 +16,8 @@ from keras_distill.cli import session
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many students of each kind.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of every training, in place of the recipe's.")
 @click.option("--out", type=click.Path(), help="Folder for results, plots, logs and files.  [default: runs/RECIPE]")
-def command(recipe, data_dir, download, quick, seeds, epochs, out):
+@session.threads_option
+def command(recipe, data_dir, download, quick, seeds, epochs, out, threads):
     """Run RECIPE: teacher, student alone, student distilled, over several seeds.
 
     RECIPE is digits, mnist or cifar10, or the path of a Python file that defines RECIPE; such a file is run, like
@@ -25,7 +26,7 @@ def command(recipe, data_dir, download, quick, seeds, epochs, out):
     and every file verified.
     """
     with session.users_errors():
-        session.start_tensorflow(deterministic=True)
+        session.start_tensorflow(threads)
 
         from keras_distill import recipes
         from keras_distill.cli.progress import TerminalProgress

@@ -13,18 +13,28 @@ from keras_distill.cli.group import BAD_INPUT, NOT_PASSED
 _USERS_ERRORS = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, ImportError)
 
 
-def start_tensorflow(deterministic=False):
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Threads of one operation on a CPU. With equal numbers, figures come back when a run is repeated.",
+)
+
+
+def start_tensorflow(threads=None):
     """Import TensorFlow without the log lines of its C++ side, unless the user asked for a level of them.
 
     Args:
-        deterministic: Whether a run shall give the same figures when it is run again on the machine, which costs a
-            little speed. Defaults to `False`.
+        threads: Threads of one operation, for figures that come back when a run is repeated: sums are then made in
+            one order. Defaults to `None`, TensorFlow's own choice and order.
     """
     _import_tensorflow()
-    if deterministic:
+    if threads is not None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 def _import_tensorflow():
