@@ -6,15 +6,14 @@ import sys
 
 from keras_distill._version import __version__ as __version__
 
-_ROOMS = ("callbacks", "data", "export", "losses", "metrics", "recipes", "report", "schedules")
-__all__ = ["Distiller", *_ROOMS]
+__all__ = ["Distiller", "callbacks", "data", "export", "losses", "metrics", "recipes", "report", "schedules"]
 
 
 def __getattr__(name):
-    if name in _ROOMS:
-        return importlib.import_module(f"keras_distill.{name}")
     if name == "Distiller":
         return importlib.import_module("keras_distill.distiller").Distiller
+    if name in __all__:
+        return importlib.import_module(f"keras_distill.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -8,19 +8,19 @@ from keras import ops
 from keras_distill import compatibility, guards
 from keras_distill._messages import expected
 from keras_distill._models import Untracked, accepts, run, uses_float16
+from keras_distill.coefficients import Coefficients
 from keras_distill.features import FINAL_OUTPUT, feature_extractor
 from keras_distill.logs import Bookkeeping, Logs, batch_size
 from keras_distill.losses.base import align_weights
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
-from keras_distill.losses.logits import check_temperature
-from keras_distill.objective import Objective, as_float, layer_name, replicas
+from keras_distill.objective import Objective, layer_name, replicas
 
 _TEACHER_FILE = "teacher.weights.h5"
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class Distiller(Logs, keras.Model):
+class Distiller(Coefficients, Logs, keras.Model):
     """Train a small student to say what a large teacher says.
 
     The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
@@ -116,43 +116,6 @@ class Distiller(Logs, keras.Model):
     def distillation_losses(self):
         """The distillation losses, a list."""
         return list(self.objective.distillation_losses)
-
-    @property
-    def student_loss_weight(self):
-        """Weight of the hard labels, from 0.0 to 1.0. Assign to change it from the next step on."""
-        return as_float(self.objective.student_loss_weight)
-
-    @student_loss_weight.setter
-    def student_loss_weight(self, value):
-        value = compatibility.check_number("student_loss_weight", value, 0.0, 1.0)
-        self.objective.student_loss_weight.assign(value)
-
-    @property
-    def distillation_loss_weights(self):
-        """Weights of the distillation losses, a list. Assign to change them from the next step on."""
-        return [as_float(weight) for weight in self.objective.loss_weights]
-
-    @distillation_loss_weights.setter
-    def distillation_loss_weights(self, values):
-        variables = self.objective.loss_weights
-        values = compatibility.check_loss_weights(values, len(variables))
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-    @property
-    def temperature(self):
-        """Temperature of the first loss that has one, or `None`. Assign to set that of all of them."""
-        return next((as_float(variable) for variable in self.objective.current_temperatures().values()), None)
-
-    @temperature.setter
-    def temperature(self, value):
-        temperatures = self.objective.current_temperatures()
-        if not temperatures:
-            received = f"temperature={value!r} for {', '.join(self.objective.names)}"
-            raise ValueError(expected("a distillation loss that has a temperature", received))
-        check_temperature(value)
-        for variable in temperatures.values():
-            variable.assign(value)
 
     @property
     def _teacher_feature_extractor(self):

@@ -10,7 +10,7 @@ from keras_distill.objective import replicas
 
 
 class Logs:
-    """The half of the `Distiller` that keeps its logs: losses, temperature, the user's metrics, agreement."""
+    """The part of the `Distiller` that keeps its logs: losses, temperature, the user's metrics, agreement."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

@@ -131,11 +131,6 @@ def replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def as_float(variable):
-    """Return a float32 variable as the Python float it was assigned from: 0.7, not 0.699999988."""
-    return float(str(ops.convert_to_numpy(variable)))
-
-
 def _adapter(loss, feature_shape):
     if not hasattr(loss, "make_adapter"):
         return None
