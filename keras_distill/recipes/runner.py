@@ -16,7 +16,7 @@ from keras_distill.recipes import measuring
 from keras_distill.recipes.folder import EXAMPLES, RunFolder
 from keras_distill.recipes.progress import Progress
 from keras_distill.recipes.registry import load
-from keras_distill.recipes.training import Trainer, fingerprint
+from keras_distill.recipes.training import Trainer
 
 _VERSIONS = ("keras_distill", "keras", "tensorflow", "numpy", "ai-edge-litert")
 
@@ -127,7 +127,7 @@ def _check_formats(formats):
 
 
 def _train(recipe, data, seeds, folder, progress):
-    """Return everything trained: `teacher`, and lists `alone`, `distilled` and `initial_weights` by seed."""
+    """Return everything trained: `teacher`, and lists `alone` and `distilled` by seed."""
     trainer = Trainer(recipe, data, folder / "logs", progress)
     progress.stage(
         "Teacher",
@@ -141,9 +141,8 @@ def _train(recipe, data, seeds, folder, progress):
         "on the hard labels; then distilled, on the teacher's soft targets, which also say how alike the classes are. "
         f"Both see {_transfer_set(recipe, data):,} of the {len(data.train[1]):,} images that the teacher has seen.",
     )
-    students = {"alone": [], "distilled": [], "initial_weights": []}
+    students = {"alone": [], "distilled": []}
     for seed in seeds:
-        students["initial_weights"].append(fingerprint(trainer.new_student(seed)))
         students["alone"].append(trainer.alone(seed))
         students["distilled"].append(trainer.distilled(seed, teacher.model))
     return {"teacher": teacher, **students}
@@ -194,10 +193,8 @@ def _measure(results, trained, data, folder, formats, progress):
     for way in ("alone", "distilled"):
         logits = [measuring.outputs(student.model, test) for student in trained[way]]
         results[way] = [
-            {"seed": seed, "initial_weights": initial, **measuring.record(student, outputs, teacher_logits, test)}
-            for seed, initial, student, outputs in zip(
-                results["seeds"], trained["initial_weights"], trained[way], logits, strict=True
-            )
+            {"seed": seed, **measuring.record(student, outputs, teacher_logits, test)}
+            for seed, student, outputs in zip(results["seeds"], trained[way], logits, strict=True)
         ]
         trained[f"{way}_logits"] = logits
     chosen = int(np.argmax([student.validation_accuracy for student in trained["distilled"]]))

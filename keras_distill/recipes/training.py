@@ -20,6 +20,7 @@ class Trained:
     """Hold a model at its best epoch, as the validation split sees it, and how it got there."""
 
     model: keras.Model
+    initial_weights: str
     history: dict
     best_epoch: int
     validation_accuracy: float
@@ -78,6 +79,7 @@ class Trainer:
     def _fit(self, trained, model, data, title, epochs, seed, callbacks=()):
         """Fit `trained`, which is `model` or holds it. Whatever is fitted gets the same batches and the same steps."""
         keras.utils.set_random_seed(seed)
+        initial_weights = fingerprint(model)
         recipe, best = self._recipe, _BestEpoch(epochs)
         batches = Batches(*data.train, recipe.batch_size, seed=seed, shift=recipe.shift, flip=recipe.flip)
         decay = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, epochs * len(batches))
@@ -100,7 +102,7 @@ class Trainer:
             callbacks=[*callbacks, board, best, *self._progress.training(title, epochs)],
         )
         seconds = time.perf_counter() - start
-        return Trained(model, _plain(history.history), best.best_epoch, float(best.best), seconds)
+        return Trained(model, initial_weights, _plain(history.history), best.best_epoch, float(best.best), seconds)
 
 
 class _BestEpoch(keras.callbacks.EarlyStopping):
