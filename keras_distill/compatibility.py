@@ -5,7 +5,7 @@ import math
 import keras
 
 from keras_distill._messages import expected
-from keras_distill.losses.features import same_shape
+from keras_distill.losses.feature_maps import same_shape
 
 
 def check_models(teacher, student, compare_outputs):

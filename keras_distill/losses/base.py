@@ -1,11 +1,22 @@
 """The base class of the package's distillation losses, and the one way in which they are averaged."""
 
+import functools
+import inspect
 import re
 
 import keras
 from keras import ops
 
 from keras_distill._messages import expected
+from keras_distill._models import run
+
+_FIXES = {
+    "labels": "Train with hard labels: `fit(x, y)`.",
+    "adapter": "Train in `keras_distill.Distiller`: it makes what the loss learns along, and trains it.",
+    "index": "Train on `keras_distill.data.indexed(x, y, ...)`: its batches carry the index of each sample.",
+    "contrast_index": "Train on `keras_distill.data.indexed(x, y, negatives=...)`: its batches carry them.",
+}
+_ALWAYS_GIVEN = ("temperature", "mask", "training")
 
 
 class DistillationLoss(keras.distillation.DistillationLoss):
@@ -14,7 +25,8 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     A subclass of `keras.distillation.DistillationLoss`, so it works in Keras's own `Distiller` too. It adds what that
     one leaves out: per-sample values, sample weights and masks, a name for the logs, and serialisation.
 
-    To write a loss of your own, override `per_sample`. The rest follows.
+    To write a loss of your own, override `per_sample`, and name as its arguments what it needs beyond the two outputs
+    (`labels`, say). The rest follows.
 
     Args:
         name: Name of the loss in the logs. Defaults to the class name in snake case.
@@ -33,11 +45,14 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     1.0
     """
 
+    method = None
+    """Name of the method in `keras_distill.losses.METHODS`; `None` for a loss of your own."""
+
     compares_logits = False
     """Whether the loss needs logits, for which the Distiller then checks the first batch."""
 
     def __init__(self, name=None):
-        self.name = name or snake_case(type(self).__name__)
+        self.name = name or self.method or snake_case(type(self).__name__)
 
     def validate_outputs(self, teacher_outputs, student_outputs):
         """Raise a `ValueError` unless both have one structure."""
@@ -54,16 +69,52 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     def per_sample(self, teacher_output, student_output):
         """Return the loss of each sample, or of each position of each sample.
 
+        An override may name more arguments, and is given what it names. Without a default they are needed, and the
+        loss says so where they are missing.
+
         Args:
             teacher_output: Float tensor `[batch, ...]`.
             student_output: Float tensor `[batch, ...]`.
+            labels: Integer tensor `[batch, positions...]`, the hard labels as class indices; negative for none.
+            mask: Bool tensor of the leading axes, or `None`: which positions count. For losses that compare samples
+                with each other; masked positions leave the average of the values anyway.
+            adapter: The layer that `make_adapter` returned, trained along with the student.
+            temperature: Float scalar, the temperature of this step.
+            training: Bool, whether this step is for training.
+            **extras: Whatever else the batches carry by that name, such as the `index` of each sample.
 
         Returns:
             Float tensor `[batch]`, or `[batch, positions...]` where masks and weights per position shall count.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `per_sample(teacher_output, student_output)`.")
 
-    def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, **kwargs):
+    def prepare(self, teacher_output, student_output):
+        """Return what `per_sample` compares of two outputs. Those themselves, unless overridden."""
+        return teacher_output, student_output
+
+    def make_adapter(self, teacher_shape, student_shape):
+        """Return the layer that is trained along with the student for this loss, or `None` where none is needed.
+
+        Args:
+            teacher_shape: Shape of what is compared of the teacher, `None` for unknown lengths; a list of them for
+                several layers.
+            student_shape: The student's, likewise.
+
+        Returns:
+            A `keras.layers.Layer`, built or not, or `None`.
+        """
+        return None
+
+    def adapt(self, student_outputs, adapter, training=False):
+        """Return the student's outputs after the adapter, where there is one."""
+        return student_outputs if adapter is None else run(adapter, student_outputs, training)
+
+    @property
+    def needs(self):
+        """Names of the arguments without which the loss cannot be computed, beside the outputs."""
+        return tuple(name for name in _arguments(type(self).per_sample)[2:] if name not in _ALWAYS_GIVEN)
+
+    def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, labels=None, **given):
         """Average `per_sample` over the batch, by Keras's own rule for weights and masks.
 
         Args:
@@ -72,15 +123,33 @@ class DistillationLoss(keras.distillation.DistillationLoss):
                 takes positions out of the average.
             sample_weight: Optional float tensor `[batch]` or `[batch, positions...]`, or a nest of them. Defaults to
                 `None`.
-            **kwargs: Ignored.
+            labels: Hard labels, sparse or one-hot, or a nest of them; only where the loss needs them. Defaults to
+                `None`.
+            **given: Whatever else `per_sample` may name.
 
         Returns:
             Float scalar.
         """
+        outputs = list(zip_outputs(teacher_outputs, student_outputs, sample_weight))
+        labels = keras.tree.flatten(labels) if keras.tree.is_nested(labels) else [labels] * len(outputs)
         return sum(
-            weighted_mean(self.per_sample(teacher, student), weight, mask_of(student))
-            for teacher, student, weight in zip_outputs(teacher_outputs, student_outputs, sample_weight)
+            self._average(teacher, student, weight, {**given, "labels": label})
+            for (teacher, student, weight), label in zip(outputs, labels, strict=True)
         )
+
+    def _average(self, teacher_output, student_output, sample_weight, given):
+        mask = mask_of(student_output)
+        teacher, student = self.prepare(teacher_output, student_output)
+        if given["labels"] is not None and "labels" in self.needs:
+            given["labels"] = class_indices(given["labels"], student)
+            mask = both(mask, given["labels"] >= 0)
+            given["labels"] = ops.maximum(given["labels"], 0)
+        given["mask"] = mask
+        for name in self.needs:
+            if given.get(name) is None:
+                raise ValueError(expected(f"{name}, which the loss {self.name!r} needs", "none", _FIXES.get(name)))
+        named = {name: given[name] for name in _arguments(type(self).per_sample, all=True) if name in given}
+        return weighted_mean(self.per_sample(teacher, student, **named), sample_weight, mask)
 
     def get_config(self):
         return {"name": self.name}
@@ -183,6 +252,41 @@ def zip_outputs(teacher_outputs, student_outputs, sample_weight):
         received = f"{len(teachers)} teacher outputs, {len(students)} student outputs, {len(weights)} weights"
         raise ValueError(expected("as many teacher outputs as student outputs, and one weight or as many", received))
     return zip(teachers, students, weights, strict=True)
+
+
+def class_indices(labels, outputs):
+    """Return hard labels, sparse or one-hot, as class indices `[batch, positions...]`.
+
+    Args:
+        labels: Integer tensor `[batch, positions...]`, with a last axis of length 1 or not, or float tensor of one row
+            of `classes` numbers for each, of which the largest is the label.
+        outputs: Float tensor `[batch, positions..., classes]`.
+
+    Returns:
+        Integer tensor `[batch, positions...]`.
+    """
+    labels = ops.convert_to_tensor(labels)
+    if len(labels.shape) == len(outputs.shape):
+        labels = ops.squeeze(labels, -1) if labels.shape[-1] == 1 else ops.argmax(labels, axis=-1)
+    if len(labels.shape) != len(outputs.shape) - 1:
+        received = f"labels of shape {tuple(labels.shape)} for outputs of shape {tuple(outputs.shape)}"
+        raise ValueError(expected("one label, sparse or one-hot, for each row of the student's outputs", received))
+    return ops.cast(labels, "int32")
+
+
+def both(mask, other):
+    """Return the mask of the positions that neither of two masks leaves out; `None` leaves out nothing."""
+    if mask is None or other is None:
+        return other if mask is None else mask
+    return ops.logical_and(ops.cast(expand_like(mask, other), "bool"), ops.cast(other, "bool"))
+
+
+@functools.cache
+def _arguments(function, all=False):
+    """Return the names of the arguments of a method that have no default, or of all of them, `self` left out."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    named = [each for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    return tuple(each.name for each in named if all or each.default is each.empty)
 
 
 def snake_case(name):

@@ -1,14 +1,13 @@
 """Distillation of the last layer: tempered soft targets, and their limit at a high temperature."""
 
-import math
-
 import keras
 from keras import ops
 
 from keras_distill._messages import expected
 from keras_distill.losses import divergences
-from keras_distill.losses.base import DistillationLoss, zip_outputs
+from keras_distill.losses.base import DistillationLoss
 from keras_distill.losses.heads import logits_of
+from keras_distill.losses.logits.base import check_classes, check_temperature
 from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss, takes_logits
 
 
@@ -30,6 +29,7 @@ class LogitsDistillation(PerOutputLoss):
             and is scaled by T² as well. A nest of them for a model of several outputs, `None` for an output to leave
             out. Defaults to `"kl_divergence"`.
         name: Name in the logs. Defaults to `"logits_distillation"`.
+        temperature_squared: Whether to multiply by T². Defaults to `True`.
 
     Raises:
         ValueError: If the temperature is not finite and positive, or a loss is not known.
@@ -51,9 +51,10 @@ class LogitsDistillation(PerOutputLoss):
 
     compares_logits = True
 
-    def __init__(self, temperature=3.0, loss="kl_divergence", name=None):
+    def __init__(self, temperature=3.0, loss="kl_divergence", name=None, temperature_squared=True):
         super().__init__(loss, name=name)
         self.temperature = check_temperature(temperature)
+        self.temperature_squared = bool(temperature_squared)
 
     def resolve(self, loss):
         """Turn a spelling of a Keras loss into a function of teacher logits, student logits and temperature."""
@@ -88,10 +89,11 @@ class LogitsDistillation(PerOutputLoss):
         temperature = self.temperature if temperature is None else temperature
         teacher, student = logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
         values = super().per_sample(teacher, student, compare, temperature=temperature)
-        return values * ops.square(ops.cast(temperature, values.dtype))
+        return values * ops.square(ops.cast(temperature, values.dtype)) if self.temperature_squared else values
 
     def get_config(self):
-        return {**super().get_config(), "temperature": float(ops.convert_to_numpy(self.temperature))}
+        temperature = float(ops.convert_to_numpy(self.temperature))
+        return {**super().get_config(), "temperature": temperature, "temperature_squared": self.temperature_squared}
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -125,26 +127,3 @@ class LogitMatching(DistillationLoss):
 
     def per_sample(self, teacher_output, student_output):
         return divergences.logit_matching(logits_of(teacher_output, "teacher"), logits_of(student_output, "student"))
-
-
-def check_temperature(temperature, source=""):
-    """Return a temperature that is a finite number above zero, or a variable that holds one; raise otherwise."""
-    try:
-        number = math.nan if isinstance(temperature, (bool, str)) else float(temperature)
-    except (TypeError, OverflowError):
-        number = math.nan
-    if not 0.0 < number < math.inf:
-        raise ValueError(expected(f"a finite temperature > 0{source}", f"temperature={temperature!r}"))
-    return temperature
-
-
-def check_classes(teacher_outputs, student_outputs):
-    """Raise a `ValueError` unless teacher and student agree on the number of classes, and there are two or more."""
-    for teacher, student, _ in zip_outputs(teacher_outputs, student_outputs, None):
-        if teacher.shape[-1] != student.shape[-1] or student.shape[-1] == 1:
-            raise ValueError(
-                expected(
-                    "teacher and student to have the same number of classes, at least 2",
-                    f"teacher outputs of shape {tuple(teacher.shape)}, student outputs of {tuple(student.shape)}",
-                )
-            )

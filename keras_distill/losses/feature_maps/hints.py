@@ -2,12 +2,13 @@
 
 import keras
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._messages import expected
+from keras_distill.losses.layers import LayerPair
 from keras_distill.losses.per_output import PerOutputLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class FeatureDistillation(PerOutputLoss):
+class FeatureDistillation(LayerPair, PerOutputLoss):
     """Teach the student the features of a layer of the teacher.
 
     Both are taken from the one forward pass of the training step. Where the student's features have another width
@@ -38,33 +39,22 @@ class FeatureDistillation(PerOutputLoss):
         Romero, Ballas, Kahou, Chassang, Gatta, Bengio, "FitNets: Hints for Thin Deep Nets", 2014, arXiv:1412.6550.
     """
 
-    def __init__(self, loss="mse", teacher_layer_name=None, student_layer_name=None, adapter="auto", name=None):
+    automatic = "maps"
+
+    def __init__(
+        self,
+        loss="mse",
+        teacher_layer_name=None,
+        student_layer_name=None,
+        adapter="auto",
+        name=None,
+        preactivation=False,
+    ):
         super().__init__(loss, name=name)
-        self.teacher_layer_name = teacher_layer_name
-        self.student_layer_name = student_layer_name
+        self.name_layers(teacher_layer_name, student_layer_name, preactivation)
         if adapter not in ("auto", None) and not isinstance(adapter, keras.layers.Layer):
             raise ValueError(expected("adapter to be 'auto', `None` or a Keras layer", f"adapter={adapter!r}"))
         self.adapter = adapter
-
-    def validate_model_compatibility(self, teacher, student):
-        """Raise a `ValueError` unless both models have the layers, and let features be taken from them."""
-        for role, model, layer in (
-            ("teacher", teacher, self.teacher_layer_name),
-            ("student", student, self.student_layer_name),
-        ):
-            if layer is None:
-                continue
-            if getattr(model, "inputs", None) is None:
-                raise ValueError(
-                    expected(
-                        f"a built Functional or Sequential {role} to take the features of layer {layer!r} from",
-                        f"{type(model).__name__} named {model.name!r} without symbolic inputs",
-                        "Build it (call it once), or leave the layer names out to distil the final outputs.",
-                    )
-                )
-            known = [sublayer.name for sublayer in model.layers]
-            if layer not in known:
-                raise ValueError(unknown_name(f"{role}_layer_name", layer, known))
 
     def validate_outputs(self, teacher_outputs, student_outputs):
         """Raise a `ValueError` unless the features (the student's after its adapter) have one structure and shape."""
@@ -101,8 +91,7 @@ class FeatureDistillation(PerOutputLoss):
     def get_config(self):
         return {
             **super().get_config(),
-            "teacher_layer_name": self.teacher_layer_name,
-            "student_layer_name": self.student_layer_name,
+            **self.layers_config(),
             "adapter": keras.saving.serialize_keras_object(self.adapter),
         }
 

@@ -1,0 +1,1 @@
+"""Losses of embeddings, which compare how samples lie to each other: one file per method."""

@@ -1,0 +1,54 @@
+"""Run the losses on the vectors of a folder."""
+
+import numpy as np
+
+from tests.conformance.cases import TOLERANCES, Case, check_case
+from tests.conformance.handlers import HANDLERS
+
+
+def check_folder(folder, say):
+    """Check every case of every file, and report by `say`.
+
+    Args:
+        folder: Path of a folder of `<method>.npz` files.
+        say: Function that takes a line of the report.
+
+    Returns:
+        Whether there is something in the folder, all of it known, and all of it right.
+    """
+    files = sorted(path for path in folder.iterdir() if path.suffix == ".npz")
+    passed = total = 0
+    for path in files:
+        results = check_file(path)
+        good = {dtype: sum(not misses for (_, each), misses in results.items() if each == dtype) for dtype in TOLERANCES}
+        cases = len(results) // len(TOLERANCES)
+        say(f"{path.stem:18}" + "".join(f"  {dtype} {good[dtype]:3}/{cases}" for dtype in TOLERANCES))
+        for (case, dtype), misses in results.items():
+            for miss in misses:
+                say(f"    {case} in {dtype}: {miss}")
+        passed, total = passed + sum(good.values()), total + max(len(results), 1)
+    say(f"{passed} of {total} passed, {len(files)} files")
+    return 0 < passed == total
+
+
+def check_file(path):
+    """Return the misses of each `(case, dtype)` of a file, lists of sentences."""
+    with np.load(path) as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    handler = HANDLERS.get(path.stem)
+    results = {}
+    for name in map(str, arrays["cases"]):
+        prefix = f"{name}/"
+        own = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+        for dtype in TOLERANCES:
+            results[name, dtype] = _check(handler, Case(name, own, dtype))
+    return results
+
+
+def _check(handler, case):
+    if handler is None:
+        return ["no handler for this method"]
+    try:
+        return check_case(handler(case), case)
+    except Exception as error:  # One case that breaks must not hide the others.
+        return [f"{type(error).__name__}: {error}"]
