@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_distill import compatibility
 from keras_distill._messages import expected
+from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits import check_temperature
 
 
@@ -17,7 +18,7 @@ class Coefficients:
 
     @student_loss_weight.setter
     def student_loss_weight(self, value):
-        value = compatibility.check_number("student_loss_weight", value, 0.0, 1.0)
+        value = check_number("student_loss_weight", value, 0.0, 1.0)
         self.objective.student_loss_weight.assign(value)
 
     @property

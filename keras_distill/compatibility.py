@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_distill._messages import expected
+from keras_distill.losses.checks import check_number
 from keras_distill.losses.feature_maps import same_shape
 
 
@@ -77,15 +78,6 @@ def check_loss_weights(weights, count):
             expected(f"{count} distillation_loss_weights, one for each loss", f"{len(weights)}: {weights}")
         )
     return [check_number("distillation_loss_weights", weight, 0.0, math.inf) for weight in weights]
-
-
-def check_number(name, value, low, high):
-    """Return a float from `low` to `high` (below, where `high` is infinite); raise a `ValueError` otherwise."""
-    is_number = not isinstance(value, (bool, str)) and hasattr(value, "__float__")
-    if not is_number or not low <= float(value) <= high or math.isinf(float(value)):
-        bounds = f"a finite number >= {low:g}" if math.isinf(high) else f"a number from {low:g} to {high:g}"
-        raise ValueError(expected(f"{name} to be {bounds}", f"{name}={value!r}"))
-    return float(value)
 
 
 def check_not_empty(data):

@@ -12,6 +12,7 @@ from keras_distill.coefficients import Coefficients
 from keras_distill.features import FINAL_OUTPUT, feature_extractor
 from keras_distill.logs import Bookkeeping, Logs, batch_size
 from keras_distill.losses.base import align_weights
+from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.objective import Objective, layer_name, replicas
@@ -77,7 +78,7 @@ class Distiller(Coefficients, Logs, keras.Model):
         on_outputs = any(layer_name(loss, "student") is None for loss in losses)
         compatibility.check_models(teacher, student, compare_outputs=on_outputs)
         weights = compatibility.check_loss_weights(distillation_loss_weights, len(losses))
-        student_loss_weight = compatibility.check_number("student_loss_weight", student_loss_weight, 0.0, 1.0)
+        student_loss_weight = check_number("student_loss_weight", student_loss_weight, 0.0, 1.0)
         for loss in losses:
             loss.validate_model_compatibility(teacher, student)
         # In float32 whatever the models are in: so are its coefficients, its adapters and its losses.
