@@ -58,8 +58,12 @@ def _named_tensors(model, which):
 
 
 def check_losses(distillation_losses):
-    """Return the distillation losses as a list; raise a `ValueError` unless each is one."""
+    """Return the distillation losses as a list, names resolved; raise a `ValueError` unless each is one."""
     losses = distillation_losses if isinstance(distillation_losses, (list, tuple)) else [distillation_losses]
+    if any(isinstance(loss, str) for loss in losses):
+        from keras_distill.losses.methods import get
+
+        losses = [get(loss) if isinstance(loss, str) else loss for loss in losses]
     for loss in losses:
         if not isinstance(loss, keras.distillation.DistillationLoss):
             example = "Use for example keras_distill.losses.LogitsDistillation(temperature=4.0)."

@@ -9,13 +9,13 @@ from keras_distill import compatibility, guards
 from keras_distill._messages import expected
 from keras_distill._models import Untracked, accepts, run, uses_float16
 from keras_distill.coefficients import Coefficients
-from keras_distill.features import FINAL_OUTPUT, feature_extractor
+from keras_distill.features import FINAL_OUTPUT, FeatureExtractor
 from keras_distill.logs import Bookkeeping, Logs, batch_size
 from keras_distill.losses.base import align_weights
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
-from keras_distill.objective import Objective, layer_name, replicas
+from keras_distill.objective import Objective, replicas, taps
 
 _TEACHER_FILE = "teacher.weights.h5"
 
@@ -37,7 +37,8 @@ class Distiller(Coefficients, Logs, keras.Model):
     Args:
         teacher: A trained `keras.Model`; it is frozen.
         student: The `keras.Model` to train, with the teacher's inputs and, for losses on outputs, its outputs.
-        distillation_losses: One `keras_distill.losses.DistillationLoss` (or one of Keras's), or a list of them.
+        distillation_losses: One `keras_distill.losses.DistillationLoss` (or one of Keras's), the name of a method
+            (`"dkd"`; all are in `keras_distill.losses.METHODS`), or a list of them.
         distillation_loss_weights: One number >= 0 for each distillation loss. Defaults to `None`, 1.0 each.
         student_loss_weight: Weight from 0.0 to 1.0 of the hard labels. Defaults to 0.5.
         name: Name of the model. Defaults to `"distiller"`.
@@ -75,7 +76,7 @@ class Distiller(Coefficients, Logs, keras.Model):
         if keras.backend.backend() != "tensorflow":
             raise ValueError(expected("the TensorFlow backend", f"KERAS_BACKEND={keras.backend.backend()}"))
         losses = compatibility.check_losses(distillation_losses)
-        on_outputs = any(layer_name(loss, "student") is None for loss in losses)
+        on_outputs = any(taps(loss, "student") is None for loss in losses)
         compatibility.check_models(teacher, student, compare_outputs=on_outputs)
         weights = compatibility.check_loss_weights(distillation_loss_weights, len(losses))
         student_loss_weight = check_number("student_loss_weight", student_loss_weight, 0.0, 1.0)
@@ -87,8 +88,9 @@ class Distiller(Coefficients, Logs, keras.Model):
         teacher.trainable = False
         self._teacher = Untracked(teacher)
         self.student = student
-        self._teacher_features = Untracked(feature_extractor(teacher, [layer_name(x, "teacher") for x in losses]))
-        self._student_features = Untracked(feature_extractor(student, [layer_name(x, "student") for x in losses]))
+        self._features = {
+            role: Untracked(_extractor(role, model, losses)) for role, model in (("teacher", teacher), ("student", student))
+        }
         self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape)
         # Counted here rather than taken from `fit`, so that schedules go on where a saved distiller stopped.
         self.epochs_trained = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
@@ -96,9 +98,12 @@ class Distiller(Coefficients, Logs, keras.Model):
         self.built = student.built
 
     def _feature_shape(self, loss, role):
-        name, extractor = layer_name(loss, role), getattr(self, f"_{role}_features").content
+        keys, extractor = taps(loss, role), self._features[role].content
+        if keys is not None:
+            shapes = keras.tree.map_structure(lambda key: extractor.shapes[key], keys)
+            return shapes
         outputs = getattr(self.student if role == "student" else self.teacher, "outputs", None)
-        output = extractor.output[name] if name else (outputs or [None])[0]
+        output = (outputs or [None])[0]
         return None if output is None or keras.tree.is_nested(output) else tuple(output.shape)
 
     # What is inside --------------------------------------------------------------------------------------------------
@@ -120,11 +125,11 @@ class Distiller(Coefficients, Logs, keras.Model):
 
     @property
     def _teacher_feature_extractor(self):
-        return self._teacher_features.content
+        return self._features["teacher"].content
 
     @property
     def _student_feature_extractor(self):
-        return self._student_features.content
+        return self._features["student"].content
 
     # The step --------------------------------------------------------------------------------------------------------
 
@@ -160,33 +165,33 @@ class Distiller(Coefficients, Logs, keras.Model):
     def train_step(self, data):
         import tensorflow as tf
 
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight, extras = unpack(data)
         teacher_outputs = self.teacher_outputs(x)  # Outside the tape: nothing of it is differentiated or remembered.
         with tf.GradientTape() as tape:
             student_outputs = self.student_outputs(x, training=True)
             y_pred = student_outputs[FINAL_OUTPUT]
             self._check_first_batch(teacher_outputs[FINAL_OUTPUT], y_pred)
-            loss = self._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs)
+            loss = self._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs, extras)
             loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight, extras = unpack(data)
         with_teacher = self.fidelity or not self._has_hard_labels(y)
         if with_teacher:
             teacher_outputs, student_outputs = self.teacher_outputs(x), self.student_outputs(x, training=False)
         else:
             teacher_outputs, student_outputs = None, {FINAL_OUTPUT: self(x, training=False)}
         y_pred = student_outputs[FINAL_OUTPUT]
-        self._loss_of_step(x, y, sample_weight, False, teacher_outputs, student_outputs)
+        self._loss_of_step(x, y, sample_weight, False, teacher_outputs, student_outputs, extras)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return self.measured(logs, labels=self._has_hard_labels(y), teacher=with_teacher)
 
-    def _loss_of_step(self, x, y, sample_weight, training, teacher_outputs, student_outputs):
+    def _loss_of_step(self, x, y, sample_weight, training, teacher_outputs, student_outputs, extras):
         """Compute and record the loss, by an override of `compute_loss` that has Keras's arguments as well."""
-        outputs = {"teacher_outputs": teacher_outputs, "student_outputs": student_outputs}
+        outputs = {"teacher_outputs": teacher_outputs, "student_outputs": student_outputs, "extras": extras}
         outputs = {name: value for name, value in outputs.items() if accepts(self.compute_loss, name)}
         loss = self.compute_loss(x, y, student_outputs[FINAL_OUTPUT], sample_weight, training=training, **outputs)
         self._record_loss(loss, x)
@@ -201,6 +206,7 @@ class Distiller(Coefficients, Logs, keras.Model):
         training=True,
         teacher_outputs=None,
         student_outputs=None,
+        extras=None,
     ):
         """Compute the weighted sum of the hard and the soft terms.
 
@@ -213,6 +219,8 @@ class Distiller(Coefficients, Logs, keras.Model):
                 or there is no hard term. Defaults to `True`.
             teacher_outputs: What `teacher_outputs(x)` returned. Defaults to `None`, a forward pass where needed.
             student_outputs: What `student_outputs(x, training)` returned. Defaults to `None`, likewise.
+            extras: Dict of what else the batch carries, for the losses that name it (an `index` of each sample, say).
+                Defaults to `None`.
 
         Returns:
             Float scalar; under `tf.distribute`, this replica's share of it.
@@ -226,7 +234,8 @@ class Distiller(Coefficients, Logs, keras.Model):
             if student_outputs is None:
                 whole = self._student_feature_extractor is None
                 student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
-            soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight)
+            given = {"labels": y, "training": training, "extras": extras}
+            soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
             self._record_agreement(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)
         regularization = sum(ops.sum(loss) for loss in self.losses) / replicas() if self.losses else None
         return self.objective.weighted_sum(hard, soft, regularization, batch_size(x))
@@ -336,3 +345,22 @@ class Distiller(Coefficients, Logs, keras.Model):
         path = os.path.join(inner_path, _TEACHER_FILE)
         if os.path.exists(path):
             self.teacher.load_weights(path)
+
+
+def _extractor(role, model, losses):
+    keys = keras.tree.flatten([taps(loss, role) for loss in losses])
+    keys = list(dict.fromkeys(key for key in keys if key not in (None, FINAL_OUTPUT)))
+    return FeatureExtractor(model, keys, role=role) if keys else None
+
+
+def unpack(data):
+    """Split a batch into inputs, labels, sample weights and extras: `(x, y, sample_weight, {"index": ...})`.
+
+    The first three are Keras's. The fourth, a dict, carries what some losses name beyond them.
+    """
+    if isinstance(data, (list, tuple)) and len(data) == 4:
+        *data, extras = data
+        if not isinstance(extras, dict):
+            raise ValueError(expected("a dict as the fourth part of a batch", f"{type(extras).__name__}"))
+        return *keras.utils.unpack_x_y_sample_weight(tuple(data)), extras
+    return *keras.utils.unpack_x_y_sample_weight(data), {}

@@ -5,6 +5,7 @@ A check is one assertion in the graph, next to free. TensorFlow reports its fail
 """
 
 import contextlib
+import functools
 import re
 
 import keras
@@ -12,7 +13,7 @@ from keras import ops
 
 from keras_distill._messages import expected
 
-_ERRORS = {"ValueError": ValueError, "FloatingPointError": FloatingPointError}
+_ERRORS = {"ValueError": ValueError, "FloatingPointError": FloatingPointError, "RuntimeError": RuntimeError}
 # The values stand in brackets in a graph and on lines of their own outside; notes on them begin with a tab or a colour.
 _MARK = re.compile(r"<keras_distill (\w+)>(.*?)</keras_distill>[\]'\"]([^\t\x1b]*)", re.DOTALL)
 
@@ -59,13 +60,31 @@ def check_labels(labels, classes, ignored=None):
     return check(ops.all(valid), message, seen, then=labels)
 
 
+def marked(function):
+    """Return a function whose errors `explained` finds in what TensorFlow and Keras make of them.
+
+    For what runs in `tf.numpy_function`, and for the `call` of a layer.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments):
+        try:
+            return function(*arguments)
+        except tuple(_ERRORS.values()) as error:
+            kind = next(name for name, kind in _ERRORS.items() if isinstance(error, kind))
+            # The tab ends the values, of which there are none: what TensorFlow adds are notes.
+            raise _ERRORS[kind](f"<keras_distill {kind}>{error}</keras_distill>]\t") from error
+
+    return run
+
+
 @contextlib.contextmanager
 def explained():
     """Re-raise a failed check as the error it stands for."""
     try:
         yield
     except Exception as error:
-        found = _MARK.search(str(getattr(error, "message", "")))
+        found = _MARK.search(str(getattr(error, "message", None) or error))
         if found is None:
             raise
         kind, message, values = found.groups()

@@ -63,7 +63,7 @@ class Logs:
         return dict(sorted(logs.items(), key=rank))
 
     def _temperatures_by_log(self):
-        temperatures = self.objective.current_temperatures()
+        temperatures = {**self.objective.current_temperatures(), **self.objective.learned_temperatures()}
         if not temperatures:
             return {}
         several = (
@@ -93,6 +93,7 @@ class Bookkeeping(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._saw_a_batch = False
+        self.model.objective.begin_epoch(int(self.model.epochs_trained.numpy()))
 
     def on_train_batch_end(self, batch, logs=None):
         self._saw_a_batch = True

@@ -6,9 +6,10 @@ import keras
 from keras import ops
 
 from keras_distill import guards
-from keras_distill.features import FINAL_OUTPUT
+from keras_distill.features import FINAL_OUTPUT, tap
 from keras_distill.losses.base import DistillationLoss, snake_case
 from keras_distill.losses.logits import check_temperature
+from keras_distill.teachers import at_temperature
 
 
 class Objective(keras.layers.Layer):
@@ -35,6 +36,7 @@ class Objective(keras.layers.Layer):
         self.temperatures = [
             self._temperature(loss, name) for name, loss in zip(self.names, self.distillation_losses, strict=True)
         ]
+        # All that is trained along: by the student's optimizer, saved with the distiller, no part of the student.
         self.adapters = [_adapter(loss, feature_shape) for loss in self.distillation_losses]
         self.trackers = {
             name: keras.metrics.Mean(name=name) for name in ("student_loss", "distillation_loss", *self.names)
@@ -59,13 +61,27 @@ class Objective(keras.layers.Layer):
         pairs = zip(self.names, self.temperatures, strict=True)
         return {name: temperature for name, temperature in pairs if temperature is not None}
 
-    def soft_terms(self, teacher_outputs, student_outputs, sample_weight):
+    def learned_temperatures(self):
+        """Return the temperature of each loss that learns its own, by the name of the loss."""
+        pairs = zip(self.names, self.adapters, strict=True)
+        return {name: adapter.temperature for name, adapter in pairs if hasattr(adapter, "temperature")}
+
+    def begin_epoch(self, epoch):
+        """Tell what is trained along how many epochs have passed: some of it is ramped up."""
+        for adapter in self.adapters:
+            if hasattr(adapter, "begin_epoch"):
+                adapter.begin_epoch(epoch)
+
+    def soft_terms(self, teacher_outputs, student_outputs, sample_weight, labels=None, training=False, extras=None):
         """Compute each distillation loss.
 
         Args:
             teacher_outputs: Dict of `"final_output"` and the teacher's features by layer.
             student_outputs: Dict of `"final_output"` and the student's features by layer.
             sample_weight: Weights of the samples, or `None`.
+            labels: Hard labels, for the losses that need them. Defaults to `None`.
+            training: Whether the step is for training. Defaults to `False`.
+            extras: Dict of what else the batch carries, for the losses that name it. Defaults to `None`.
 
         Returns:
             A dict of unweighted float scalars by the name of the loss; under `tf.distribute`, this replica's share.
@@ -73,15 +89,22 @@ class Objective(keras.layers.Layer):
         terms = {}
         parts = zip(self.names, self.distillation_losses, self.adapters, self.temperatures, strict=True)
         for name, loss, adapter, temperature in parts:
-            teacher = teacher_outputs[layer_name(loss, "teacher") or FINAL_OUTPUT]
-            student = student_outputs[layer_name(loss, "student") or FINAL_OUTPUT]
-            student = student if adapter is None else adapter(student)
-            loss.validate_outputs(teacher, student)
+            teacher, student = (
+                _compared(loss, role, outputs)
+                for role, outputs in (("teacher", teacher_outputs), ("student", student_outputs))
+            )
             if isinstance(loss, DistillationLoss):
-                given = {} if temperature is None else {"temperature": ops.convert_to_tensor(temperature)}
+                given = {"labels": labels, "training": training, "adapter": adapter, **(extras or {})}
+                if temperature is not None:
+                    given["temperature"] = ops.convert_to_tensor(temperature)
+                if loss.compares_logits:
+                    teacher = _tempered(teacher, getattr(adapter, "temperature", temperature))
+                student = loss.adapt(student, adapter, training)
+                loss.validate_outputs(teacher, student)
                 terms[name] = loss.compute_loss(teacher, student, sample_weight=sample_weight, **given)
             else:
                 self._warn_of_weights(name, sample_weight)
+                loss.validate_outputs(teacher, student)
                 terms[name] = loss.compute_loss(teacher, student) / replicas()
         return terms
 
@@ -119,9 +142,30 @@ class Objective(keras.layers.Layer):
             self._warned = True
 
 
-def layer_name(loss, role):
-    """Return the layer whose features a loss compares, `None` for the final output; `role` is teacher or student."""
-    return getattr(loss, f"{role}_layer_name", None)
+def taps(loss, role):
+    """Return what a loss compares of a model: the key of a layer, a list of them, or `None` for the final output.
+
+    Args:
+        loss: A distillation loss that has seen the models.
+        role: `"teacher"` or `"student"`.
+    """
+    names = getattr(loss, f"{role}_layer_name", None)
+    before = getattr(loss, "preactivation", False)
+    if isinstance(names, (list, tuple)):
+        return [FINAL_OUTPUT if name is None else tap(name, before) for name in names]
+    return None if names is None else tap(names, before)
+
+
+def _tempered(teacher_outputs, temperature):
+    """Return the teacher's logits at a temperature: those of several models at once depend on it."""
+    if temperature is None:
+        return teacher_outputs
+    return keras.tree.map_structure(lambda output: at_temperature(output, temperature), teacher_outputs)
+
+
+def _compared(loss, role, outputs):
+    keys = taps(loss, role)
+    return [outputs[key] for key in keys] if isinstance(keys, list) else outputs[keys or FINAL_OUTPUT]
 
 
 def replicas():
@@ -135,7 +179,7 @@ def _adapter(loss, feature_shape):
     if not hasattr(loss, "make_adapter"):
         return None
     teacher_shape, student_shape = feature_shape(loss, "teacher"), feature_shape(loss, "student")
-    if teacher_shape is None or student_shape is None:
+    if None in (teacher_shape, student_shape) and not getattr(loss, "compares_logits", False):
         return None  # Of a model that is not built yet: the loss checks the shapes of the first batch.
     adapter = loss.make_adapter(teacher_shape, student_shape)
     if adapter is not None and not adapter.built:

@@ -10,6 +10,7 @@ from keras_distill._version import __version__
 COMMANDS = {
     "demo": "Teach, distil, export and verify on real digits, with explanations; no download.",
     "export": "Write a trained student to files, and verify each by another runtime.",
+    "losses": "List the distillation methods: what each needs, and its paper.",
     "run": "Run a recipe: teacher, student alone, student distilled, over several seeds.",
 }
 NOT_PASSED, BAD_INPUT = 1, 2

@@ -2,7 +2,8 @@
 
 from keras_distill.data.batches import Batches
 from keras_distill.data.bundle import Data
+from keras_distill.data.indexed import indexed
 from keras_distill.data.prepared import NAMES, load
 from keras_distill.data.scikit import digits
 
-__all__ = ["NAMES", "Batches", "Data", "digits", "load"]
+__all__ = ["NAMES", "Batches", "Data", "digits", "indexed", "load"]

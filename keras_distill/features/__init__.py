@@ -1,4 +1,11 @@
-"""Features of a model: tapped in the forward pass that is made anyway."""
+"""Features of a model: tapped in the forward pass that is made anyway, by layers named, matched or paired."""
 
+from keras_distill.features.layers import find_layer as find_layer
+from keras_distill.features.layers import find_layers as find_layers
+from keras_distill.features.layers import layer_shapes as layer_shapes
+from keras_distill.features.pairing import choose_layers as choose_layers
+from keras_distill.features.pairing import embedding_layer as embedding_layer
+from keras_distill.features.pairing import pair_layers as pair_layers
 from keras_distill.features.taps import FINAL_OUTPUT as FINAL_OUTPUT
-from keras_distill.features.taps import feature_extractor as feature_extractor
+from keras_distill.features.taps import FeatureExtractor as FeatureExtractor
+from keras_distill.features.taps import tap as tap

@@ -1,46 +1,173 @@
-"""Taking features from a model in its one forward pass, by the names of its layers."""
+"""Taking features from a model in its one forward pass, by the paths of its layers."""
 
 import keras
 
 from keras_distill._messages import expected
+from keras_distill._models import Untracked, run
+from keras_distill.features.layers import ACTIVATIONS, call_of, find_layer, in_loop
+from keras_distill.features.recording import watching
+from keras_distill.features.tracing import check_built, leaks, shapes_of, trace
 
 FINAL_OUTPUT = "final_output"
+"""The key of what the model returns."""
+
+_BEFORE = ":preactivation"
 
 
-def feature_extractor(model, layer_names):
-    """Build a model that returns the outputs of some layers beside the final output.
-
-    It shares every layer with `model`: calling it is one forward pass of the model.
+def tap(path, preactivation=False):
+    """Return the key of the features of a layer.
 
     Args:
-        model: A built Functional or Sequential `keras.Model`.
-        layer_names: Names of its layers; none for no extractor.
+        path: Path or name of the layer.
+        preactivation: Whether to take what its activation is given. Defaults to `False`.
 
     Returns:
-        A `keras.Model` from the inputs of `model` to a dict of `"final_output"` and each layer's name, or `None`.
-
-    Raises:
-        ValueError: If features are asked of a model without symbolic inputs.
+        A string.
 
     Example:
 
-    >>> layers = [keras.Input((4,)), keras.layers.Dense(3, name="hidden"), keras.layers.Dense(2)]
-    >>> extractor = feature_extractor(keras.Sequential(layers), ["hidden"])
-    >>> {name: output.shape for name, output in extractor.output.items()}
-    {'final_output': (None, 2), 'hidden': (None, 3)}
+    >>> tap("stage_2"), tap("stage_2", preactivation=True)
+    ('stage_2', 'stage_2:preactivation')
     """
-    layer_names = sorted({name for name in layer_names if name})
-    if not layer_names:
-        return None
-    if getattr(model, "inputs", None) is None:
-        raise ValueError(
-            expected(f"a built Functional or Sequential model to take {layer_names} from", f"{model.name!r}")
-        )
-    if FINAL_OUTPUT in layer_names:
-        raise ValueError(expected("a layer of another name: it is what the final output is called", FINAL_OUTPUT))
-    # The very structures that the model takes and gives: a single tensor is no list of one.
-    inputs, final = (
-        (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
-    )
-    outputs = {FINAL_OUTPUT: final, **{name: model.get_layer(name).output for name in layer_names}}
-    return keras.Model(inputs, outputs, name=f"{model.name}_features")
+    return path + _BEFORE if preactivation else path
+
+
+class FeatureExtractor:
+    """Run a model once, and return the features of some of its layers beside its final output.
+
+    The model runs as it is, be it Functional, Sequential or subclassed: nothing is rebuilt, copied or cut out of it.
+    Its layers are watched while it runs, and left as they were. It is no Keras layer and holds no weights.
+
+    Args:
+        model: A built `keras.Model`.
+        taps: List of keys, see `tap`: the path of a layer, or its name where no other layer has it, with the suffix
+            `":preactivation"` for what its activation is given. That is what an activation layer is given, and the
+            output of a layer without activation.
+        role: What the messages call the model. Defaults to `"model"`.
+
+    Attributes:
+        shapes: Dict of key to static shape, `None` for the batch and unknown lengths; all `None` where the model does
+            not tell the shape of its inputs, or cannot be run symbolically.
+        outputs: The keys, one for each output.
+
+    Raises:
+        ValueError: If the model is not built, has no such layer, or runs one not at all or several times.
+
+    Example:
+
+    >>> layers = [keras.Input((4,)), keras.layers.Dense(3, activation="relu", name="hidden"), keras.layers.Dense(2)]
+    >>> extractor = FeatureExtractor(keras.Sequential(layers), ["hidden", "hidden:preactivation"])
+    >>> extractor.shapes
+    {'final_output': (None, 2), 'hidden': (None, 3), 'hidden:preactivation': (None, 3)}
+    >>> features = extractor(keras.ops.ones((5, 4)))
+    >>> bool(keras.ops.all(features["hidden"] == keras.ops.relu(features["hidden:preactivation"])))
+    True
+    """
+
+    def __init__(self, model, taps, role="model"):
+        keys = list(dict.fromkeys(taps))
+        if FINAL_OUTPUT in keys:
+            raise ValueError(expected("a layer of another name: it is what the final output is called", FINAL_OUTPUT))
+        check_built(model, role, keys)
+        self.model = model
+        self._taps = {key: _Tap(model, key, role) for key in keys}
+        self.outputs = [FINAL_OUTPUT, *keys]
+        self.shapes = self._find_shapes()
+
+    def __call__(self, x, training=None):
+        """Run the model once.
+
+        Args:
+            x: A batch of inputs, as the model takes it, or symbolic inputs.
+            training: Whether it is for training. Defaults to `None`: as Keras sees fit.
+
+        Returns:
+            A dict of `"final_output"` and, by key, the features.
+        """
+        if any(isinstance(each, keras.KerasTensor) for each in keras.tree.flatten(x)):
+            return _Extraction(self)(x, training=training)
+        with watching(self._methods()) as events:
+            output = run(self.model, x, training)
+        return self._gather(output, events)
+
+    def _methods(self):
+        return [method for each in self._taps.values() for method in each.methods()]
+
+    def _find_shapes(self):
+        for training in (False, True):  # Some layers run in training alone.
+            try:
+                output, events = trace(self.model, self._methods(), training)
+            except ValueError:
+                return dict.fromkeys(self.outputs)
+            try:
+                return {key: shapes_of(feature) for key, feature in self._gather(output, events).items()}
+            except ValueError:
+                if training:
+                    raise
+
+    def _gather(self, output, events):
+        features = {key: each.feature(events) for key, each in self._taps.items()}
+        for key, feature in features.items():
+            if leaks(feature, output):
+                raise _hidden(key)
+        return {FINAL_OUTPUT: output, **features}
+
+
+class _Extraction(keras.layers.Layer):
+    """An extraction on symbolic inputs: a layer of the graph that they are part of, which owns the model's weights."""
+
+    def __init__(self, extractor):
+        super().__init__(name=f"{extractor.model.name}_features")
+        self.model = extractor.model
+        self._extractor = Untracked(extractor)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self._extractor.content(inputs, training)
+
+
+class _Tap:
+    """What to watch for one key, and which of the events it stands for."""
+
+    def __init__(self, model, key, role):
+        self._path = key.removesuffix(_BEFORE)
+        self._layer = find_layer(model, self._path, role)
+        if in_loop(model, self._layer):
+            raise _hidden(self._path)
+        self._before = None
+        if key != self._path and isinstance(self._layer, ACTIVATIONS):
+            self._before = call_of(self._layer)
+        elif key != self._path and _has_activation(self._layer):
+            self._before = "activation"
+
+    def methods(self):
+        names = {call_of(self._layer), self._before} - {None}
+        return [(self._layer, name) for name in names]
+
+    def feature(self, events):
+        output = self._only(events, call_of(self._layer)).returned
+        if self._before is None:
+            return output
+        given = self._only(events, self._before).given
+        mask = getattr(output, "_keras_mask", None)
+        if mask is not None and getattr(given, "_keras_mask", None) is None:
+            given._keras_mask = mask  # Keras marks what layers return, not what is inside them.
+        return given
+
+    def _only(self, events, method):
+        found = [event for event in events if event.layer is self._layer and event.method == method]
+        if len(found) != 1:
+            received = f"the activation of {self._path!r}" if method == "activation" else repr(self._path)
+            received += f", which ran {len(found)} times"
+            raise ValueError(expected("a layer that runs once in a forward pass", received))
+        return found[0]
+
+
+def _has_activation(layer):
+    activation = getattr(layer, "activation", None)
+    return callable(activation) and activation is not keras.activations.linear
+
+
+def _hidden(name):
+    received = f"{name!r}, which runs in a loop or function inside the model"
+    return ValueError(expected("a layer whose output is there after the forward pass", received))

@@ -4,6 +4,8 @@ Each function takes logits of shape `[..., classes]`, works in float32 (in float
 the teacher as a constant, and sums over the classes. None of them multiplies by T²: the classes on top do.
 """
 
+import math
+
 from keras import ops
 from keras.backend import standardize_dtype
 
@@ -37,13 +39,7 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
-    teacher, student, temperature = _tempered(teacher_logits, student_logits, temperature)
-    teacher_norm = ops.logsumexp(teacher / temperature, axis=-1, keepdims=True)
-    student_norm = ops.logsumexp(student / temperature, axis=-1, keepdims=True)
-    p = ops.exp(teacher / temperature - teacher_norm)
-    q = ops.exp(student / temperature - student_norm)
-    # Not log q - log p: both carry the rounding of log(classes), which at a high temperature dwarfs their difference.
-    log_ratio = (student - teacher) / temperature - (student_norm - teacher_norm)
+    p, q, log_ratio = distributions(teacher_logits, student_logits, temperature)
     return ops.sum(_expected_excess(p, q, log_ratio), axis=-1)
 
 
@@ -71,10 +67,9 @@ def soft_cross_entropy(teacher_logits, student_logits, temperature=1.0):
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
-    divergence = kl_divergence(teacher_logits, student_logits, temperature)
-    teacher, _, temperature = _tempered(teacher_logits, student_logits, temperature)
     # Not -sum(p log_softmax): where p and q are on one class, all that is left of it in float32 is rounding.
-    return divergence + _entropy(teacher / temperature)
+    divergence = kl_divergence(teacher_logits, student_logits, temperature)
+    return divergence + teacher_entropy(teacher_logits, student_logits, temperature)
 
 
 def logit_matching(teacher_logits, student_logits):
@@ -104,6 +99,86 @@ def logit_matching(teacher_logits, student_logits):
     return 0.5 * ops.mean(ops.square(difference), axis=-1)
 
 
+def distributions(teacher_logits, student_logits, temperature=1.0):
+    """Compute what every divergence is made of: both tempered distributions, and the logarithm of their ratio.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`.
+        temperature: Positive number, array or variable that divides both. Defaults to 1.0.
+
+    Returns:
+        `(p, q, log(q / p))`, float arrays `[..., classes]`. The logarithm is finite and exact where both
+        probabilities underflow, and exactly zero where teacher and student are the same.
+
+    Example:
+
+    >>> import numpy as np
+    >>> p, q, log_ratio = distributions(np.array([[0.0, 0.0]], "float32"), np.array([[0.0, -1000.0]], "float32"))
+    >>> q.numpy().tolist(), round(float(log_ratio[0, 1]))
+    ([[1.0, 0.0]], -999)
+    """
+    teacher, student, temperature = _tempered(teacher_logits, student_logits, temperature)
+    teacher_norm = ops.logsumexp(teacher / temperature, axis=-1, keepdims=True)
+    student_norm = ops.logsumexp(student / temperature, axis=-1, keepdims=True)
+    p = ops.exp(teacher / temperature - teacher_norm)
+    q = ops.exp(student / temperature - student_norm)
+    # Not log q - log p: both carry the rounding of log(classes), which at a high temperature dwarfs their difference.
+    return p, q, (student - teacher) / temperature - (student_norm - teacher_norm)
+
+
+def mixture_divergence(p, q, log_ratio, share):
+    """Compute `KL(p, m)` to the mixture `m = (1 - share) p + share q`; a share of 1 is `KL(p, q)`.
+
+    For `KL(q, m)` exchange the two, and turn the sign of the logarithm.
+
+    Args:
+        p: Float array `[..., classes]`, probabilities.
+        q: Float array `[..., classes]`, probabilities.
+        log_ratio: Float array `[..., classes]`, `log(q / p)`.
+        share: Number from 0.0 to 1.0, the weight of `q` in the mixture.
+
+    Returns:
+        Float array `[...]`, nats, never negative.
+
+    Example:
+
+    >>> import numpy as np
+    >>> p, q, log_ratio = distributions(np.array([[0.0, 1000.0]], "float32"), np.array([[1000.0, 0.0]], "float32"))
+    >>> round(float(mixture_divergence(p, q, log_ratio, 0.5)[0]), 4)  # Nothing in common: log 2
+    0.6931
+    """
+    if share < 1.0:
+        q, log_ratio = (1.0 - share) * p + share * q, _log_mixture(log_ratio, share)
+    values = ops.sum(_expected_excess(p, q, log_ratio), axis=-1)
+    # Where p learns, its gradient compares the logarithms with their mean. Measured from that of the likeliest class,
+    # which is close to the mean, no large numbers cancel there. The value stays: probabilities always add up to 1.
+    likeliest = ops.take_along_axis(log_ratio, ops.argmax(p, axis=-1, keepdims=True), axis=-1)
+    total = ops.sum(p, axis=-1)
+    return values + ops.stop_gradient(likeliest[..., 0]) * (total - ops.stop_gradient(total))
+
+
+def teacher_entropy(teacher_logits, student_logits, temperature=1.0):
+    """Compute the entropy of the tempered teacher, in the precision of a divergence of the two.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`, only for its precision.
+        temperature: Positive number, array or variable that divides the logits. Defaults to 1.0.
+
+    Returns:
+        Float array `[...]`, nats.
+
+    Example:
+
+    >>> import numpy as np
+    >>> round(float(teacher_entropy(np.zeros((1, 8), "float32"), np.zeros((1, 8), "float32"))[0]), 4)  # log 8
+    2.0794
+    """
+    teacher, _, temperature = _tempered(teacher_logits, student_logits, temperature)
+    return _entropy(teacher / temperature)
+
+
 def working_dtype(*tensors):
     """Return `"float64"` where one of the tensors is in it, `"float32"` otherwise."""
     return "float64" if "float64" in [standardize_dtype(tensor.dtype) for tensor in tensors] else "float32"
@@ -123,7 +198,7 @@ def _tempered(teacher_logits, student_logits, temperature):
 
 def _entropy(logits):
     """Return the entropy of rows of logits whose largest is 0, exact where nearly all of it is on that one class."""
-    largest = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1], dtype="bool")
+    largest = ops.one_hot(ops.argmax(logits, axis=-1), ops.shape(logits)[-1], dtype="bool")
     others = ops.sum(ops.where(largest, ops.zeros_like(logits), ops.exp(logits)), axis=-1)
     return ops.log1p(others) - ops.sum(ops.softmax(logits, axis=-1) * logits, axis=-1)
 
@@ -138,3 +213,15 @@ def _expected_excess(p, q, d):
     bounded = ops.minimum(d, 1.0)
     plain = ops.where(d < 1.0, p * (ops.expm1(bounded) - bounded), q - p - p * d)
     return ops.where(small, p * series, plain)
+
+
+def _log_mixture(d, share):
+    """Return `log(1 - share + share exp(d))`: of the mixture of `p` and `q` over `p`, where `d = log(q / p)`."""
+    if share == 0.0:
+        return ops.zeros_like(d)
+    excess = share * ops.expm1(ops.minimum(d, 30.0))
+    near = ops.abs(excess) < 0.5
+    # The branch not taken must stay finite as well, and so must its gradient.
+    close = ops.log1p(share * ops.expm1(ops.where(near, d, ops.zeros_like(d))))
+    far = math.log1p(-share) + ops.softplus(d + math.log(share) - math.log1p(-share))
+    return ops.where(near, close, far)

@@ -200,7 +200,7 @@ def test_a_callback_list_of_the_users_works(mlp, data):
     assert list(history.history)[:3] == ["loss", "student_loss", "distillation_loss"]
 
 
-@pytest.mark.parametrize("own_arguments", [{}, {"teacher_outputs": None, "student_outputs": None}])
+@pytest.mark.parametrize("own_arguments", [{}, {"teacher_outputs": None, "student_outputs": None, "extras": None}])
 def test_compute_loss_can_be_overridden_with_the_arguments_of_keras(mlp, data, own_arguments):
     class Doubled(kd.Distiller):
         if own_arguments:

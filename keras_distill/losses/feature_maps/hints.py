@@ -1,10 +1,36 @@
 """Distillation of what lies before the last layer: features compared layer by layer."""
 
 import keras
+from keras import ops
 
 from keras_distill._messages import expected
+from keras_distill.features import adapters
+from keras_distill.losses.feature_maps.maps import cast_pair
 from keras_distill.losses.layers import LayerPair
 from keras_distill.losses.per_output import PerOutputLoss
+
+
+def fitnet(teacher_features, student_features):
+    """Compute the mean squared difference of features.
+
+    Args:
+        teacher_features: Float array `[batch, ...]`. Constant: no gradient reaches it.
+        student_features: Float array of the same shape, after the adapter.
+
+    Returns:
+        Float array `[batch]`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> fitnet(np.zeros((2, 4, 4, 3)), np.full((2, 4, 4, 3), 2.0)).numpy().tolist()
+    [4.0, 4.0]
+
+    Reference:
+        Romero, Ballas, Kahou, Chassang, Gatta, Bengio, "FitNets: Hints for Thin Deep Nets", 2014, arXiv:1412.6550.
+    """
+    teacher, student = cast_pair(teacher_features, student_features)
+    return ops.mean(ops.square(student - teacher), axis=tuple(range(1, len(student.shape))))
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -13,19 +39,22 @@ class FeatureDistillation(LayerPair, PerOutputLoss):
 
     Both are taken from the one forward pass of the training step. Where the student's features have another width
     than the teacher's, the `Distiller` puts an adapter between them (a 1x1 convolution for feature maps, a dense
-    layer otherwise); it is trained with the student, saved with the distiller, and no part of the student.
+    layer otherwise); where feature maps have another size, a convolution that changes it, with batch normalisation.
+    Adapters are trained with the student, saved with the distiller, and no part of the student.
 
     Args:
         loss: What compares the features: a Keras loss by name, function or object, or a nest of them for layers of
             several outputs (`None` leaves one out). Defaults to `"mse"`.
         teacher_layer_name: Layer of the teacher. Defaults to `None`, its final output.
         student_layer_name: Layer of the student. Defaults to `None`, its final output.
-        adapter: `"auto"` for an adapter where widths differ, `None` for none ever, or a Keras layer of your own that
-            maps the student's features to the shape of the teacher's. Defaults to `"auto"`.
+        adapter: `"auto"` for an adapter where widths or sizes differ, `"regressor"` for the published one in any case
+            (convolution, batch normalisation and, unless `preactivation`, a ReLU), `None` for none ever, or a Keras
+            layer of your own that maps the student's features to the shape of the teacher's. Defaults to `"auto"`.
         name: Name in the logs. Defaults to `"feature_distillation"`.
+        preactivation: Whether to take the features before the activation of the layers. Defaults to `False`.
 
     Raises:
-        ValueError: If the loss is not known, or all losses are `None`.
+        ValueError: If the loss or the adapter is not known, or all losses are `None`.
 
     Example:
 
@@ -52,8 +81,9 @@ class FeatureDistillation(LayerPair, PerOutputLoss):
     ):
         super().__init__(loss, name=name)
         self.name_layers(teacher_layer_name, student_layer_name, preactivation)
-        if adapter not in ("auto", None) and not isinstance(adapter, keras.layers.Layer):
-            raise ValueError(expected("adapter to be 'auto', `None` or a Keras layer", f"adapter={adapter!r}"))
+        if adapter not in ("auto", "regressor", None) and not isinstance(adapter, keras.layers.Layer):
+            fix = "Or 'regressor', for the published convolution with batch normalisation."
+            raise ValueError(expected("adapter to be 'auto', `None` or a Keras layer", f"adapter={adapter!r}", fix))
         self.adapter = adapter
 
     def validate_outputs(self, teacher_outputs, student_outputs):
@@ -70,23 +100,31 @@ class FeatureDistillation(LayerPair, PerOutputLoss):
                 )
 
     def make_adapter(self, teacher_shape, student_shape):
-        """Return the layer that brings the student's features to the teacher's width, or `None` where none is needed.
+        """Return what brings the student's features to the teacher's width and size, or `None` where nothing need be.
 
         Args:
-            teacher_shape: Shape of the teacher's features, `None` for unknown lengths.
-            student_shape: Shape of the student's features.
+            teacher_shape: Shape of the teacher's features, `None` for unknown lengths; a list of them for several
+                layers.
+            student_shape: Shape of the student's features, likewise.
 
         Returns:
             An unbuilt `keras.layers.Layer`, or `None`.
+
+        Raises:
+            ValueError: If the student's feature map is smaller than the teacher's, and not half its size.
         """
-        if self.adapter != "auto":
+        if self.adapter not in ("auto", "regressor"):
             return self.adapter
-        if len(teacher_shape) != len(student_shape) or teacher_shape[-1] == student_shape[-1]:
-            return None
-        name, width = f"{self.name}_adapter", teacher_shape[-1]
-        if len(teacher_shape) == 4:
-            return keras.layers.Conv2D(width, 1, name=name)
-        return keras.layers.Dense(width, name=name)
+        return adapters.for_each_layer(self._make_one, teacher_shape, student_shape, f"{self.name}_adapter")
+
+    def _make_one(self, teacher_shape, student_shape, name):
+        if self.adapter == "regressor":
+            return adapters.regressor(teacher_shape, student_shape, name, use_relu=not self.preactivation)
+        maps = len(teacher_shape) == len(student_shape) == 4
+        if maps and not same_shape(teacher_shape[1:3], student_shape[1:3]):
+            # Without the published ReLU: nothing says that these features of the teacher are never negative.
+            return adapters.regressor(teacher_shape, student_shape, name, use_relu=False)
+        return adapters.match_width(teacher_shape, student_shape, name)
 
     def get_config(self):
         return {

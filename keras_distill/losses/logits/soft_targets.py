@@ -11,6 +11,56 @@ from keras_distill.losses.logits.base import check_classes, check_temperature
 from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss, takes_logits
 
 
+def kd(teacher_logits, student_logits, temperature=4.0):
+    """Compute `T² KL(softmax(v / T), softmax(z / T))`.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`.
+        temperature: Positive number, array or variable T. Defaults to 4.0.
+
+    Returns:
+        Float array `[...]`, nats times T².
+
+    Example:
+
+    >>> import numpy as np
+    >>> teacher, student = np.array([[4.0, 1.0, -2.0]], "float32"), np.array([[1.0, 2.0, 0.0]], "float32")
+    >>> round(float(kd(teacher, student)[0]), 4)
+    2.3722
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+    divergence = divergences.kl_divergence(teacher_logits, student_logits, temperature)
+    return divergence * ops.square(ops.cast(temperature, divergence.dtype))
+
+
+def soft_target_ce(teacher_logits, student_logits, temperature=4.0):
+    """Compute T² times the cross-entropy of the tempered student under the tempered teacher.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`.
+        temperature: Positive number, array or variable T. Defaults to 4.0.
+
+    Returns:
+        Float array `[...]`, nats times T²: `kd` plus T² times the entropy of the teacher.
+
+    Example:
+
+    >>> import numpy as np
+    >>> z = np.zeros((1, 8), "float32")
+    >>> round(float(soft_target_ce(z, z, temperature=1.0)[0]), 4)  # log 8
+    2.0794
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+    entropy = divergences.soft_cross_entropy(teacher_logits, student_logits, temperature)
+    return entropy * ops.square(ops.cast(temperature, entropy.dtype))
+
+
 @keras.saving.register_keras_serializable(package="keras_distill")
 class LogitsDistillation(PerOutputLoss):
     """Teach the student the teacher's tempered soft targets.

@@ -1,5 +1,13 @@
 """What each method makes of a case: one function a method, from a `Case` to its `Quantities`."""
 
-from tests.conformance.handlers import soft_targets
+from tests.conformance.handlers import (
+    embeddings,
+    feature_maps,
+    learned_features,
+    logits,
+    logits_with_labels,
+    soft_targets,
+)
 
-HANDLERS = {**soft_targets.HANDLERS}
+_FAMILIES = (embeddings, feature_maps, learned_features, logits, logits_with_labels, soft_targets)
+HANDLERS = {method: handler for family in _FAMILIES for method, handler in family.HANDLERS.items()}

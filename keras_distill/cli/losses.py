@@ -1,0 +1,23 @@
+"""`keras-distill losses`: the table of methods."""
+
+import click
+
+from keras_distill.cli import session
+
+
+@click.command(epilog="Examples: keras-distill losses; keras-distill losses dkd; keras-distill losses --format markdown")
+@click.argument("name", required=False)
+@click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
+def command(name, style):
+    """List the distillation methods, or tell all about the one called NAME."""
+    with session.users_errors():
+        session.start_tensorflow()
+
+        from keras_distill.report import methods
+
+        if name:
+            click.echo(methods.describe(name))
+        elif style == "markdown":
+            click.echo(methods.markdown())
+        else:
+            session.console().print(methods.table())

@@ -1,0 +1,155 @@
+"""What contrastive distillation trains and remembers: an embedding of each side, and a bank of each for all samples."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_distill._messages import expected
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class ContrastiveMemory(keras.layers.Layer):
+    """Score each sample's embedding against remembered embeddings of the other model: of itself and of others.
+
+    Both models' features are mapped to one width by a dense layer each, which are trained, and scaled to unit length.
+    A bank for each model remembers the last embedding of every sample of the training data; training moves the rows
+    of the batch towards the new embeddings. Under `tf.distribute` every replica moves its own rows of one common bank.
+
+    Args:
+        dataset_size: Number of samples of the training data.
+        width: Width of the embeddings. Defaults to 128.
+        nce_temperature: Number from 0.02 on that divides the inner products. Defaults to 0.07.
+        momentum: From 0 to 1, what is kept of the old row of a bank. Defaults to 0.5.
+        dtype: Keras dtype. Defaults to `"float32"`, whatever the models compute in.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = ContrastiveMemory(dataset_size=10, width=4)
+    >>> index, others = np.array([3, 7]), np.array([[3, 0, 1], [7, 0, 1]])
+    >>> teacher_scores, student_scores = layer(np.ones((2, 5)), np.ones((2, 6)), index, others)
+    >>> teacher_scores.shape, student_scores.shape
+    (TensorShape([2, 3]), TensorShape([2, 3]))
+
+    Reference:
+        Tian, Krishnan, Isola, "Contrastive Representation Distillation", 2019, arXiv:1910.10699.
+    """
+
+    def __init__(self, dataset_size, width=128, nce_temperature=0.07, momentum=0.5, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+        self.dataset_size, self.width = dataset_size, width
+        self.nce_temperature, self.momentum = nce_temperature, momentum
+        self.embed_teacher, self.embed_student = (
+            keras.layers.Dense(width, dtype=self.dtype_policy, name=f"embed_{role}") for role in ("teacher", "student")
+        )
+
+    def build(self, teacher_shape, student_shape):
+        self.embed_teacher.build(teacher_shape)
+        self.embed_student.build(student_shape)
+        self.memory_teacher, self.memory_student = (self._add_bank(role) for role in ("teacher", "student"))
+        self.z_teacher, self.z_student = (
+            # Of the first batch that it is trained on; until then there is none.
+            self.add_weight((), keras.initializers.Constant(-1.0), trainable=False, aggregation="mean", name=f"z_{role}")
+            for role in ("teacher", "student")
+        )
+        self.built = True
+
+    def call(self, teacher, student, index, contrast_index, training=False, counted=None):
+        """Return the scores of the samples, and in training move the banks.
+
+        Args:
+            teacher: Float tensor `[batch, teacher_width]`. Constant: no gradient reaches it.
+            student: Float tensor `[batch, student_width]`.
+            index: Integer tensor `[batch]`, the places of the samples in the training data.
+            contrast_index: Integer tensor `[batch, 1 + negatives]`, the places of what each is compared with.
+            training: Whether the banks move, and the constants are set. Defaults to `False`.
+            counted: Bool tensor `[batch]`, which samples are more than padding. Defaults to `None`, all.
+
+        Returns:
+            `(teacher_scores, student_scores)`, float tensors `[batch, 1 + negatives]`: the logarithms of
+            `exp(v . m / nce_temperature) / Z`, `m` from the other model's bank.
+        """
+        if contrast_index.shape[-1] == 1:
+            raise ValueError(expected("one negative or more in `contrast_index`", f"shape {contrast_index.shape}"))
+        rows = _unit(self.embed_teacher(ops.stop_gradient(teacher))), _unit(self.embed_student(student))
+        if counted is not None:
+            rows = [ops.where(ops.cast(counted, "bool")[:, None], each, ops.zeros_like(each)) for each in rows]
+        banks, constants = (self.memory_teacher, self.memory_student), (self.z_teacher, self.z_student)
+        scores = [self._inner_products(v, bank, contrast_index) for v, bank in zip(rows, banks[::-1], strict=True)]
+        scores = [
+            each - ops.log(self._normalizer(z, each, training, counted))
+            for each, z in zip(scores, constants, strict=True)
+        ]
+        if training:
+            for v, bank in zip(rows, banks, strict=True):
+                self._remember(bank, index, ops.stop_gradient(v), counted)
+        return tuple(scores)
+
+    def compute_output_spec(self, teacher, student, index, contrast_index, training=False, counted=None):
+        scores = keras.KerasTensor(contrast_index.shape, dtype=self.compute_dtype)
+        return scores, scores
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "dataset_size": self.dataset_size,
+            "width": self.width,
+            "nce_temperature": self.nce_temperature,
+            "momentum": self.momentum,
+        }
+
+    def _add_bank(self, role):
+        limit = math.sqrt(3.0 / self.width)
+        uniform = keras.initializers.RandomUniform(-limit, limit)
+        shape = (self.dataset_size, self.width)
+        return self.add_weight(shape, uniform, trainable=False, aggregation="mean", name=f"memory_{role}")
+
+    def _inner_products(self, rows, bank, contrast_index):
+        negatives = contrast_index.shape[-1] or self.dataset_size
+        bank = ops.stop_gradient(ops.convert_to_tensor(bank))
+        # Whichever needs less memory: the scores of all samples, or the rows of those that are asked for.
+        if self.dataset_size <= negatives * self.width:
+            products = ops.take_along_axis(ops.matmul(rows, ops.transpose(bank)), contrast_index, axis=1)
+        else:
+            products = ops.einsum("bd,bkd->bk", rows, ops.take(bank, contrast_index, axis=0))
+        return products / self.nce_temperature
+
+    def _normalizer(self, constant, scores, training, counted):
+        """Return Z: the mean of `exp(scores)` in the first batch of the training, times the number of samples."""
+        means = ops.mean(ops.exp(ops.stop_gradient(scores)), axis=1)
+        weights = ops.ones_like(means) if counted is None else ops.cast(counted, means.dtype)
+        mean = ops.sum(means * weights) / ops.maximum(ops.sum(weights), 1.0)
+        value = ops.where(constant < 0, mean * self.dataset_size, constant)
+        if not training:
+            return value
+        constant.assign(value)
+        # Read back: under `tf.distribute` it has become the mean over the replicas.
+        return ops.convert_to_tensor(constant)
+
+    def _remember(self, bank, index, rows, counted):
+        old = ops.take(bank, index, axis=0)
+        change = _unit(self.momentum * old + (1.0 - self.momentum) * rows) - old
+        if counted is not None:
+            change = ops.where(ops.cast(counted, "bool")[:, None], change, ops.zeros_like(change))
+        # The replicas' banks are averaged when they are assigned: each must bring its change as often as there are.
+        bank.assign(ops.scatter_update(ops.convert_to_tensor(bank), index[:, None], old + _replicas() * change))
+
+
+def _unit(rows):
+    """Scale rows to unit length; zero stays zero, and passes no gradient."""
+    largest = ops.stop_gradient(ops.max(ops.abs(rows), axis=1, keepdims=True))
+    nonzero = largest > 0
+    rows = rows / ops.where(nonzero, largest, ops.ones_like(largest))
+    squares = ops.sum(ops.square(rows), axis=1, keepdims=True)
+    return ops.where(nonzero, rows * ops.rsqrt(ops.where(nonzero, squares, ops.ones_like(squares))), 0.0 * rows)
+
+
+def _replicas():
+    """Return the number of replicas whose variables are averaged."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync

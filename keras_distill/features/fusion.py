@@ -1,0 +1,197 @@
+"""Fusion of the student's stages, from the deepest to the shallowest: what knowledge review trains along."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_distill._messages import expected
+
+_MOST = 512
+_TORCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class AttentionBasedFusion(keras.layers.Layer):
+    """Fuse a feature map of the student with what came from the deeper stages.
+
+    A 1x1 convolution brings the map to a common width. Two attention maps, computed from both, weigh it and the
+    residual from the deeper stages, and the sum is resized to the teacher's size. A 3x3 convolution makes of it the
+    map to compare; the sum itself goes on to the next shallower stage. Each convolution is followed by batch
+    normalisation.
+
+    Args:
+        mid_width: Number of channels of what goes from stage to stage.
+        width: Number of channels of the teacher's map.
+        size: Height and width of the teacher's map.
+        fuse: Whether there is a residual; there is none for the deepest stage. Defaults to `True`.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> fusion = AttentionBasedFusion(mid_width=8, width=24, size=(4, 4))
+    >>> output, residual = fusion([np.ones((2, 4, 4, 16), "float32"), np.ones((2, 2, 2, 8), "float32")])
+    >>> tuple(output.shape), tuple(residual.shape)
+    ((2, 4, 4, 24), (2, 4, 4, 8))
+
+    Reference:
+        Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", 2021, arXiv:2104.09044.
+    """
+
+    def __init__(self, mid_width, width, size, fuse=True, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+        self.mid_width, self.width, self.size, self.fuse = mid_width, width, tuple(size), bool(fuse)
+        self.narrow, self.narrow_norm = self._convolution(mid_width, 1, "narrow")
+        self.widen, self.widen_norm = self._convolution(width, 3, "widen")
+        self.attention = None
+        if fuse:
+            self.attention = keras.layers.Conv2D(2, 1, activation="sigmoid", dtype=self.dtype_policy, name="attention")
+
+    def _convolution(self, width, kernel_size, name):
+        convolution = keras.layers.Conv2D(
+            width,
+            kernel_size,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(1.0, "fan_in", "uniform"),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        norm = keras.layers.BatchNormalization(**_TORCH_NORM, dtype=self.dtype_policy, name=f"{name}_norm")
+        return convolution, norm
+
+    def build(self, input_shape):
+        features = tuple(input_shape[0]) if self.fuse else tuple(input_shape)
+        middle = (*features[:-1], self.mid_width)
+        output = (features[0], *self.size)
+        self.narrow.build(features)
+        self.narrow_norm.build(middle)
+        self.widen.build((*output, self.mid_width))
+        self.widen_norm.build((*output, self.width))
+        if self.fuse:
+            self.attention.build((*features[:-1], 2 * self.mid_width))
+        self.built = True
+
+    def call(self, inputs, training=False):
+        """Return the map to compare and the residual for the next shallower stage, both of the teacher's size."""
+        features, residual = inputs if self.fuse else (inputs, None)
+        x = self.narrow_norm(self.narrow(features), training=training)
+        if self.fuse:
+            residual = resize_nearest(residual, x.shape[1:3])
+            attention = self.attention(ops.concatenate([x, residual], axis=-1))
+            x = x * attention[..., :1] + residual * attention[..., 1:]
+        x = resize_nearest(x, self.size)
+        return self.widen_norm(self.widen(x), training=training), x
+
+    def compute_output_shape(self, input_shape):
+        batch = (input_shape[0] if self.fuse else input_shape)[0]
+        return (batch, *self.size, self.width), (batch, *self.size, self.mid_width)
+
+    def get_config(self):
+        config = {"mid_width": self.mid_width, "width": self.width, "size": self.size, "fuse": self.fuse}
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class ReviewFusion(keras.layers.Layer):
+    """Make of the student's stages one map for each stage of the teacher, each informed by all deeper ones.
+
+    Args:
+        shapes: Shapes `[batch, height, width, channels]` of the teacher's maps, one for each stage, shallow to deep.
+        mid_width: Number of channels of what goes from stage to stage. Defaults to `None`: the channels of the
+            student's deepest stage, at most 512.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If a height or width is unknown, or there are not as many maps as stages.
+
+    Example:
+
+    >>> import numpy as np
+    >>> fusion = ReviewFusion([(None, 8, 8, 24), (None, 4, 4, 48)])
+    >>> maps = fusion([np.ones((2, 8, 8, 6), "float32"), np.ones((2, 4, 4, 12), "float32")])
+    >>> [tuple(each.shape) for each in maps]
+    [(2, 8, 8, 24), (2, 4, 4, 48)]
+
+    Reference:
+        Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", 2021, arXiv:2104.09044.
+    """
+
+    def __init__(self, shapes, mid_width=None, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.mid_width = mid_width
+        for shape in self.shapes:
+            _check_known("the teacher", shape)
+
+    def build(self, input_shape):
+        stages = [tuple(shape) for shape in _listed(input_shape)]
+        self._check_count(stages)
+        for shape in stages:
+            _check_known("the student", shape)
+        mid_width = self.mid_width or min(_MOST, stages[-1][-1])
+        self.fusions = []
+        for index, (teacher, student) in enumerate(zip(self.shapes, stages, strict=True)):
+            fuse = index < len(stages) - 1
+            fusion = AttentionBasedFusion(
+                mid_width, teacher[-1], teacher[1:3], fuse, dtype=self.dtype_policy, name=f"fusion_{index}"
+            )
+            fusion.build([student, (*student[:-1], mid_width)] if fuse else student)
+            self.fusions.append(fusion)
+        self.built = True
+
+    def call(self, inputs, training=False):
+        stages = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        self._check_count(stages)
+        outputs, residual = [], None
+        for features, fusion in zip(reversed(stages), reversed(self.fusions), strict=True):
+            output, residual = fusion([features, residual] if fusion.fuse else features, training=training)
+            outputs.append(output)
+        return outputs[::-1] if isinstance(inputs, (list, tuple)) else outputs[0]
+
+    def compute_output_shape(self, input_shape):
+        batch = _listed(input_shape)[0][0]
+        shapes = [(batch, *shape[1:]) for shape in self.shapes]
+        return shapes[0] if _listed(input_shape) is not input_shape else shapes
+
+    def _check_count(self, stages):
+        if len(stages) != len(self.shapes):
+            raise ValueError(expected(f"{len(self.shapes)} maps of the student, one for each stage", f"{len(stages)}"))
+
+    def get_config(self):
+        return {**super().get_config(), "shapes": self.shapes, "mid_width": self.mid_width}
+
+
+def resize_nearest(x, size):
+    """Resize feature maps `[batch, height, width, channels]` to `size` by the nearest neighbour to the upper left.
+
+    Row `i` of `h` is row `floor(i H / h)` of `H`, as in the published code; `keras.ops.image.resize` takes the row
+    nearest to the centre, which differs where the ratio of the sizes is not whole.
+
+    Args:
+        x: Float array `[batch, height, width, channels]` of known height and width.
+        size: Height and width to resize to.
+
+    Example:
+
+    >>> import numpy as np
+    >>> resize_nearest(np.arange(3.0).reshape(1, 3, 1, 1), (5, 1)).numpy().ravel().tolist()
+    [0.0, 0.0, 1.0, 1.0, 2.0]
+    """
+    for axis, length in enumerate(size, start=1):
+        if x.shape[axis] != length:
+            x = ops.take(x, np.arange(length) * x.shape[axis] // length, axis=axis)
+    return x
+
+
+def _listed(shape):
+    """Return a list of shapes: of one shape, the list of it."""
+    return shape if isinstance(shape[0], (list, tuple)) else [shape]
+
+
+def _check_known(owner, shape):
+    if None in shape[1:]:
+        fix = "Give the model's `Input` a fixed size."
+        raise ValueError(expected(f"feature maps of {owner} of known height and width", f"{shape}", fix))

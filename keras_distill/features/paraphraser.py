@@ -1,0 +1,202 @@
+"""Factors of feature maps: an autoencoder of the teacher's, trained beforehand, and the student's counterpart of it."""
+
+import keras
+from keras import ops
+
+from keras_distill._messages import expected
+from keras_distill._models import Untracked
+from keras_distill.features.taps import FeatureExtractor, tap
+
+_SLOPE = 0.1
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class Paraphraser(keras.layers.Layer):
+    """Rewrite the teacher's feature maps as factors, maps of other channels from which they can be restored.
+
+    An autoencoder: three 3x3 convolutions to the factor, three transposed ones back, a leaky ReLU after each.
+    `train_paraphraser` trains one, without labels.
+
+    Args:
+        ratio: Channels of the factor for each channel of the teacher's maps, > 0. Defaults to 0.5.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If the ratio is not positive, or the inputs are no feature maps.
+
+    Example:
+
+    >>> import numpy as np
+    >>> paraphraser, maps = Paraphraser(ratio=0.5), np.zeros((2, 4, 4, 6), "float32")
+    >>> tuple(paraphraser(maps).shape), tuple(paraphraser.encode(maps).shape)
+    ((2, 4, 4, 6), (2, 4, 4, 3))
+
+    Reference:
+        Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018,
+        arXiv:1802.04977.
+    """
+
+    def __init__(self, ratio=0.5, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+        if not ratio > 0:
+            raise ValueError(expected("ratio to be a number > 0", f"ratio={ratio!r}"))
+        self.ratio = float(ratio)
+
+    def build(self, input_shape):
+        if len(input_shape) != 4:
+            raise ValueError(expected("feature maps [batch, height, width, channels]", f"shape {tuple(input_shape)}"))
+        width, factor = input_shape[-1], self.factor_shape(input_shape)[-1]
+        self.encoder = _chain(self, keras.layers.Conv2D, (width, factor, factor), input_shape, "encoder")
+        back = self.factor_shape(input_shape)
+        self.decoder = _chain(self, keras.layers.Conv2DTranspose, (factor, width, width), back, "decoder")
+        self.built = True
+
+    def encode(self, inputs):
+        """Return the factors `[batch, height, width, factor channels]` of feature maps."""
+        return _run_chain(self.encoder, ops.cast(inputs, self.compute_dtype))
+
+    def call(self, inputs):
+        return _run_chain(self.decoder, self.encode(inputs))
+
+    def factor_shape(self, input_shape):
+        """Return the shape of the factors of feature maps of some shape."""
+        return (*input_shape[:-1], max(1, round(self.ratio * input_shape[-1])))
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "ratio": self.ratio}
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class Translator(keras.layers.Layer):
+    """Rewrite the student's feature maps as factors: three 3x3 convolutions, a leaky ReLU after each.
+
+    Args:
+        width: Number of channels of the factors.
+        paraphraser: The trained `Paraphraser` of the teacher, frozen here and saved along. Defaults to `None`.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Example:
+
+    >>> Translator(24).compute_output_shape((None, 8, 8, 16))
+    (None, 8, 8, 24)
+
+    Reference:
+        Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018,
+        arXiv:1802.04977.
+    """
+
+    def __init__(self, width, paraphraser=None, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+        self.width, self.paraphraser = width, paraphraser
+        if paraphraser is not None:
+            paraphraser.trainable = False
+
+    def build(self, input_shape):
+        widths = (input_shape[-1], self.width, self.width)
+        self.encoder = _chain(self, keras.layers.Conv2D, widths, input_shape, "encoder")
+        self.built = True
+
+    def call(self, inputs):
+        return _run_chain(self.encoder, inputs)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.width)
+
+    def get_config(self):
+        paraphraser = keras.saving.serialize_keras_object(self.paraphraser)
+        return {**super().get_config(), "width": self.width, "paraphraser": paraphraser}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "paraphraser": keras.saving.deserialize_keras_object(config["paraphraser"])})
+
+
+def train_paraphraser(
+    teacher,
+    layer_name,
+    x,
+    epochs=10,
+    ratio=0.5,
+    preactivation=False,
+    optimizer="adam",
+    **fit_arguments,
+):
+    """Train a `Paraphraser` to restore the features of a layer of the teacher.
+
+    The loss is the squared error of the features, averaged over elements. The teacher is run in inference mode, and
+    not changed; labels that come with the data are not used.
+
+    Args:
+        teacher: A trained `keras.Model`.
+        layer_name: The layer whose features factor transfer is to compare, a feature map.
+        x: Inputs of the teacher: arrays, or a dataset of batches, as `keras.Model.fit` takes them.
+        epochs: Passes over the data, >= 1. Defaults to 10.
+        ratio: Channels of the factor for each channel of the features, > 0. Defaults to 0.5.
+        preactivation: Whether to take what comes before the activation of the layer. Defaults to `False`.
+        optimizer: A Keras optimizer, or the name of one. Defaults to `"adam"`.
+        **fit_arguments: Passed to `keras.Model.fit`: `batch_size`, `verbose`, `shuffle=False` for a dataset, ...
+
+    Returns:
+        A built `Paraphraser`, no longer trainable.
+
+    Raises:
+        ValueError: If the teacher has no such layer, or it does not give feature maps.
+
+    Example:
+
+    >>> import numpy as np
+    >>> teacher = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(8, 3, name="last_map")])
+    >>> paraphraser = train_paraphraser(teacher, "last_map", np.ones((2, 4, 4, 3)), epochs=1, verbose=0)
+    >>> paraphraser.factor_shape((None, 2, 2, 8))
+    (None, 2, 2, 4)
+
+    Reference:
+        Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018,
+        arXiv:1802.04977.
+    """
+    key = tap(layer_name, preactivation)
+    extractor = FeatureExtractor(teacher, [key], role="teacher")
+    paraphraser = Paraphraser(ratio, name=f"{teacher.name}_paraphraser")
+    restoring = _Restoring(lambda inputs: extractor(inputs, training=False)[key], paraphraser)
+    restoring.compile(optimizer=optimizer)
+    restoring.fit(x, epochs=epochs, **fit_arguments)
+    paraphraser.trainable = False
+    return paraphraser
+
+
+class _Restoring(keras.Model):
+    """The squared error with which a paraphraser restores the features of a model."""
+
+    def __init__(self, take, paraphraser):
+        super().__init__(name="restoring")
+        self._take = Untracked(take)
+        self.paraphraser = paraphraser
+
+    def call(self, inputs):
+        maps = ops.cast(ops.stop_gradient(self._take.content(inputs)), "float32")
+        return ops.mean(ops.square(self.paraphraser(maps) - maps), axis=(1, 2, 3))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean(y_pred)
+
+
+def _chain(owner, kind, widths, input_shape, name):
+    """Build 3x3 convolutions of some widths, one after the other."""
+    layers, shape = [], tuple(input_shape)
+    for index, width in enumerate(widths):
+        layer = kind(width, 3, padding="same", dtype=owner.dtype_policy, name=f"{name}_{index}")
+        layer.build(shape)
+        layers.append(layer)
+        shape = (*shape[:-1], width)
+    return layers
+
+
+def _run_chain(layers, inputs):
+    for layer in layers:
+        inputs = ops.leaky_relu(layer(inputs), negative_slope=_SLOPE)
+    return inputs

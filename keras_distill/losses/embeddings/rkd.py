@@ -1,0 +1,244 @@
+"""Relational distillation: the distances of pairs and the angles of triples of samples, as the teacher sees them."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_distill.losses.checks import check_number
+from keras_distill.losses.embeddings.pairs import centre, count, gram, prepare_pair, squared_distances
+from keras_distill.losses.layers import FeatureLoss
+
+_SMALLEST_SQUARE = 1e-12
+"""Of a distance, before the root is taken; the angles clamp the root at as much."""
+
+
+def rkd(teacher_embed, student_embed, distance_weight=25.0, angle_weight=50.0, mask=None):
+    """Compute `distance_weight * rkd_distance + angle_weight * rkd_angle`.
+
+    Args:
+        teacher_embed: Float array `[batch, teacher_width]`. Constant: no gradient reaches it.
+        student_embed: Float array `[batch, student_width]`.
+        distance_weight: Number that the term of distances is multiplied by. Defaults to 25.0.
+        angle_weight: Number that the term of angles is multiplied by. Defaults to 50.0.
+        mask: Bool array `[batch]`, which samples count. Defaults to `None`, all.
+
+    Returns:
+        Float array `[batch]`: what each sample contributes; their mean is the loss.
+
+    Example:
+
+    >>> import numpy as np
+    >>> teacher = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], "float32")
+    >>> [round(float(value), 4) for value in rkd(teacher, 3.0 * teacher + 1.0)]  # Moved and scaled: no matter.
+    [0.0, 0.0, 0.0]
+
+    Reference:
+        Park, Kim, Lu, Cho, "Relational Knowledge Distillation", 2019, arXiv:1904.05068.
+    """
+    terms = ((distance_weight, rkd_distance), (angle_weight, rkd_angle))
+    values = [weight * term(teacher_embed, student_embed, mask) for weight, term in terms if weight]
+    return sum(values) if values else 0.0 * rkd_distance(teacher_embed, student_embed, mask)
+
+
+def rkd_distance(teacher_embed, student_embed, mask=None):
+    """Compare the distances of all pairs of samples, each side in units of its own mean distance, by smooth L1.
+
+    Args:
+        teacher_embed: Float array `[batch, teacher_width]`. Constant: no gradient reaches it.
+        student_embed: Float array `[batch, student_width]`.
+        mask: Bool array `[batch]`, which samples count. Defaults to `None`, all.
+
+    Returns:
+        Float array `[batch]`: the mean over all partners of a sample, itself (0) included.
+
+    Example:
+
+    >>> import numpy as np
+    >>> teacher, student = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [1.0]])
+    >>> [round(float(value), 4) for value in rkd_distance(teacher, student)]
+    [0.0938, 0.1875, 0.2812]
+
+    Reference:
+        Park, Kim, Lu, Cho, "Relational Knowledge Distillation", 2019, arXiv:1904.05068.
+    """
+    teacher, student, counted, dtype = prepare_pair(teacher_embed, student_embed, mask)
+    difference = _relative_distances(student, counted) - _relative_distances(teacher, counted)
+    return ops.cast(ops.sum(_smooth_l1(difference), axis=1) / count(counted), dtype)
+
+
+def rkd_angle(teacher_embed, student_embed, mask=None):
+    """Compare the cosines of the angles in all triangles of samples, by smooth L1.
+
+    The memory needed grows with the square of the batch, not with its cube: the triples are gone through block by
+    block, and again for the gradient.
+
+    Args:
+        teacher_embed: Float array `[batch, teacher_width]`. Constant: no gradient reaches it.
+        student_embed: Float array `[batch, student_width]`.
+        mask: Bool array `[batch]`, which samples count. Defaults to `None`, all.
+
+    Returns:
+        Float array `[batch]`: the mean over all pairs `(j, k)` of the angles at a sample, those without an angle
+        (0) included.
+
+    Example:
+
+    >>> import numpy as np
+    >>> teacher = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # A right angle at the first; in a line:
+    >>> student = np.array([[0.0], [1.0], [2.0]])
+    >>> [round(float(value), 4) for value in rkd_angle(teacher, student)]  # (1 - 0)² / 2 for 2 of 9 pairs.
+    [0.1111, 0.2706, 0.0095]
+
+    Reference:
+        Park, Kim, Lu, Cho, "Relational Knowledge Distillation", 2019, arXiv:1904.05068.
+    """
+    teacher, student, counted, dtype = prepare_pair(teacher_embed, student_embed, mask)
+    sums = _angle_penalties(*_triangles(teacher, counted), *_triangles(student, counted))
+    return ops.cast(sums / ops.square(count(counted)), dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class RKD(FeatureLoss):
+    """Teach the student the distances and angles between the teacher's embeddings of the samples of a batch.
+
+    Distances are taken in units of their mean, and angles know no scale, so widths and scales of the two embeddings
+    may differ, and no adapter is needed. See `rkd`.
+
+    Args:
+        distance_weight: Number >= 0 that the term of distances is multiplied by. Defaults to 25.0.
+        angle_weight: Number >= 0 that the term of angles is multiplied by. Defaults to 50.0.
+        teacher_layer_name: Layer of the teacher. Defaults to `"auto"`, the one before the head.
+        student_layer_name: Layer of the student. Defaults to `"auto"`, the one before the head.
+        preactivation: Whether to take the embeddings before the activation of the layers. Defaults to `False`.
+        name: Name in the logs. Defaults to `"rkd"`.
+
+    Raises:
+        ValueError: If a weight is negative or not finite.
+
+    Example:
+
+    >>> import numpy as np
+    >>> teacher, student = np.array([[0.0], [1.0], [2.0]], "float32"), np.array([[0.0], [1.0], [1.0]], "float32")
+    >>> round(float(RKD(distance_weight=1.0, angle_weight=0.0).compute_loss(teacher, student)), 4)
+    0.1875
+
+    Reference:
+        Park, Kim, Lu, Cho, "Relational Knowledge Distillation", 2019, arXiv:1904.05068.
+    """
+
+    method = "rkd"
+    automatic = "embedding"
+    rank = 2
+
+    def __init__(
+        self,
+        distance_weight=25.0,
+        angle_weight=50.0,
+        teacher_layer_name="auto",
+        student_layer_name="auto",
+        preactivation=False,
+        name=None,
+    ):
+        super().__init__(teacher_layer_name, student_layer_name, preactivation, name=name)
+        self.distance_weight = check_number("distance_weight", distance_weight, 0.0, math.inf)
+        self.angle_weight = check_number("angle_weight", angle_weight, 0.0, math.inf)
+
+    def per_sample(self, teacher_output, student_output, mask=None):
+        return rkd(teacher_output, student_output, self.distance_weight, self.angle_weight, mask)
+
+    def get_config(self):
+        return {
+            "distance_weight": self.distance_weight,
+            "angle_weight": self.angle_weight,
+            **super().get_config(),
+        }
+
+
+def _smooth_l1(difference):
+    size = ops.abs(difference)
+    bounded = ops.minimum(size, 1.0)
+    return bounded * (size - 0.5 * bounded)
+
+
+def _relative_distances(embed, counted):
+    """Return the distances of all pairs over their mean: 0 for a sample to itself and where one does not count."""
+    others = counted[:, None] * counted[None, :] * (1.0 - ops.eye(ops.shape(embed)[0], dtype=embed.dtype))
+    squares = squared_distances(gram(centre(embed, counted)))
+    distances = others * ops.sqrt(ops.maximum(squares, _SMALLEST_SQUARE))
+    pairs = ops.sum(others)
+    mean = ops.sum(distances) / ops.maximum(pairs, 1.0)
+    return distances / ops.where(pairs > 0, mean, ops.ones_like(mean))
+
+
+def _triangles(embed, counted):
+    """Return what the angles of all triples follow from, three arrays `[batch, batch]`: see `_cosines`."""
+    products = gram(centre(embed, counted))
+    squares = squared_distances(products)
+    inverse = ops.rsqrt(ops.maximum(squares, _SMALLEST_SQUARE**2))
+    apart = ops.logical_and(squares > 0, counted[:, None] * counted[None, :] > 0)
+    return products, 0.5 * ops.diagonal(products)[:, None] - products, ops.where(apart, inverse, 0.0 * inverse)
+
+
+def _cosines(anchors, products, halves, inverse):
+    """Return the cosine of the angle between `j` and `k` as seen from each anchor `i`, `[anchors, batch, batch]`.
+
+    That is `(g_jk - g_ij - g_ik + g_ii) / (n_ij n_ik)`, of inner products `g` and distances `n`, with
+    `halves = g_ii / 2 - g_ij` and `inverse = 1 / n`, 0 where there is no direction.
+    """
+    halves, inverse = ops.take(halves, anchors, axis=0), ops.take(inverse, anchors, axis=0)
+    inner = products + halves[:, :, None] + halves[:, None, :]
+    return inner * inverse[:, :, None] * inverse[:, None, :]
+
+
+@ops.custom_gradient
+def _angle_penalties(*sides):
+    """Return the sum of smooth L1 over all pairs `(j, k)`, for each anchor `[batch]`.
+
+    Its gradient is written down, for the memory: it needs none of the arrays `[batch, batch, batch]` to be kept.
+    """
+    sides = [ops.stop_gradient(each) for each in sides]
+    teacher, (_, _, inverse) = sides[:3], sides[3:]
+    rows = ops.shape(inverse)[0]
+    anchors = _blocks(rows)
+
+    def differences(block):
+        cosines = _cosines(block, *sides[3:])
+        return cosines - _cosines(block, *teacher), cosines
+
+    def penalties(block):
+        return ops.sum(_smooth_l1(differences(block)[0]), axis=(1, 2))
+
+    def gradients_of_block(given):
+        block, upstream = given
+        difference, cosines = differences(block)
+        slopes = ops.clip(difference, -1.0, 1.0) * upstream[:, None, None]
+        lengths = ops.take(inverse, block, axis=0)
+        inner = slopes * lengths[:, :, None] * lengths[:, None, :]
+        return ops.sum(inner, axis=0), 2.0 * ops.sum(inner, axis=2), 2.0 * ops.sum(slopes * cosines, axis=2)
+
+    def gradients(upstream):
+        blocks, size = ops.shape(anchors)
+        upstream = ops.reshape(ops.pad(upstream, [[0, blocks * size - rows]]), (blocks, size))
+        products, halves, logarithms = ops.map(gradients_of_block, (anchors, upstream))
+        halves, logarithms = (ops.reshape(each, (-1, rows))[:rows] for each in (halves, logarithms))
+        apart = inverse > 0
+        return (
+            *map(ops.zeros_like, teacher),
+            ops.sum(products, axis=0),
+            halves,
+            ops.where(apart, logarithms, 0.0) / ops.where(apart, inverse, 1.0),
+        )
+
+    return ops.reshape(ops.map(penalties, anchors), (-1,))[:rows], gradients
+
+
+def _blocks(rows):
+    """Return the indices of all rows, `[blocks, anchors]`, the last repeated to fill up.
+
+    About a million triples make a block. Plain operators, as `rows` is a tensor where the batch is unknown.
+    """
+    blocks = rows * (rows // 32) * (rows // 32) // 1024 + 1
+    size = -(-rows // blocks)
+    blocks = -(-rows // size)
+    return ops.reshape(ops.minimum(ops.arange(blocks * size), rows - 1), (blocks, size))

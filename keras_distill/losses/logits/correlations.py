@@ -1,0 +1,190 @@
+"""Correlation in place of equality: the student ranks the classes, and the samples of a class, as its teacher does."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_distill.losses.checks import check_number
+from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.rows import as_positions, as_rows, mean_of_rows
+
+
+def inter_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8):
+    """Compute one minus the correlation of teacher and student over the classes, for each row.
+
+    Pearson's: of the tempered probabilities with their mean taken off.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`.
+        temperature: Positive number, array or variable that divides both. Defaults to 1.0.
+        epsilon: Number added to the product of both norms. Defaults to 1e-8.
+
+    Returns:
+        Float array `[...]`, from 0 to 2; 1 where either row is constant.
+
+    Example:
+
+    >>> import numpy as np
+    >>> v = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 0.0]], "float32")
+    >>> inter_class(v, -v[::-1]).numpy().round(3).tolist()
+    [1.0, 2.0, 1.0]
+
+    Reference:
+        Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
+    """
+    teacher, student, _ = as_rows(teacher_logits, student_logits)
+    teacher, student = _deviations(teacher, temperature)[1], _deviations(student, temperature)[1]
+    return as_positions(_distance(teacher, student, -1, epsilon), student_logits)
+
+
+def intra_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8, mask=None):
+    """Compute one minus the correlation of teacher and student over the rows, averaged over the classes.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`.
+        temperature: Positive number, array or variable that divides both. Defaults to 1.0.
+        epsilon: Number added to the product of both norms. Defaults to 1e-8.
+        mask: Optional bool array of the leading axes: which rows count. Defaults to `None`, all.
+
+    Returns:
+        Float scalar, from 0 to 2; a class that either side finds equally likely in all rows adds 1.
+
+    Example:
+
+    >>> import numpy as np
+    >>> v = np.array([[0.0, 1.0], [1.0, 0.0]], "float32")
+    >>> round(float(intra_class(v, v[::-1])), 3), float(intra_class(v[:1], v[:1]))
+    (2.0, 1.0)
+
+    Reference:
+        Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
+    """
+    *sides, counted = as_rows(teacher_logits, student_logits, mask)
+    teacher, student = (_centred_columns(rows, temperature, counted) for rows in sides)
+    return ops.mean(_distance(teacher, student, 0, epsilon))
+
+
+def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, epsilon=1e-8, mask=None):
+    """Compute `T² (beta inter_class + gamma intra_class)`.
+
+    A student much weaker than its teacher cannot say the same probabilities. It can agree on their order and spacing,
+    which is all that a correlation sees.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`.
+        temperature: Positive number, array or variable that divides both. Defaults to 1.0.
+        beta: Weight of the correlation over classes. Defaults to 2.0.
+        gamma: Weight of the correlation over rows. Defaults to 2.0.
+        epsilon: Number added to the product of both norms. Defaults to 1e-8.
+        mask: Optional bool array of the leading axes: which rows count. Defaults to `None`, all.
+
+    Returns:
+        Float array `[...]`: the part over classes of each row, and the part over rows added to every one.
+
+    Example:
+
+    >>> import numpy as np
+    >>> v = np.array([[0.0, 1.0], [1.0, 0.0]], "float32")
+    >>> dist(v, v[::-1], temperature=2.0, beta=1.0, gamma=1.0).numpy().round(3).tolist()
+    [16.0, 16.0]
+
+    Reference:
+        Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
+    """
+    inter = inter_class(teacher_logits, student_logits, temperature, epsilon)
+    intra = intra_class(teacher_logits, student_logits, temperature, epsilon, mask)
+    return ops.square(ops.cast(temperature, inter.dtype)) * (beta * inter + gamma * intra)
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class DIST(LogitLoss):
+    """Teach the student to order the classes of a sample, and the samples of a class, as its teacher does.
+
+    See `dist` for the formula. The second part compares samples of a batch, so it grows better with its size.
+
+    Args:
+        temperature: Softness T > 0: a number, or a `keras.Variable` that you move. Defaults to 1.0.
+        beta: Weight of the correlation over classes. Defaults to 2.0.
+        gamma: Weight of the correlation over samples. Defaults to 2.0.
+        epsilon: Number > 0 added to the product of the norms in a correlation. Defaults to 1e-8.
+        name: Name in the logs. Defaults to `"dist"`.
+
+    Raises:
+        ValueError: If the temperature or `epsilon` is not finite and positive, or a weight not finite or negative.
+
+    Example:
+
+    >>> import numpy as np
+    >>> teacher = np.array([[0.0, 1.0], [1.0, 0.0]], "float32")
+    >>> loss = DIST()
+    >>> round(float(loss.compute_loss(teacher, 3.0 * teacher)), 4)  # Surer, and no loss for it.
+    0.0
+
+    Reference:
+        Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
+    """
+
+    method = "dist"
+
+    def __init__(self, temperature=1.0, beta=2.0, gamma=2.0, epsilon=1e-8, name=None):
+        super().__init__(temperature, name=name)
+        self.beta = check_number("beta", beta, 0.0, math.inf)
+        self.gamma = check_number("gamma", gamma, 0.0, math.inf)
+        self.epsilon = check_number("epsilon", epsilon, 0.0, math.inf, open_low=True)
+
+    def per_sample(self, teacher_output, student_output, temperature, mask=None):
+        return dist(teacher_output, student_output, temperature, self.beta, self.gamma, self.epsilon, mask)
+
+    def get_config(self):
+        return {**super().get_config(), "beta": self.beta, "gamma": self.gamma, "epsilon": self.epsilon}
+
+
+def _deviations(rows, temperature):
+    """Return the tempered probabilities less 0, less `1 / classes` and less 1, each with the digits it deserves.
+
+    The second keeps them where all classes are nearly equal, the third where one of them has nearly all.
+    """
+    logits = (rows - ops.stop_gradient(ops.max(rows, axis=-1, keepdims=True))) / ops.cast(temperature, rows.dtype)
+    excess, powers = ops.expm1(logits), ops.exp(logits)
+    total = ops.sum(powers, axis=-1, keepdims=True)
+    largest = ops.one_hot(ops.argmax(logits, axis=-1), rows.shape[-1], dtype="bool")
+    others = ops.sum(ops.where(largest, ops.zeros_like(powers), powers), axis=-1, keepdims=True)
+    from_one = ops.where(largest, -others, powers - total)
+    return powers / total, (excess - ops.mean(excess, axis=-1, keepdims=True)) / total, from_one / total
+
+
+def _centred_columns(rows, temperature, counted):
+    """Return the tempered probabilities with their mean over the counted rows taken off, zero in other rows."""
+    from_zero, from_uniform, from_one = _deviations(rows, temperature)
+    keep = counted > 0.0
+    highest = ops.max(ops.where(keep, from_zero, -math.inf), axis=0)
+    lowest = ops.min(ops.where(keep, from_zero, math.inf), axis=0)
+    values = ops.where(highest < 0.5 / rows.shape[-1], from_zero, from_uniform)
+    values = ops.where(lowest > 0.5, from_one, values)
+    # From a value of the column first: what is the same in all rows must become zero, not rounding.
+    anchor = ops.max(ops.where(keep, values, -math.inf), axis=0)
+    values = ops.where(keep, values - ops.stop_gradient(ops.where(ops.isfinite(anchor), anchor, 0.0)), 0.0)
+    return (values - mean_of_rows(values, counted)) * counted
+
+
+def _distance(a, b, axis, epsilon):
+    """Return one minus the cosine of two centred arrays, `epsilon` added to the product of their norms."""
+    a_norm, b_norm = _norm(a, axis), _norm(b, axis)
+    product = a_norm * b_norm
+    large = product > epsilon
+    # The norms' product less the dot product, from the angle as long as there is one: the two cancel in the end.
+    units = (x / ops.where(large, norm, 1.0) for x, norm in ((a, a_norm), (b, b_norm)))
+    apart = product * ops.sum(ops.square(next(units) - next(units)), axis=axis, keepdims=True) / 2.0
+    gap = ops.where(large, apart, product - ops.sum(a * b, axis=axis, keepdims=True))
+    return ops.squeeze((gap + epsilon) / (product + epsilon), axis)
+
+
+def _norm(x, axis):
+    squared = ops.sum(ops.square(x), axis=axis, keepdims=True)
+    nonzero = squared > 0.0
+    # At zero the root has no gradient; that of zero is taken.
+    return ops.where(nonzero, ops.sqrt(ops.where(nonzero, squared, 1.0)), 0.0)

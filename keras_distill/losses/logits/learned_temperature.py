@@ -1,0 +1,190 @@
+"""A temperature learnt against the student: a curriculum of soft targets that grow harder."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_distill.losses.base import DistillationLoss
+from keras_distill.losses.checks import check_number
+from keras_distill.losses.divergences import kl_divergence
+from keras_distill.losses.heads import logits_of
+from keras_distill.losses.logits.base import check_classes
+
+
+def scale_gradient(x, factor):
+    """Return `x` itself, with its gradient multiplied by `factor`.
+
+    Args:
+        x: Float array of any shape.
+        factor: Number or scalar array; a negative one turns a descent into an ascent.
+
+    Returns:
+        Float array of the shape of `x`, and of exactly its value.
+
+    Example:
+
+    >>> float(scale_gradient(3.0, -0.1))
+    3.0
+    """
+    # A difference that is zero whatever the rounding; only its gradient counts.
+    scaled = x * ops.stop_gradient(factor)
+    return ops.stop_gradient(x) + (scaled - ops.stop_gradient(scaled))
+
+
+def ctkd(teacher_logits, student_logits, temperature):
+    """Compute `T² KL(p, q)` at a temperature that has a gradient too.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`.
+        temperature: Positive scalar array that divides both.
+
+    Returns:
+        Float array `[...]`, nats times T², never negative.
+
+    Example:
+
+    >>> import numpy as np
+    >>> z = np.array([[1.0, 2.0, 3.0]], "float32")
+    >>> float(ctkd(z, z, temperature=11.0)[0])
+    0.0
+
+    Reference:
+        Li, Li, Yang, Zhao, Song, Luo, Li, Yang, "Curriculum Temperature for Knowledge Distillation", 2022,
+        arXiv:2211.16231.
+    """
+    values = kl_divergence(teacher_logits, student_logits, temperature)
+    return values * ops.square(ops.cast(temperature, values.dtype))
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class GlobalTemperature(keras.layers.Layer):
+    """Hold one temperature for all samples, and train it to raise the loss rather than to lower it.
+
+    The temperature is `t_start + t_end sigmoid(global_T)`. The gradient of `global_T` is multiplied by
+    `gradient_scale`, which goes from 0 to -1 along a cosine over the first epochs: at first the temperature rests,
+    then it makes the task harder, ever more in earnest.
+
+    Args:
+        t_start: Number > 0, the lowest temperature. Defaults to 1.0.
+        t_end: Number > 0, the width of the range of temperatures. Defaults to 20.0.
+        ramp_epochs: Number of epochs >= 0 after which the gradient is fully reversed. Defaults to 10.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+
+    >>> layer = GlobalTemperature(t_start=1.0, t_end=20.0, ramp_epochs=10)
+    >>> layer.build()
+    >>> round(float(layer.temperature), 3)
+    15.621
+    >>> layer.begin_epoch(5)
+    >>> round(float(layer.gradient_scale.numpy()), 3)
+    -0.5
+    """
+
+    def __init__(self, t_start=1.0, t_end=20.0, ramp_epochs=10, **kwargs):
+        super().__init__(**kwargs)
+        self.t_start = check_number("t_start", t_start, 0.0, math.inf, open_low=True)
+        self.t_end = check_number("t_end", t_end, 0.0, math.inf, open_low=True)
+        self.ramp_epochs = check_number("ramp_epochs", ramp_epochs, 0, math.inf)
+
+    def build(self, input_shape=None):
+        """Make the variables; the shape of what the student says does not matter."""
+        self.global_T = self.add_weight(shape=(), initializer="ones", autocast=False, name="global_T")
+        self.gradient_scale = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, autocast=False, name="gradient_scale"
+        )
+        self.begin_epoch(0)
+        self.built = True
+
+    @property
+    def temperature(self):
+        """The temperature, a float scalar tensor."""
+        raw = scale_gradient(ops.convert_to_tensor(self.global_T), ops.convert_to_tensor(self.gradient_scale))
+        return self.t_start + self.t_end * ops.sigmoid(raw)
+
+    def begin_epoch(self, epoch):
+        """Set how far the gradient is reversed. The `Distiller` calls it; call it yourself in a loop of your own.
+
+        Args:
+            epoch: Number of epochs that have passed, 0 for the first.
+        """
+        passed = min(epoch / self.ramp_epochs, 1.0) if self.ramp_epochs else 1.0
+        self.gradient_scale.assign(0.5 * (math.cos(math.pi * passed) - 1.0))
+
+    def get_config(self):
+        return {**super().get_config(), "t_start": self.t_start, "t_end": self.t_end, "ramp_epochs": self.ramp_epochs}
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class CTKD(DistillationLoss):
+    """Teach the student the teacher's soft targets at a temperature that learns to make that harder.
+
+    The loss is `T² KL(softmax(v / T), softmax(z / T))` with `T = t_start + t_end sigmoid(global_T)`. `global_T` starts
+    at 1, and is trained along by the student's optimizer with its gradient reversed, gradually over the first epochs:
+    the student meets ever harder soft targets. The temperature needs no tuning, so there is none to give.
+
+    Needs the `Distiller`, which makes and trains the layer that holds `global_T`, and tells it the epoch. In steps
+    outside `fit` the gradient stays where the last epoch set it: at 0, and the temperature at rest, if there was none.
+
+    Args:
+        t_start: Number > 0, the lowest temperature. Defaults to 1.0.
+        t_end: Number > 0, the width of the range of temperatures. Defaults to 20.0.
+        ramp_epochs: Number of epochs >= 0 after which the gradient is fully reversed. Defaults to 10.
+        name: Name in the logs. Defaults to `"ctkd"`.
+
+    Raises:
+        ValueError: If one of the numbers is out of its range.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import keras_distill as kd
+    >>> loss = kd.losses.CTKD()
+    >>> adapter = loss.make_adapter(None, None)
+    >>> round(float(adapter.temperature), 3)
+    15.621
+    >>> teacher, student = np.array([[4.0, 1.0, -2.0]], "float32"), np.array([[1.0, 2.0, 0.0]], "float32")
+    >>> round(float(loss.compute_loss(teacher, student, adapter=adapter)), 4)
+    2.2832
+
+    Reference:
+        Li, Li, Yang, Zhao, Song, Luo, Li, Yang, "Curriculum Temperature for Knowledge Distillation", 2022,
+        arXiv:2211.16231.
+    """
+
+    method = "ctkd"
+    compares_logits = True
+
+    def __init__(self, t_start=1.0, t_end=20.0, ramp_epochs=10, name=None):
+        super().__init__(name=name)
+        self.t_start = check_number("t_start", t_start, 0.0, math.inf, open_low=True)
+        self.t_end = check_number("t_end", t_end, 0.0, math.inf, open_low=True)
+        self.ramp_epochs = check_number("ramp_epochs", ramp_epochs, 0, math.inf)
+
+    def validate_outputs(self, teacher_outputs, student_outputs):
+        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
+        super().validate_outputs(teacher_outputs, student_outputs)
+        check_classes(teacher_outputs, student_outputs)
+
+    def prepare(self, teacher_output, student_output):
+        """Return the logits of both."""
+        return logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
+
+    def make_adapter(self, teacher_shape, student_shape):
+        """Return the layer that holds the temperature; it needs no shapes."""
+        layer = GlobalTemperature(self.t_start, self.t_end, self.ramp_epochs, name=f"{self.name}_temperature")
+        layer.build()
+        return layer
+
+    def adapt(self, student_outputs, adapter, training=False):
+        """Return the student's outputs as they are: the adapter makes the temperature, and no features."""
+        return student_outputs
+
+    def per_sample(self, teacher_output, student_output, adapter):
+        return ctkd(teacher_output, student_output, adapter.temperature)
+
+    def get_config(self):
+        numbers = {"t_start": self.t_start, "t_end": self.t_end, "ramp_epochs": self.ramp_epochs}
+        return {**super().get_config(), **numbers}

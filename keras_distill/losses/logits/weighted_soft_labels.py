@@ -1,0 +1,114 @@
+"""Soft targets weighted sample by sample: less where the student is already better than its teacher."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_distill.losses import divergences
+from keras_distill.losses.checks import check_number
+from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.labelled_class import target_cross_entropy
+
+EPSILON = 1e-7
+"""What the authors add to the teacher's cross-entropy before they divide by it."""
+
+
+def soft_label_weight(teacher_logits, student_logits, labels):
+    """Compute `1 - exp(-CE_s / (CE_t + 1e-7))`, with cross-entropies of the hard labels at temperature 1.
+
+    Near 1 where the teacher knows the label much better than the student, near 0 the other way round.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`.
+        student_logits: Float array `[..., classes]`.
+        labels: Integer array `[...]`, class indices.
+
+    Returns:
+        Float array `[...]` from 0 to 1. Constant: no gradient reaches the logits.
+
+    Example:
+
+    >>> import numpy as np
+    >>> z = np.zeros((1, 4), "float32")
+    >>> round(float(soft_label_weight(z, z, np.array([0]))[0]), 4)  # 1 - 1/e
+    0.6321
+
+    Reference:
+        Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance
+        Tradeoff Perspective", 2021, arXiv:2102.00650.
+    """
+    teacher = target_cross_entropy(teacher_logits, labels)
+    student = target_cross_entropy(student_logits, labels)
+    dtype = divergences.working_dtype(teacher, student)
+    ratio = ops.cast(student, dtype) / (ops.cast(teacher, dtype) + EPSILON)
+    return ops.stop_gradient(-ops.expm1(-ratio))
+
+
+def wsld(teacher_logits, student_logits, labels, temperature=2.0, alpha=2.25):
+    """Compute weighted soft labels: `alpha T² w` times the cross-entropy of the tempered soft targets.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
+        student_logits: Float array `[..., classes]`.
+        labels: Integer array `[...]`, class indices.
+        temperature: Positive number, array or variable that divides both. Defaults to 2.0.
+        alpha: Weight of the loss. Defaults to 2.25.
+
+    Returns:
+        Float array `[...]`, nats.
+
+    Example:
+
+    >>> import numpy as np
+    >>> z, y = np.zeros((1, 4), "float32"), np.array([0])
+    >>> round(float(wsld(z, z, y, temperature=1.0, alpha=1.0)[0]), 4)  # (1 - 1/e) log 4
+    0.8763
+
+    Reference:
+        Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance
+        Tradeoff Perspective", 2021, arXiv:2102.00650.
+    """
+    soft = divergences.soft_cross_entropy(teacher_logits, student_logits, temperature)
+    weight = soft_label_weight(teacher_logits, student_logits, labels)
+    return alpha * ops.square(ops.cast(temperature, soft.dtype)) * weight * soft
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class WSLD(LogitLoss):
+    """Teach the student soft targets, and weigh down those samples whose label it knows better than its teacher.
+
+    Needs hard labels. See `wsld` for the formula, `soft_label_weight` for the weight.
+
+    Args:
+        temperature: Softness T > 0: a number, or a `keras.Variable` that you move. Defaults to 2.0.
+        alpha: Weight of the loss. Defaults to 2.25.
+        name: Name in the logs. Defaults to `"wsld"`.
+
+    Raises:
+        ValueError: If the temperature is not finite and positive, or the weight is not finite or negative.
+
+    Example:
+
+    >>> import numpy as np
+    >>> z = np.zeros((2, 4), "float32")
+    >>> loss = WSLD(temperature=1.0, alpha=1.0)
+    >>> round(float(loss.compute_loss(z, z, labels=np.array([0, 3]))), 4)  # (1 - 1/e) log 4
+    0.8763
+
+    Reference:
+        Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance
+        Tradeoff Perspective", 2021, arXiv:2102.00650.
+    """
+
+    method = "wsld"
+
+    def __init__(self, temperature=2.0, alpha=2.25, name=None):
+        super().__init__(temperature, name=name)
+        self.alpha = check_number("alpha", alpha, 0.0, math.inf)
+
+    def per_sample(self, teacher_output, student_output, labels, temperature):
+        return wsld(teacher_output, student_output, labels, temperature, self.alpha)
+
+    def get_config(self):
+        return {**super().get_config(), "alpha": self.alpha}

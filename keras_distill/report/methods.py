@@ -1,0 +1,37 @@
+"""The table of distillation methods, for the terminal and for the README."""
+
+import inspect
+
+from rich.table import Table
+
+from keras_distill.losses import METHODS, get
+
+
+def table():
+    """Return the methods as a `rich.table.Table`."""
+    columns = Table("name", "family", "class", "needs", "paper", "also in", box=None, header_style="bold")
+    for row in METHODS.values():
+        paper = f"{row.paper}, arXiv:{row.arxiv}" if row.arxiv else row.paper
+        needs = ", ".join(row.needs) or "-"
+        columns.add_row(row.name, row.family, row.loss.__name__, needs, paper, ", ".join(row.peers))
+    return columns
+
+
+def markdown():
+    """Return the methods as a table in Markdown."""
+    lines = ["| name | class | needs | paper | also in |", "|---|---|---|---|---|"]
+    for row in METHODS.values():
+        paper = f"{row.paper}, [arXiv:{row.arxiv}](https://arxiv.org/abs/{row.arxiv})" if row.arxiv else row.paper
+        cells = (f"`{row.name}`", f"`{row.loss.__name__}`", ", ".join(row.needs), paper, ", ".join(row.peers))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def describe(name):
+    """Return all about a method as text: its class, its arguments, its paper.
+
+    Args:
+        name: A name that `keras_distill.losses.get` knows.
+    """
+    loss = METHODS[name].loss if name in METHODS else type(get(name))
+    return f"{name}: keras_distill.losses.{loss.__name__}{inspect.signature(loss)}\n\n{inspect.getdoc(loss)}"

@@ -1,0 +1,94 @@
+"""Running a function of NumPy arrays inside TensorFlow's graph, in portions that it can take, its answers checked."""
+
+import numpy as np
+
+from keras_distill import guards
+from keras_distill._messages import expected
+from keras_distill.losses.feature_maps import same_shape
+
+
+def through_numpy(function, tensors, dtype):
+    """Give tensors to a function of NumPy arrays.
+
+    Args:
+        function: Function of a list of arrays that returns one array.
+        tensors: List of tensors.
+        dtype: Dtype of what is returned.
+
+    Returns:
+        Tensor, in a graph of unknown shape.
+    """
+    import tensorflow as tf
+
+    def run(*arrays):
+        return np.asarray(function(list(arrays)), dtype)
+
+    if tf.executing_eagerly():
+        return tf.convert_to_tensor(run(*(tensor.numpy() for tensor in tensors)))
+    return tf.numpy_function(guards.marked(run), tensors, dtype)
+
+
+def in_portions(function, arrays, size=None, whole=False):
+    """Run a function on a few rows at a time.
+
+    Args:
+        function: Function of a list of arrays with as many rows that returns an array of one row for each.
+        arrays: List of arrays `[rows, ...]`.
+        size: Number of rows that the function takes at most. Defaults to `None`, any number.
+        whole: Whether it takes exactly `size` rows; the last portion is filled with copies of the last row. Defaults
+            to `False`.
+
+    Returns:
+        Array `[rows, ...]`, `None` where there are no rows.
+
+    Example:
+
+    >>> in_portions(lambda arrays: arrays[0] + len(arrays[0]), [np.arange(5)], size=2).tolist()
+    [2, 3, 4, 5, 5]
+    >>> in_portions(lambda arrays: arrays[0] + len(arrays[0]), [np.arange(5)], size=2, whole=True).tolist()
+    [2, 3, 4, 5, 6]
+    """
+    rows = len(arrays[0])
+    answers = []
+    for start in range(0, rows, size or max(rows, 1)):
+        portion = [array[start : start + size if size else None] for array in arrays]
+        taken = len(portion[0])
+        if whole and taken < size:
+            portion = [np.concatenate([array, np.repeat(array[-1:], size - taken, axis=0)]) for array in portion]
+        answers.append(function(portion)[:taken])
+    return np.concatenate(answers) if answers else None
+
+
+def checked(answer, rows, shape, label, infinite=False):
+    """Return what a teacher gave as an array of floats; raise a `ValueError` unless it is one row for each sample.
+
+    Args:
+        answer: What it gave.
+        rows: Number of samples.
+        shape: Shape of what it gives for one sample, `None` while that is unknown.
+        label: What the messages call the teacher.
+        infinite: Whether -inf may stand for a class that is ruled out. Defaults to `False`.
+    """
+    array = _numbers(answer, label)
+    what = f"{(rows, *shape)}" if shape else f"({rows}, ..., classes)"
+    if array.ndim < 2 or len(array) != rows or not same_shape(shape or array.shape[1:], array.shape[1:]):
+        raise ValueError(expected(f"outputs of shape {what} from {label}", f"outputs of shape {array.shape}"))
+    finite = np.isfinite(array) | np.isneginf(array) if infinite else np.isfinite(array)
+    if not finite.all():
+        raise ValueError(expected(f"finite outputs from {label}", f"{array[~finite][0]} at {_first(~finite)}"))
+    return array
+
+
+def _numbers(answer, label):
+    try:
+        array = np.asarray(answer)
+    except Exception as error:  # Whatever the arrays of others raise.
+        raise ValueError(expected(f"an array from {label}", f"{type(answer).__name__}: {error}")) from error
+    # Floats of fewer bits than NumPy knows are of no kind of its own.
+    if array.dtype.kind not in "fiu" and "float" not in array.dtype.name:
+        raise ValueError(expected(f"an array of numbers from {label}", f"{type(answer).__name__} of {array.dtype}"))
+    return array
+
+
+def _first(found):
+    return tuple(int(index) for index in np.argwhere(found)[0])

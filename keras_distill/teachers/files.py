@@ -1,0 +1,121 @@
+"""What teachers that are files have in common: a path, named inputs of fixed dtypes, one of several outputs."""
+
+import dataclasses
+import os
+
+import keras
+
+from keras_distill._messages import expected, unknown_name
+from keras_distill.losses.feature_maps import same_shape
+from keras_distill.teachers.foreign import ForeignTeacher
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """An input or an output of a file.
+
+    Attributes:
+        shape: Shape with the batch, `None` where a size is free; `None` altogether where the rank is.
+        dtype: Dtype that it takes or gives, as a name.
+        raw_dtype: Dtype that it takes as it is where that is another one, for the integers that stand for floats.
+            Defaults to `None`.
+    """
+
+    shape: tuple | None
+    dtype: str
+    raw_dtype: str | None = None
+
+
+class FileTeacher(ForeignTeacher):
+    """Let a file teach. See its subclasses, which `_open` the file, and `_run` it.
+
+    Args:
+        path: File or folder. It is not copied: a saved teacher keeps the path as it is given here.
+        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        signature_output: Name of the output that teaches, where there are several. Defaults to `None`, the only one.
+        **kwargs: As in `ForeignTeacher`: `input_shape` and `input_dtype`, where the file leaves them open, `classes`
+            likewise, `batch_size`, `name`, `dtype`. A file of a fixed batch is run on that many samples at once, the
+            last ones filled up.
+    """
+
+    def __init__(self, path, outputs="logits", signature_output=None, **kwargs):
+        path = os.fspath(path)
+        if not os.path.exists(path):
+            raise FileNotFoundError(expected("the file or folder of a teacher", f"{path!r}, where there is none"))
+        super().__init__(outputs, **kwargs)
+        self.file = path
+        self.signature_output = signature_output
+        ports, answers = self._open(path)
+        # In tuples, for Keras would make containers of its own of a dict.
+        self._ports = tuple(ports.items())
+        self._output_name, self._output_port = self._chosen(answers)
+        fixed = {port.shape[0] for port in ports.values() if port.shape} - {None}
+        self._fixed_batch = max(fixed, default=None)
+        self._ready()
+        self._settle(self._own_specs(), self._output_port.shape and self._output_port.shape[1:])
+
+    @property
+    def label(self):
+        return f"the teacher {self.file!r}"
+
+    def _open(self, path):
+        """Load the file, and return its inputs and its outputs: two dicts of `Port`s by name."""
+        raise NotImplementedError
+
+    def _ready(self):
+        """Prepare to run, once the inputs are known."""
+
+    def _run(self, tensors):
+        """Return the output for a dict of tensors by name."""
+        raise NotImplementedError
+
+    def _answer(self, inputs):
+        named = self._by_name(inputs)
+        return self._run({name: self._fitted(name, tensor, port) for (name, port), tensor in zip(self._ports, named)})
+
+    def _chosen(self, answers):
+        names = [self.signature_output] if self.signature_output is not None else list(answers)
+        if len(names) != 1:
+            fix = "Pass signature_output, the name of the one that gives the classes."
+            raise ValueError(expected(f"one output of {self.label}", f"{', '.join(names) or 'none'}", fix))
+        if names[0] not in answers:
+            raise ValueError(unknown_name("signature_output", names[0], answers))
+        port = answers[names[0]]
+        if "float" not in port.dtype:
+            received = f"{names[0]!r} of dtype {port.dtype}"
+            raise ValueError(expected(f"an output of floats of {self.label}", received, "Labels teach nothing soft."))
+        return names[0], port
+
+    def _own_specs(self):
+        if any(port.shape is None for _, port in self._ports):
+            return None
+        specs = {name: keras.KerasTensor((None, *port.shape[1:]), port.dtype) for name, port in self._ports}
+        return specs if len(specs) > 1 else next(iter(specs.values()), None)
+
+    def _by_name(self, inputs):
+        """Return one tensor for each input of the file."""
+        names = [name for name, _ in self._ports]
+        if isinstance(inputs, dict) and all(name in inputs for name in names):
+            return [inputs[name] for name in names]
+        leaves = keras.tree.flatten(inputs)
+        if len(leaves) == len(names) and (len(names) == 1 or not isinstance(inputs, dict)):
+            return leaves
+        received = f"{', '.join(inputs)}" if isinstance(inputs, dict) else f"{len(leaves)}"
+        raise ValueError(expected(f"inputs {', '.join(names)} for {self.label}", received))
+
+    def _fitted(self, name, tensor, port):
+        """Return a tensor in the dtype of an input; refuse another shape, and what a cast would spoil."""
+        what = f"input {name!r} of {self.label}"
+        if port.shape is not None and not same_shape(tuple(tensor.shape[1:]), tuple(port.shape[1:])):
+            fix = "What prepares its inputs can stand before it: keras.Model(inputs, teacher(prepare(inputs)))."
+            sizes = f"{(None, *port.shape[1:])}"
+            raise ValueError(expected(f"shape {sizes} for the {what}", f"{(None, *tensor.shape[1:])}", fix))
+        given = keras.backend.standardize_dtype(tensor.dtype)
+        if given in (port.dtype, port.raw_dtype):
+            return tensor
+        if "string" in (given, port.dtype) or ("float" in given and "float" not in port.dtype):
+            raise ValueError(expected(f"{port.dtype} for the {what}", given, "Cast it to what the file takes."))
+        return keras.ops.cast(tensor, port.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "path": self.file, "signature_output": self.signature_output}

@@ -1,0 +1,222 @@
+"""Models that are not Keras's as Keras models: a batch of inputs in, logits out."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_distill import guards
+from keras_distill._messages import expected, unknown_name
+from keras_distill._models import Untracked
+from keras_distill.losses.feature_maps import same_shape
+from keras_distill.teachers.arrays import checked, in_portions, through_numpy
+
+OUTPUTS = ("logits", "probabilities", "log_probabilities")
+"""What a teacher may give."""
+
+_TRIED_ROWS = 2
+_SUM_TOLERANCE = 1e-2
+
+
+class ForeignTeacher(keras.Model):
+    """Let a model of another kind teach as if it were a Keras model.
+
+    Its call gives logits: probabilities become their logarithms, -inf where they are exactly zero. It has no weights
+    of Keras's and no gradient. Where the shape of its inputs is known, it is tried on two made-up samples when it is
+    made, and so found to be usable or not; otherwise the first batch tells.
+
+    Subclasses compute `_answer(inputs)`, and call `_settle` at the end of their construction.
+
+    Args:
+        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        input_shape: Shape of one sample, or a dict or list of shapes for several inputs. Defaults to `None`, unknown.
+        input_dtype: Dtype of the inputs, one or as many as there are shapes. Defaults to `"float32"`.
+        classes: Number of classes, or the shape of what is given for one sample, such as `(None, 10)`. Defaults to
+            `None`, found out.
+        batch_size: Number of samples that it is given at most at once. Defaults to `None`, any number.
+        name: Name of the model. Defaults to `None`, one of Keras's.
+        dtype: Dtype of the logits. Defaults to `"float32"`.
+        **kwargs: Passed to `keras.Model`.
+    """
+
+    def __init__(
+        self,
+        outputs="logits",
+        input_shape=None,
+        input_dtype="float32",
+        classes=None,
+        batch_size=None,
+        name=None,
+        dtype="float32",
+        **kwargs,
+    ):
+        if outputs not in OUTPUTS:
+            raise ValueError(unknown_name("outputs", outputs, OUTPUTS))
+        # Inputs reach the teacher as they are: what it makes of their dtype is its own business.
+        super().__init__(name=name, dtype=dtype, autocast=False, **kwargs)
+        self.gives = outputs
+        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, 1)
+        self._asked = Untracked({"input_shape": input_shape, "input_dtype": input_dtype})
+        self._specs = None if input_shape is None else _specs(input_shape, input_dtype)
+        self._answer_shape = None if classes is None else _answer_shape(classes)
+        self.built = True
+
+    @property
+    def label(self):
+        """What the messages call it."""
+        return f"the teacher {self.name!r}"
+
+    @property
+    def inputs(self):
+        """The inputs as symbolic tensors, `None` where they are unknown."""
+        return None if self._specs is None else keras.tree.flatten(self._specs)
+
+    @property
+    def outputs(self):
+        """The logits as a symbolic tensor in a list, `None` where their shape is unknown."""
+        if self._answer_shape is None:
+            return None
+        return [keras.KerasTensor((None, *self._answer_shape), self.compute_dtype)]
+
+    def __call__(self, *args, **kwargs):
+        with guards.explained():
+            return super().__call__(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """Run the teacher over data. See `keras.Model.predict`."""
+        with guards.explained():
+            return super().predict(*args, **kwargs)
+
+    def call(self, inputs):
+        """Return the logits of a batch."""
+        return guards.marked(self._logits)(inputs)
+
+    def _logits(self, inputs):
+        if self._answer_shape is None:
+            self._try_out(keras.tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), inputs))
+        answer = self._answer(inputs)
+        answer.set_shape((keras.tree.flatten(inputs)[0].shape[0], *self._answer_shape))
+        if self.gives != "probabilities":
+            return answer
+        sums = ops.sum(answer, axis=-1)
+        message = f"rows of probabilities that sum to 1 from {self.label}"
+        return ops.log(
+            guards.check(self._are_probabilities(answer), message, [ops.min(sums), ops.max(sums)], then=answer)
+        )
+
+    def _answer(self, inputs):
+        """Return what the teacher gives: a float tensor `[batch, ..., classes]`."""
+        raise NotImplementedError
+
+    def _in_numpy(self, function, tensors, size=None, whole=False):
+        """Run a function of a list of arrays on a list of tensors, see `in_portions`, and check what it gives."""
+
+        def portion(arrays):
+            ruled_out = self.gives == "log_probabilities"
+            return checked(function(arrays), len(arrays[0]), self._answer_shape, self.label, ruled_out)
+
+        def run(arrays):
+            answer = in_portions(portion, arrays, size, whole)
+            return np.zeros((0, *(size or 0 for size in self._answer_shape))) if answer is None else answer
+
+        return through_numpy(run, tensors, self.compute_dtype)
+
+    def _settle(self, specs=None, answer_shape=None, try_out=True):
+        """Find out what the logits look like, as far as that is possible before the first batch.
+
+        Args:
+            specs: What the file says of its inputs, a nest of symbolic tensors. Defaults to `None`, nothing.
+            answer_shape: What it says of its output for one sample. Defaults to `None`, nothing.
+            try_out: Whether to run it to know more. Defaults to `True`.
+        """
+        found = [each for each in (self._specs, specs) if each is not None]
+        self._specs = next(filter(_are_known, found), next(iter(found), None))
+        if answer_shape is not None and answer_shape[-1:] != (None,):
+            self._check_shape(answer_shape)
+            self._answer_shape = self._answer_shape or answer_shape
+        if try_out and self._specs is not None and _are_known(self._specs):
+            with guards.explained():
+                self._try_out(self._specs)
+
+    def _try_out(self, specs):
+        import tensorflow as tf
+
+        if not _are_known(specs):
+            shapes = [tuple(spec.shape) for spec in keras.tree.flatten(specs)]
+            raise ValueError(expected(f"`classes`, the number of classes of {self.label}", f"inputs of shape {shapes}"))
+        with tf.init_scope():  # Out of the graph that is being traced: the shape is needed now.
+            answer = self._answer(keras.tree.map_structure(_made_up, specs))
+            self._check_shape(tuple(answer.shape[1:]))
+            self._check_kind(answer)
+        self._answer_shape = self._answer_shape or tuple(answer.shape[1:])
+
+    def _check_shape(self, shape):
+        if not shape:
+            raise ValueError(expected(f"a row of classes for each sample from {self.label}", "one number for each"))
+        known = self._answer_shape or (None,) * len(shape)
+        if not same_shape(known, shape):
+            raise ValueError(
+                expected(f"outputs of shape {(None, *known)} from {self.label}", f"outputs of shape {(None, *shape)}")
+            )
+
+    def _check_kind(self, answer):
+        found = bool(self._are_probabilities(answer))
+        if self.gives == "logits" and found and answer.shape[-1] > 1:
+            fix = 'Pass outputs="probabilities".'
+            raise ValueError(expected(f"logits from {self.label}", "rows of probabilities", fix))
+        if self.gives == "probabilities" and not found:
+            received = f"rows that sum to {np.unique(np.sum(answer, axis=-1))}"
+            fix = 'Pass outputs="logits" if that is what it gives.'
+            raise ValueError(expected(f"probabilities from {self.label}", received, fix))
+
+    def _are_probabilities(self, answer):
+        tolerance = min(_SUM_TOLERANCE + self._rounding() * answer.shape[-1], 0.5)
+        far = ops.abs(ops.sum(answer, axis=-1) - 1.0) > tolerance
+        return ops.logical_not(ops.logical_or(ops.any(answer < 0.0), ops.any(far)))
+
+    def _rounding(self):
+        """Return by how much each number that is given may be off."""
+        return 0.0
+
+    def get_config(self):
+        # With the shape that was found, a saved teacher need not be tried out again.
+        own = {"outputs": self.gives, "classes": self._answer_shape, "batch_size": self.batch_size}
+        return {**super().get_config(), **self._asked.content, **own}
+
+
+def check_count(name, value, low):
+    """Return an integer of at least `low`; raise a `ValueError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(expected(f"{name} to be an integer >= {low}", f"{name}={value!r}"))
+    return int(value)
+
+
+def _answer_shape(classes):
+    shape = tuple(classes) if isinstance(classes, (list, tuple)) else (classes,)
+    numbers = [size for size in shape if size is not None]
+    valid = all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0 for size in numbers)
+    if not shape or shape[-1] is None or not valid:
+        raise ValueError(expected("classes to be a number of classes, or a shape that ends in one", f"{classes!r}"))
+    return shape
+
+
+def _specs(shapes, dtypes):
+    specs = keras.tree.map_shape_structure(lambda shape: keras.KerasTensor((None, *shape), "float32"), shapes)
+    leaves = keras.tree.flatten(specs)
+    dtypes = [dtypes] * len(leaves) if isinstance(dtypes, str) else keras.tree.flatten(dtypes)
+    if len(dtypes) != len(leaves):
+        raise ValueError(expected(f"{len(leaves)} dtypes in input_dtype, one for each shape", f"{dtypes}"))
+    pairs = zip(leaves, dtypes, strict=True)
+    return keras.tree.pack_sequence_as(specs, [keras.KerasTensor(spec.shape, dtype) for spec, dtype in pairs])
+
+
+def _are_known(specs):
+    return all(None not in spec.shape[1:] for spec in keras.tree.flatten(specs))
+
+
+def _made_up(spec):
+    import tensorflow as tf
+
+    shape = (_TRIED_ROWS, *spec.shape[1:])
+    if "float" in spec.dtype:
+        return tf.cast(np.random.default_rng(0).random(shape), spec.dtype)
+    return tf.zeros(shape, spec.dtype)

@@ -1,0 +1,75 @@
+"""An ONNX file as a teacher, run by ONNX Runtime."""
+
+import keras
+
+from keras_distill._messages import expected
+from keras_distill._models import Untracked
+from keras_distill.teachers.files import FileTeacher, Port
+
+_DTYPES = {"float": "float32", "double": "float64"}
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class ONNXTeacher(FileTeacher):
+    """Let an ONNX file teach, as PyTorch and many others write them.
+
+    It runs outside XLA, on the devices that the installed ONNX Runtime has. Needs the extra `onnx`. Images are taken
+    channels first by most of these files; what transposes them stands before the teacher:
+
+        images = keras.Input((32, 32, 3))
+        teacher = keras.Model(images, ONNXTeacher("teacher.onnx")(keras.ops.transpose(images, (0, 3, 1, 2))))
+
+    Args:
+        path: File.
+        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        providers: List of ONNX Runtime's execution providers, by name. Defaults to `None`, all that are available.
+        **kwargs: As in `FileTeacher`: `signature_output`, `input_shape`, `input_dtype`, `classes`, `batch_size`,
+            `name`, `dtype`.
+
+    Raises:
+        ImportError: If ONNX Runtime is not installed.
+        ValueError: If an argument is not what it should be, or what the file gives is not.
+    """
+
+    def __init__(self, path, outputs="logits", providers=None, **kwargs):
+        self.providers = None if providers is None else list(providers)
+        super().__init__(path, outputs, **kwargs)
+        self.supports_jit = False
+
+    def _open(self, path):
+        runtime = _runtime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # Its warnings are on how it was built.
+        providers = self.providers or runtime.get_available_providers()
+        self._session = Untracked(runtime.InferenceSession(path, options, providers=providers))
+        session = self._session.content
+        return tuple(
+            {each.name: _port(each) for each in ends} for ends in (session.get_inputs(), session.get_outputs())
+        )
+
+    def _run(self, tensors):
+        names = list(tensors)
+
+        def run(arrays):
+            return self._session.content.run([self._output_name], dict(zip(names, arrays, strict=True)))[0]
+
+        whole = self._fixed_batch is not None
+        return self._in_numpy(run, list(tensors.values()), self._fixed_batch or self.batch_size, whole)
+
+    def get_config(self):
+        return {**super().get_config(), "providers": self.providers}
+
+
+def _runtime():
+    try:
+        import onnxruntime
+    except ImportError as error:
+        fix = 'pip install "keras_distill[onnx]"'
+        raise ImportError(expected("onnxruntime to be installed", str(error), fix)) from error
+    return onnxruntime
+
+
+def _port(end):
+    element = end.type.removeprefix("tensor(").removesuffix(")")
+    sizes = None if end.shape is None else tuple(size if isinstance(size, int) else None for size in end.shape)
+    return Port(sizes or None, _DTYPES.get(element, element))

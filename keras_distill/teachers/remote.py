@@ -1,0 +1,142 @@
+"""A function of NumPy arrays as a teacher: a remote service, another framework, anything that can be called."""
+
+import random
+import time
+import types
+
+import keras
+import numpy as np
+
+from keras_distill._messages import expected
+from keras_distill.losses.checks import check_number
+from keras_distill.teachers.foreign import ForeignTeacher, check_count
+
+_LONGEST_DELAY = 60.0
+# Not the generator of everybody: a service that fails must not change what is shuffled next.
+_JITTER = random.Random()
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class CallableTeacher(ForeignTeacher):
+    """Let a function of NumPy arrays teach.
+
+    It is given copies of the batches, a portion at a time, and is called again when it raises. What it returns is
+    checked: one row for each sample, as many classes as ever, finite. It runs outside XLA, on every batch of every
+    epoch; store its outputs where calls are dear.
+
+    To be saved within a distiller it must be registered with `keras.saving.register_keras_serializable`.
+
+    Args:
+        function: Function of an array `[batch, ...]` (a dict or list of them for several inputs) that returns an
+            array `[batch, ..., classes]`.
+        outputs: What it returns: `"logits"`, `"probabilities"`, or `"log_probabilities"`, of which -inf rules a class
+            out. Defaults to `"logits"`.
+        input_shape: Shape of one sample. Where it is given and `classes` is not, the function is tried on two
+            made-up samples at once. Defaults to `None`: it is tried when the shape of the first batch is known.
+        input_dtype: Dtype of the made-up samples. Defaults to `"float32"`.
+        classes: Number of classes, or the shape of what is returned for one sample. Defaults to `None`, found out.
+        batch_size: Number of samples it takes at most in one call. Defaults to `None`, any number.
+        retries: Number of times it is called again for the same samples when it raises an exception. Defaults to 3.
+        backoff: Seconds to wait before the first of these, twice as long before each one that follows, at most a
+            minute, times a random number from 0.5 to 1.5. Defaults to 0.5.
+        sleep: Function of seconds that waits. Defaults to `time.sleep`.
+        **kwargs: `name` and `dtype`, as in `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is not what it should be, or if what the function returned is not.
+        RuntimeError: If it raised an exception each time.
+
+    Example:
+
+    >>> teacher = CallableTeacher(lambda x: x @ np.eye(4, 3), input_shape=(4,), batch_size=2)
+    >>> teacher(np.ones((5, 4), "float32")).shape
+    TensorShape([5, 3])
+    """
+
+    def __init__(
+        self,
+        function,
+        outputs="logits",
+        input_shape=None,
+        input_dtype="float32",
+        classes=None,
+        batch_size=None,
+        retries=3,
+        backoff=0.5,
+        sleep=time.sleep,
+        **kwargs,
+    ):
+        if not callable(function) or isinstance(function, (type, keras.layers.Layer)):
+            raise ValueError(expected("a function of NumPy arrays", f"{function!r} of type {type(function).__name__}"))
+        super().__init__(outputs, input_shape, input_dtype, classes, batch_size, **kwargs)
+        self.supports_jit = False
+        self.function = function
+        self.retries = check_count("retries", retries, 0)
+        self.backoff = check_number("backoff", backoff, 0.0, float("inf"))
+        self._sleep = sleep
+        self._settle(try_out=classes is None)
+
+    @property
+    def label(self):
+        return f"the callable {getattr(self.function, '__name__', type(self.function).__name__)!r}"
+
+    def _answer(self, inputs):
+        def answer(arrays):
+            return retried(lambda: call(arrays), self.retries, self.backoff, self.label, self._sleep)
+
+        def call(arrays):
+            # A copy for each call: one that works in place would change what the student learns from.
+            return self.function(keras.tree.pack_sequence_as(inputs, [np.array(array) for array in arrays]))
+
+        return self._in_numpy(answer, keras.tree.flatten(inputs), self.batch_size)
+
+    def get_config(self):
+        own = {"function": _serialized(self.function, self.label), "retries": self.retries, "backoff": self.backoff}
+        return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "function": keras.saving.deserialize_keras_object(config["function"])})
+
+
+def retried(function, retries, backoff, label, sleep=time.sleep):
+    """Call a function again when it raises an exception, each time after a longer pause.
+
+    Args:
+        function: Function of no arguments.
+        retries: Number of further calls.
+        backoff: Seconds to wait before the first of them, doubled for each that follows, at most a minute.
+        label: What the message calls the function.
+        sleep: Function of seconds that waits. Defaults to `time.sleep`.
+
+    Returns:
+        What the function returned.
+
+    Raises:
+        RuntimeError: If it raised an exception each time.
+
+    Example:
+
+    >>> retried(iter([1]).__next__, 0, 0.5, "the list"), retried(lambda: 2, 3, 0.5, "two")
+    (1, 2)
+    """
+    for attempt in range(retries + 1):
+        try:
+            return function()
+        except Exception as error:
+            if attempt == retries:
+                received = f"{type(error).__name__}: {error}, at attempt {attempt + 1} of {retries + 1}"
+                raise RuntimeError(expected(f"an answer from {label}", received)) from error
+            sleep(min(backoff * 2**attempt, _LONGEST_DELAY) * _JITTER.uniform(0.5, 1.5))
+
+
+def _serialized(function, label):
+    kept = function if isinstance(function, types.FunctionType) else type(function)
+    name = keras.saving.get_registered_name(kept)
+    if keras.saving.get_registered_object(name) is not kept:
+        fix = (
+            "Decorate it with `@keras.saving.register_keras_serializable()`, or save what has been learnt alone: "
+            "`distiller.student.save(path)` or `distiller.save_weights(path)`."
+        )
+        raise ValueError(expected("a teacher that Keras can save: a registered callable", label, fix))
+    return keras.saving.serialize_keras_object(function)

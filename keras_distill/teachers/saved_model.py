@@ -1,0 +1,146 @@
+"""A SavedModel as a teacher, in the graph of the training step."""
+
+import keras
+
+from keras_distill._messages import expected
+from keras_distill._models import Untracked
+from keras_distill.teachers.files import FileTeacher, Port
+
+_SIGNATURES = ("serving_default", "serve")
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class SavedModelTeacher(FileTeacher):
+    """Let a SavedModel teach: one of Keras's `model.export`, of `tf.saved_model.save`, or of an earlier TensorFlow.
+
+    It runs in the graph of the step, on the device of the step, and needs no Python code of the model.
+
+    Args:
+        path: Folder of the SavedModel.
+        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        signature: Name of the signature to run. Defaults to `None`: `serving_default`, `serve`, or the only one.
+        **kwargs: As in `FileTeacher`: `signature_output`, `input_shape`, `input_dtype`, `classes`, `batch_size`,
+            `name`, `dtype`.
+
+    Raises:
+        ValueError: If an argument is not what it should be, or the folder has no signature to run.
+
+    Example:
+
+    >>> import tempfile
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.export(folder, verbose=False)
+    ...     teacher = SavedModelTeacher(folder)
+    >>> x = keras.random.normal((5, 4))
+    >>> bool(keras.ops.all(keras.ops.abs(teacher(x) - model(x)) < 1e-5))
+    True
+    """
+
+    def __init__(self, path, outputs="logits", signature=None, **kwargs):
+        self.signature = signature
+        super().__init__(path, outputs, **kwargs)
+        self.supports_jit = not _is_accelerated() or self.compiles()
+
+    def compiles(self):
+        """Tell whether XLA can translate it, as far as that can be known before its inputs are."""
+        import tensorflow as tf
+
+        if self._specs is None:
+            return True
+        leaves = keras.tree.flatten(self._specs)
+        zeros = [tf.zeros((2, *(size or 1 for size in spec.shape[1:])), spec.dtype) for spec in leaves]
+
+        def run(*tensors):
+            return self(keras.tree.pack_sequence_as(self._specs, tensors))
+
+        try:
+            tf.function(run, jit_compile=True).experimental_get_compiler_ir(*zeros)(stage="hlo")
+        except Exception:  # noqa: BLE001, whatever XLA makes of operations that it does not know
+            return False
+        return True
+
+    def _open(self, path):
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(path)
+        function = self._function(loaded)
+        # The loaded object holds the variables, which the function itself only borrows.
+        self._loaded = Untracked((loaded, function))
+        arguments, keywords = function.structured_input_signature
+        specs = {**{spec.name: spec for spec in keras.tree.flatten(arguments)}, **keywords}
+        inputs, outputs = (
+            {name: _port(spec) for name, spec in each.items()} for each in (specs, _named(function.structured_outputs))
+        )
+        return inputs, outputs
+
+    def _function(self, loaded):
+        functions = dict(loaded.signatures)
+        endpoint = getattr(loaded, "serve", None)
+        if "serve" not in functions and len(getattr(endpoint, "concrete_functions", ())) == 1:
+            functions["serve"] = endpoint.concrete_functions[0]
+        only = list(functions) if len(functions) == 1 else []
+        names = [name for name in ([self.signature] if self.signature else [*_SIGNATURES, *only]) if name in functions]
+        if not names:
+            wanted = repr(self.signature) if self.signature else "serving_default or serve"
+            received = f"{', '.join(sorted(functions)) or 'no signature at all'}"
+            fix = "Pass signature=, the name of one of them." if functions else "Write it with `model.export(path)`."
+            raise ValueError(expected(f"a signature {wanted} in {self.label}", received, fix))
+        return functions[names[0]]
+
+    def _run(self, tensors):
+        size = self._fixed_batch or self.batch_size
+        answer = self._call_function(tensors) if size is None else self._in_portions(tensors, size)
+        return keras.ops.cast(answer, self.compute_dtype)
+
+    def _call_function(self, tensors):
+        _, function = self._loaded.content
+        arguments, keywords = function.structured_input_signature
+        leaves = [tensors[spec.name] for spec in keras.tree.flatten(arguments)]
+        arguments = keras.tree.pack_sequence_as(arguments, leaves)
+        return _named(function(*arguments, **{name: tensors[name] for name in keywords}))[self._output_name]
+
+    def _in_portions(self, tensors, size):
+        import tensorflow as tf
+
+        shape = self._output_port.shape
+        spec = tf.TensorSpec(shape and (size, *shape[1:]), self._output_port.dtype)
+        return _in_portions(self._call_function, tensors, size, spec)
+
+    def get_config(self):
+        return {**super().get_config(), "signature": self.signature}
+
+
+def _is_accelerated():
+    """Tell whether there is a device for which Keras compiles by XLA of its own accord."""
+    import tensorflow as tf
+
+    return any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
+
+
+def _port(spec):
+    return Port(None if spec.shape.rank is None else tuple(spec.shape), spec.dtype.name)
+
+
+def _named(outputs):
+    """Return outputs as a dict, the unnamed ones under the names that TensorFlow gives them in a signature."""
+    if isinstance(outputs, dict):
+        return outputs
+    return {f"output_{index}": output for index, output in enumerate(keras.tree.flatten(outputs))}
+
+
+def _in_portions(function, tensors, size, signature):
+    """Run a function of a fixed batch on any number of rows: portion by portion, the last filled with the last row."""
+    import tensorflow as tf
+
+    def divided(tensor):
+        portions = tf.reshape(tf.gather(tensor, rows), tf.concat([[count, size], tf.shape(tensor)[1:]], axis=0))
+        portions.set_shape((None, size, *tensor.shape[1:]))
+        return portions
+
+    total = tf.shape(next(iter(tensors.values())))[0]
+    count = -(-total // size)
+    rows = tf.minimum(tf.range(count * size), total - 1)
+    portions = {name: divided(tensor) for name, tensor in tensors.items()}
+    answers = tf.map_fn(function, portions, fn_output_signature=signature)
+    return tf.reshape(answers, tf.concat([[count * size], tf.shape(answers)[2:]], axis=0))[:total]

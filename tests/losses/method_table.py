@@ -1,0 +1,97 @@
+"""What to feed each method of the package's table: one function from its name to a loss and a batch for it."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_distill as kd
+from tests.losses.loss_table import pair
+
+METHODS = kd.losses.METHODS
+LOGITS = [name for name, method in METHODS.items() if method.family == "logits"]
+SAMPLES = 20
+"""Size of the data set that the batches are thought to come from."""
+_SHAPES = {"logits": (6, 5), "embeddings": (8, 6), "feature maps": (4, 6, 6, 8), "contrastive": (8, 6)}
+_ARGUMENTS = {"crd": {"dataset_size": SAMPLES, "embedding_width": 4}, "ofd": {"margin": [-0.5]}}
+
+
+@dataclasses.dataclass
+class Batch:
+    """A loss, the outputs it compares, and whatever else it needs."""
+
+    loss: object
+    teacher: object
+    student: object
+    given: dict
+
+    def compute(self, teacher, student, sample_weight=None, mask=None):
+        """Return the value of the loss, through its adapter where it has one."""
+        if mask is not None:
+            student = keras.tree.map_structure(tf.identity, student)
+            for tensor in keras.tree.flatten(student):
+                tensor._keras_mask = tf.constant(mask)
+        student = self.loss.adapt(student, self.given.get("adapter"), False)
+        return self.loss.compute_loss(teacher, student, sample_weight=sample_weight, **self.given)
+
+    def value_and_gradient(self, teacher=None, student=None, jit=None, **arguments):
+        """Return the value and the gradients with respect to what the student says, NumPy arrays."""
+        teacher, student = (
+            keras.tree.map_structure(tf.convert_to_tensor, own if given is None else given)
+            for own, given in ((self.teacher, teacher), (self.student, student))
+        )
+
+        def compute(teacher, student):
+            with tf.GradientTape() as tape:
+                tape.watch(student)
+                value = self.compute(teacher, student, **arguments)
+            return value, keras.tree.flatten(tape.gradient(value, student))
+
+        if jit is not None:
+            compute = tf.function(compute, jit_compile=jit)
+        value, gradients = compute(teacher, student)
+        return value.numpy(), [gradient.numpy() for gradient in gradients]
+
+
+def make(name, shape=None, dtype="float32", seed=0, **arguments):
+    """Make the loss of a method and a random batch for it.
+
+    Args:
+        name: Name of the method, a key of `METHODS`.
+        shape: Shape of what teacher and student say; two of them for methods of several layers. Defaults to `None`,
+            a small one.
+        dtype: Precision of both. Defaults to `"float32"`.
+        seed: Seed of the random numbers. Defaults to 0.
+        **arguments: Arguments of the loss.
+
+    Returns:
+        A `Batch`.
+    """
+    method = METHODS[name]
+    shape = shape or _SHAPES[method.family]
+    loss = method.make(**{**_ARGUMENTS.get(name, {}), **arguments})
+    stages = 2 if getattr(loss, "staged", False) else 1
+    pairs = [pair(*shape, seed=seed + stage, dtype=dtype) for stage in range(stages)]
+    teacher, student = ([each[side] for each in pairs] if stages > 1 else pairs[0][side] for side in (0, 1))
+    return Batch(loss, teacher, student, _given(method, loss, teacher, student, seed))
+
+
+def _given(method, loss, teacher, student, seed):
+    generator, first, given = np.random.default_rng(seed), keras.tree.flatten(student)[0], {}
+    if "labels" in method.needs:
+        given["labels"] = generator.integers(0, first.shape[-1], first.shape[:-1])
+    if "index" in method.needs:
+        index = generator.permutation(SAMPLES)[: len(first)].astype("int32")
+        given |= {"index": index, "contrast_index": (index[:, None] + np.arange(6, dtype="int32")) % SAMPLES}
+        given["training"] = False
+    adapter = loss.make_adapter(_shapes(teacher), _shapes(student))
+    if adapter is not None:
+        if not adapter.built:
+            adapter.build(_shapes(student))
+        given["adapter"] = adapter
+    return given
+
+
+def _shapes(outputs):
+    return [_shapes(each) for each in outputs] if isinstance(outputs, list) else (None, *outputs.shape[1:])
