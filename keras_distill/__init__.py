@@ -6,7 +6,19 @@ import sys
 
 from keras_distill._version import __version__ as __version__
 
-__all__ = ["Distiller", "callbacks", "data", "export", "losses", "metrics", "recipes", "report", "schedules"]
+__all__ = [
+    "Distiller",
+    "callbacks",
+    "data",
+    "export",
+    "features",
+    "losses",
+    "metrics",
+    "recipes",
+    "report",
+    "schedules",
+    "teachers",
+]
 
 
 def __getattr__(name):

@@ -100,8 +100,7 @@ class Distiller(Coefficients, Logs, keras.Model):
     def _feature_shape(self, loss, role):
         keys, extractor = taps(loss, role), self._features[role].content
         if keys is not None:
-            shapes = keras.tree.map_structure(lambda key: extractor.shapes[key], keys)
-            return shapes
+            return keras.tree.map_structure(lambda key: extractor.shapes[key], keys)
         outputs = getattr(self.student if role == "student" else self.teacher, "outputs", None)
         output = (outputs or [None])[0]
         return None if output is None or keras.tree.is_nested(output) else tuple(output.shape)
@@ -297,6 +296,8 @@ class Distiller(Coefficients, Logs, keras.Model):
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
         compatibility.check_not_empty(x)
+        if hasattr(x, "element_spec"):
+            kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
         bookkeeping = Bookkeeping()
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.callbacks.insert(0, bookkeeping)

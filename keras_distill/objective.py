@@ -179,12 +179,17 @@ def _adapter(loss, feature_shape):
     if not hasattr(loss, "make_adapter"):
         return None
     teacher_shape, student_shape = feature_shape(loss, "teacher"), feature_shape(loss, "student")
-    if None in (teacher_shape, student_shape) and not getattr(loss, "compares_logits", False):
+    unknown = None in [*_as_list(teacher_shape), *_as_list(student_shape)]
+    if unknown and not getattr(loss, "compares_logits", False):
         return None  # Of a model that is not built yet: the loss checks the shapes of the first batch.
     adapter = loss.make_adapter(teacher_shape, student_shape)
     if adapter is not None and not adapter.built:
         adapter.build(student_shape)
     return adapter
+
+
+def _as_list(shapes):
+    return shapes if isinstance(shapes, list) else [shapes]
 
 
 def _unique(names):

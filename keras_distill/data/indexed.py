@@ -42,8 +42,8 @@ def indexed(x, y=None, *, batch_size, negatives=0, shuffle=True, seed=None, samp
     >>> len(dataset)
     2
     >>> _, labels, _, extras = next(iter(dataset))
-    >>> contrasts = y[extras["contrast_index"]]  # Of the class of the sample, and then of other ones.
-    >>> bool((contrasts[:, 0] == labels).all()), bool((contrasts[:, 1:] == labels[:, None]).any())
+    >>> same_class = y[extras["contrast_index"]] == labels.numpy()[:, None]  # The sample itself, and no other.
+    >>> bool(same_class[:, 0].all()), bool(same_class[:, 1:].any())
     (True, False)
     """
     import tensorflow as tf

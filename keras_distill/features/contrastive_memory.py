@@ -51,7 +51,9 @@ class ContrastiveMemory(keras.layers.Layer):
         self.memory_teacher, self.memory_student = (self._add_bank(role) for role in ("teacher", "student"))
         self.z_teacher, self.z_student = (
             # Of the first batch that it is trained on; until then there is none.
-            self.add_weight((), keras.initializers.Constant(-1.0), trainable=False, aggregation="mean", name=f"z_{role}")
+            self.add_weight(
+                (), keras.initializers.Constant(-1.0), trainable=False, aggregation="mean", name=f"z_{role}"
+            )
             for role in ("teacher", "student")
         )
         self.built = True
@@ -73,9 +75,9 @@ class ContrastiveMemory(keras.layers.Layer):
         """
         if contrast_index.shape[-1] == 1:
             raise ValueError(expected("one negative or more in `contrast_index`", f"shape {contrast_index.shape}"))
-        rows = _unit(self.embed_teacher(ops.stop_gradient(teacher))), _unit(self.embed_student(student))
         if counted is not None:
-            rows = [ops.where(ops.cast(counted, "bool")[:, None], each, ops.zeros_like(each)) for each in rows]
+            teacher, student = (_only(counted, each) for each in (teacher, student))
+        rows = _unit(self.embed_teacher(ops.stop_gradient(teacher))), _unit(self.embed_student(student))
         banks, constants = (self.memory_teacher, self.memory_student), (self.z_teacher, self.z_student)
         scores = [self._inner_products(v, bank, contrast_index) for v, bank in zip(rows, banks[::-1], strict=True)]
         scores = [
@@ -86,10 +88,6 @@ class ContrastiveMemory(keras.layers.Layer):
             for v, bank in zip(rows, banks, strict=True):
                 self._remember(bank, index, ops.stop_gradient(v), counted)
         return tuple(scores)
-
-    def compute_output_spec(self, teacher, student, index, contrast_index, training=False, counted=None):
-        scores = keras.KerasTensor(contrast_index.shape, dtype=self.compute_dtype)
-        return scores, scores
 
     def get_config(self):
         return {
@@ -132,9 +130,14 @@ class ContrastiveMemory(keras.layers.Layer):
         old = ops.take(bank, index, axis=0)
         change = _unit(self.momentum * old + (1.0 - self.momentum) * rows) - old
         if counted is not None:
-            change = ops.where(ops.cast(counted, "bool")[:, None], change, ops.zeros_like(change))
+            change = _only(counted, change)
         # The replicas' banks are averaged when they are assigned: each must bring its change as often as there are.
         bank.assign(ops.scatter_update(ops.convert_to_tensor(bank), index[:, None], old + _replicas() * change))
+
+
+def _only(counted, rows):
+    """Make zeros of the rows that do not count, whatever they hold."""
+    return ops.where(ops.cast(counted, "bool")[:, None], rows, ops.zeros_like(rows))
 
 
 def _unit(rows):

@@ -55,7 +55,7 @@ def _collect(container, prefix, found, seen):
     for layer in container._flatten_layers(include_self=False, recursive=False):
         if not isinstance(layer, keras.layers.InputLayer) and id(layer) not in seen:
             seen.add(id(layer))
-            own[_free(prefix + layer.name, {**found, **own})] = layer
+            own[_free(prefix + layer.name, collections.ChainMap(own, found))] = layer
     # All of one level are claimed before any of the next.
     for path, layer in own.items():
         found[path] = layer

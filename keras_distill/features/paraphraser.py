@@ -191,6 +191,8 @@ def _chain(owner, kind, widths, input_shape, name):
     for index, width in enumerate(widths):
         layer = kind(width, 3, padding="same", dtype=owner.dtype_policy, name=f"{name}_{index}")
         layer.build(shape)
+        # Keras freezes the layers that there are when `trainable` is set, and these come later.
+        layer.trainable = owner.trainable
         layers.append(layer)
         shape = (*shape[:-1], width)
     return layers

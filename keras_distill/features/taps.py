@@ -3,7 +3,7 @@
 import keras
 
 from keras_distill._messages import expected
-from keras_distill._models import Untracked, run
+from keras_distill._models import run
 from keras_distill.features.layers import ACTIVATIONS, call_of, find_layer, in_loop
 from keras_distill.features.recording import watching
 from keras_distill.features.tracing import check_built, leaks, shapes_of, trace
@@ -85,7 +85,7 @@ class FeatureExtractor:
             A dict of `"final_output"` and, by key, the features.
         """
         if any(isinstance(each, keras.KerasTensor) for each in keras.tree.flatten(x)):
-            return _Extraction(self)(x, training=training)
+            return Extraction(self)(x, training=training)
         with watching(self._methods()) as events:
             output = run(self.model, x, training)
         return self._gather(output, events)
@@ -113,17 +113,17 @@ class FeatureExtractor:
         return {FINAL_OUTPUT: output, **features}
 
 
-class _Extraction(keras.layers.Layer):
+class Extraction(keras.layers.Layer):
     """An extraction on symbolic inputs: a layer of the graph that they are part of, which owns the model's weights."""
 
     def __init__(self, extractor):
-        super().__init__(name=f"{extractor.model.name}_features")
+        super().__init__()
         self.model = extractor.model
-        self._extractor = Untracked(extractor)
+        self._extractor = extractor
         self.built = True
 
     def call(self, inputs, training=None):
-        return self._extractor.content(inputs, training)
+        return self._extractor(inputs, training)
 
 
 class _Tap:

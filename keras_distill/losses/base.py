@@ -107,7 +107,14 @@ class DistillationLoss(keras.distillation.DistillationLoss):
 
     def adapt(self, student_outputs, adapter, training=False):
         """Return the student's outputs after the adapter, where there is one."""
-        return student_outputs if adapter is None else run(adapter, student_outputs, training)
+        if adapter is None:
+            return student_outputs
+        mask = mask_of(keras.tree.flatten(student_outputs)[0])
+        adapted = run(adapter, keras.tree.map_structure(_unmasked, student_outputs), training)
+        if mask is not None and len(mask.shape) == 1:  # Few layers hand a mask on; that of whole samples stays true.
+            for output in keras.tree.flatten(adapted):
+                output._keras_mask = mask
+        return adapted
 
     @property
     def needs(self):
@@ -138,7 +145,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         )
 
     def _average(self, teacher_output, student_output, sample_weight, given):
-        mask = mask_of(student_output)
+        mask = mask_of(keras.tree.flatten(student_output)[0])
         teacher, student = self.prepare(teacher_output, student_output)
         if given["labels"] is not None and "labels" in self.needs:
             given["labels"] = class_indices(given["labels"], student)
@@ -234,12 +241,19 @@ def mask_of(tensor):
 
 def within_mask(tensor):
     """Stop the gradient of padded positions: that of a NaN stays NaN however often it is multiplied by zero."""
+    if mask_of(tensor) is None:
+        return tensor
+    masked = _unmasked(tensor)
+    masked._keras_mask = mask_of(tensor)
+    return masked
+
+
+def _unmasked(tensor):
+    """Return a tensor that carries no mask, and no gradient to the positions that its mask leaves out."""
     mask = mask_of(tensor)
     if mask is None:
         return tensor
-    masked = ops.where(ops.cast(expand_like(mask, tensor), "bool"), tensor, ops.stop_gradient(tensor))
-    masked._keras_mask = mask
-    return masked
+    return ops.where(ops.cast(expand_like(mask, tensor), "bool"), tensor, ops.stop_gradient(tensor))
 
 
 def zip_outputs(teacher_outputs, student_outputs, sample_weight):

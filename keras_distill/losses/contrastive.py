@@ -133,7 +133,8 @@ class CRD(FeatureLoss):
 
     def make_adapter(self, teacher_shape, student_shape):
         """Return the layer that embeds both models' features and remembers them, built."""
-        if isinstance(student_shape, list):
+        several = isinstance(student_shape[0], (list, tuple))
+        if several:
             fix = "Use one loss for each pair of layers: each has a memory of its own."
             raise ValueError(expected(f"one layer of each model for {self.name!r}", f"{len(student_shape)}", fix))
         sizes = self.dataset_size, self.embedding_width
@@ -145,18 +146,9 @@ class CRD(FeatureLoss):
         """Return the student's outputs as they are: the layer compares, it does not adapt."""
         return student_outputs
 
-    def per_sample(
-        self, teacher_output, student_output, adapter, index, contrast_index, training=False, mask=None
-    ):
-        if mask is not None:
-            teacher_output, student_output = (
-                ops.where(ops.cast(mask, "bool")[:, None], each, 0.0 * ops.ones_like(each))
-                for each in (teacher_output, student_output)
-            )
+    def per_sample(self, teacher_output, student_output, adapter, index, contrast_index, training=False, mask=None):
         index, contrast_index = ops.convert_to_tensor(index), ops.convert_to_tensor(contrast_index)
-        scores = adapter(
-            teacher_output, student_output, index, contrast_index, training=bool(training), counted=mask
-        )
+        scores = adapter(teacher_output, student_output, index, contrast_index, training=bool(training), counted=mask)
         return crd(*scores, self.dataset_size)
 
     def get_config(self):

@@ -45,6 +45,7 @@ class FileTeacher(ForeignTeacher):
         super().__init__(outputs, **kwargs)
         self.file = path
         self.signature_output = signature_output
+        self._ordered = False
         ports, answers = self._open(path)
         # In tuples, for Keras would make containers of its own of a dict.
         self._ports = tuple(ports.items())
@@ -59,7 +60,10 @@ class FileTeacher(ForeignTeacher):
         return f"the teacher {self.file!r}"
 
     def _open(self, path):
-        """Load the file, and return its inputs and its outputs: two dicts of `Port`s by name."""
+        """Load the file, and return its inputs and its outputs: two dicts of `Port`s by name.
+
+        Set `_ordered` where the inputs are in the order in which a list of them is given.
+        """
         raise NotImplementedError
 
     def _ready(self):
@@ -77,7 +81,7 @@ class FileTeacher(ForeignTeacher):
         names = [self.signature_output] if self.signature_output is not None else list(answers)
         if len(names) != 1:
             fix = "Pass signature_output, the name of the one that gives the classes."
-            raise ValueError(expected(f"one output of {self.label}", f"{', '.join(names) or 'none'}", fix))
+            raise ValueError(expected(f"one output of {self.label}", f"{', '.join(sorted(names)) or 'none'}", fix))
         if names[0] not in answers:
             raise ValueError(unknown_name("signature_output", names[0], answers))
         port = answers[names[0]]
@@ -98,10 +102,10 @@ class FileTeacher(ForeignTeacher):
         if isinstance(inputs, dict) and all(name in inputs for name in names):
             return [inputs[name] for name in names]
         leaves = keras.tree.flatten(inputs)
-        if len(leaves) == len(names) and (len(names) == 1 or not isinstance(inputs, dict)):
+        if len(leaves) == len(names) and (len(names) == 1 or (self._ordered and not isinstance(inputs, dict))):
             return leaves
-        received = f"{', '.join(inputs)}" if isinstance(inputs, dict) else f"{len(leaves)}"
-        raise ValueError(expected(f"inputs {', '.join(names)} for {self.label}", received))
+        received = f"{', '.join(sorted(inputs))}" if isinstance(inputs, dict) else f"{len(leaves)} without names"
+        raise ValueError(expected(f"a dict of {', '.join(sorted(names))} for {self.label}", received))
 
     def _fitted(self, name, tensor, port):
         """Return a tensor in the dtype of an input; refuse another shape, and what a cast would spoil."""

@@ -43,6 +43,7 @@ class ONNXTeacher(FileTeacher):
         providers = self.providers or runtime.get_available_providers()
         self._session = Untracked(runtime.InferenceSession(path, options, providers=providers))
         session = self._session.content
+        self._ordered = True
         return tuple(
             {each.name: _port(each) for each in ends} for ends in (session.get_inputs(), session.get_outputs())
         )

@@ -1,5 +1,7 @@
 """A SavedModel as a teacher, in the graph of the training step."""
 
+import concurrent.futures
+
 import keras
 
 from keras_distill._messages import expected
@@ -61,24 +63,24 @@ class SavedModelTeacher(FileTeacher):
         return True
 
     def _open(self, path):
-        import tensorflow as tf
-
-        loaded = tf.saved_model.load(path)
+        loaded = __import__("tensorflow").saved_model.load(path)
         function = self._function(loaded)
         # The loaded object holds the variables, which the function itself only borrows.
         self._loaded = Untracked((loaded, function))
         arguments, keywords = function.structured_input_signature
         specs = {**{spec.name: spec for spec in keras.tree.flatten(arguments)}, **keywords}
-        inputs, outputs = (
-            {name: _port(spec) for name, spec in each.items()} for each in (specs, _named(function.structured_outputs))
-        )
-        return inputs, outputs
+        # A signature is a dict in no order; the endpoint of Keras's exports has its inputs as the model had them.
+        listed = getattr(_endpoint(loaded), "structured_input_signature", ())
+        names = [spec.name for spec in keras.tree.flatten(listed)]
+        self._ordered = sorted(names) == sorted(specs)
+        specs = {name: specs[name] for name in (names if self._ordered else sorted(specs))}
+        ends = (specs, _named(function.structured_outputs))
+        return tuple({name: _port(spec) for name, spec in each.items()} for each in ends)
 
     def _function(self, loaded):
-        functions = dict(loaded.signatures)
-        endpoint = getattr(loaded, "serve", None)
-        if "serve" not in functions and len(getattr(endpoint, "concrete_functions", ())) == 1:
-            functions["serve"] = endpoint.concrete_functions[0]
+        functions, endpoint = dict(loaded.signatures), _endpoint(loaded)
+        if endpoint is not None:
+            functions.setdefault("serve", endpoint)
         only = list(functions) if len(functions) == 1 else []
         names = [name for name in ([self.signature] if self.signature else [*_SIGNATURES, *only]) if name in functions]
         if not names:
@@ -109,6 +111,23 @@ class SavedModelTeacher(FileTeacher):
 
     def get_config(self):
         return {**super().get_config(), "signature": self.signature}
+
+
+def _load(path):
+    """Load a SavedModel, whatever strategy is in scope here: scopes do not reach into other threads.
+
+    Mirrored variables would be out of reach of its functions where each replica calls them.
+    """
+    import tensorflow as tf
+
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(tf.saved_model.load, path).result()
+
+
+def _endpoint(loaded):
+    """Return the function `serve` of a SavedModel, `None` where there is none or one of several signatures."""
+    functions = getattr(getattr(loaded, "serve", None), "concrete_functions", ())
+    return functions[0] if len(functions) == 1 else None
 
 
 def _is_accelerated():

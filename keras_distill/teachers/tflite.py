@@ -73,7 +73,7 @@ class TFLiteTeacher(FileTeacher):
     def _resizes(self):
         """Tell whether the file gives the same for a batch of another size than its own."""
         rows = self._fixed_batch
-        example = [self._example(detail, rows + 1) for detail in self._input_details()]
+        example = self._examples(rows + 1)
         other = self._attempt(example)
         own = self._attempt([array[:rows] for array in example])
         if other is None or len(other) != rows + 1:
@@ -81,14 +81,10 @@ class TFLiteTeacher(FileTeacher):
         step = self._output_detail()["quantization"][0]
         return own is None or np.allclose(own, other[:rows], rtol=1e-3, atol=1e-3 * np.max(np.abs(own)) + 2.0 * step)
 
-    def _example(self, detail, rows):
-        known = keras.tree.flatten(self._specs)
-        shapes = [tuple(spec.shape[1:]) for spec in known] if known and self._specs is not None else []
-        index = self._input_details().index(detail)
-        shape = shapes[index] if len(shapes) == len(self._input_details()) else tuple(detail["shape"][1:])
-        if "float" not in _port(detail).dtype:
-            return np.zeros((rows, *shape), detail["dtype"])
-        return np.random.default_rng(0).random((rows, *shape), "float32")
+    def _examples(self, rows):
+        details = self._input_details()
+        specs = [None] * len(details) if self._specs is None else self._by_name(self._specs)
+        return [_example(rows, detail, spec) for detail, spec in zip(details, specs, strict=True)]
 
     def _attempt(self, arrays):
         try:
@@ -129,6 +125,14 @@ def _details(interpreter):
         return runner.get_input_details(), runner.get_output_details()
     ends = (interpreter.get_input_details(), interpreter.get_output_details())
     return tuple({detail["name"]: detail for detail in details} for details in ends)
+
+
+def _example(rows, detail, spec):
+    known = spec is not None and None not in spec.shape[1:]
+    shape = (rows, *(spec.shape[1:] if known else detail["shape"][1:]))
+    if "float" not in _port(detail).dtype:
+        return np.zeros(shape, detail["dtype"])
+    return np.random.default_rng(0).random(shape, "float32")
 
 
 def _port(detail):

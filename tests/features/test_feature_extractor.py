@@ -367,10 +367,12 @@ def test_shapes_of_models_that_run_eagerly_alone():
 @pytest.mark.parametrize("make", [functional, subclassed])
 def test_symbolic_inputs(make):
     model, inputs = make(), keras.Input((4,))
-    hidden = FeatureExtractor(model, ["hidden:preactivation"])(inputs)["hidden:preactivation"]
-    around = keras.Model(inputs, hidden)
+    extractor = FeatureExtractor(model, ["hidden:preactivation"])
+    hidden, again = (extractor(inputs)["hidden:preactivation"] for _ in range(2))
+    around = keras.Model(inputs, [hidden, again])
     assert hidden.shape == (None, 5) and [id(w) for w in around.weights] == [id(w) for w in model.weights]
-    np.testing.assert_allclose(around(X), X @ layer_of(model, "hidden").kernel.numpy(), rtol=1e-5, atol=1e-6)
+    for value in around(X):
+        np.testing.assert_allclose(value, X @ layer_of(model, "hidden").kernel.numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("make", [functional, subclassed])

@@ -50,15 +50,11 @@ def test_float32_whatever_the_features_are():
         assert paraphraser.encode(np.ones((1, 4, 4, 6), dtype)).dtype == "float32"
 
 
-@pytest.mark.parametrize("form", ["array", "dataset"])
-def test_training_restores_the_features_better(form):
-    x, teacher = images(), teacher_model()
+def test_training_restores_the_features_better():
+    x, teacher, history = images(), teacher_model(), keras.callbacks.History()
     before = [weight.numpy() for weight in teacher.weights]
-    data = x if form == "array" else tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x)))).batch(8)
-    history = keras.callbacks.History()
-    arguments = {"epochs": 12, "optimizer": keras.optimizers.Adam(0.01), "verbose": 0, "callbacks": [history]}
-    arguments["shuffle"] = form == "array"
-    paraphraser = train_paraphraser(teacher, "maps", data, **arguments)
+    optimizer = keras.optimizers.Adam(0.01)
+    paraphraser = train_paraphraser(teacher, "maps", x, 12, optimizer=optimizer, verbose=0, callbacks=[history])
     losses = history.history["loss"]
     assert losses[-1] < 0.8 * losses[0]
     maps = teacher.get_layer("maps")(x)
@@ -69,23 +65,21 @@ def test_training_restores_the_features_better(form):
     assert teacher.trainable
 
 
-def test_features_before_the_activation():
-    paraphraser = train_paraphraser(teacher_model(), "maps", images(2), epochs=1, preactivation=True, verbose=0)
-    assert paraphraser.factor_shape((None, 6, 6, 4)) == (None, 6, 6, 2)
+def test_training_on_a_dataset_with_labels_and_features_before_the_activation():
+    data = tf.data.Dataset.from_tensor_slices((images(4), np.zeros(4))).batch(2)
+    paraphraser = train_paraphraser(teacher_model(), "maps", data, 1, 0.25, True, verbose=0, shuffle=False)
+    assert paraphraser.factor_shape((None, 6, 6, 4)) == (None, 6, 6, 1)
 
 
 def test_a_translator_carries_the_frozen_paraphraser(tmp_path):
-    def make():
-        paraphraser = Paraphraser(0.5)
-        paraphraser.build((None, 4, 4, 6))
-        translator = Translator(3, paraphraser)
-        translator.build((None, 4, 4, 2))
-        return translator
-
-    one = make()
+    paraphraser = Paraphraser(0.5)
+    paraphraser.build((None, 4, 4, 6))
+    one = Translator(3, paraphraser)
+    one.build((None, 4, 4, 2))
     assert len(one.trainable_variables) == 6 and len(one.weights) == 18
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(one))
     assert again.built and again.paraphraser.built and again.width == 3
+    assert len(again.trainable_variables) == 6 and len(again.weights) == 18
     models = [keras.Sequential([keras.Input((4, 4, 2)), each]) for each in (one, again)]
     models[0].save_weights(tmp_path / "translator.weights.h5")
     models[1].load_weights(tmp_path / "translator.weights.h5")

@@ -14,7 +14,6 @@ LOGITS = [name for name, method in METHODS.items() if method.family == "logits"]
 SAMPLES = 20
 """Size of the data set that the batches are thought to come from."""
 _SHAPES = {"logits": (6, 5), "embeddings": (8, 6), "feature maps": (4, 6, 6, 8), "contrastive": (8, 6)}
-_ARGUMENTS = {"crd": {"dataset_size": SAMPLES, "embedding_width": 4}, "ofd": {"margin": [-0.5]}}
 
 
 @dataclasses.dataclass
@@ -70,7 +69,11 @@ def make(name, shape=None, dtype="float32", seed=0, **arguments):
     """
     method = METHODS[name]
     shape = shape or _SHAPES[method.family]
-    loss = method.make(**{**_ARGUMENTS.get(name, {}), **arguments})
+    if name == "crd":
+        arguments = {"dataset_size": SAMPLES, "embedding_width": 4, **arguments}
+    elif name == "ofd":
+        arguments = {"margin": [[-0.5] * shape[-1]] * 2, **arguments}
+    loss = method.make(**arguments)
     stages = 2 if getattr(loss, "staged", False) else 1
     pairs = [pair(*shape, seed=seed + stage, dtype=dtype) for stage in range(stages)]
     teacher, student = ([each[side] for each in pairs] if stages > 1 else pairs[0][side] for side in (0, 1))

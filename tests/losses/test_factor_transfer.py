@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from loss_table import pair, value_and_gradient
 
+import keras_distill as kd
 from keras_distill.features.adapters import Parallel
 from keras_distill.features.paraphraser import Paraphraser, Translator
 from keras_distill.losses.feature_maps.factor_transfer import FT, ft, ft_maps
@@ -123,6 +124,24 @@ def test_a_paraphraser_in_the_configuration():
     loss = FT(paraphraser=[paraphraser, None], teacher_layer_name=["a", "b"], student_layer_name=["a", "b"])
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert again.paraphraser[0].built and again.paraphraser[0].ratio == 0.25 and again.paraphraser[1] is None
+
+
+def test_the_paraphraser_is_saved_with_the_distiller(tmp_path):
+    def model(width, name):
+        layers = [keras.layers.Conv2D(width, 3, name="maps"), keras.layers.Flatten(), keras.layers.Dense(2)]
+        return keras.Sequential([keras.Input((6, 6, 3)), *layers], name=name)
+
+    paraphraser = Paraphraser(0.5)
+    paraphraser.build((None, 4, 4, 6))
+    loss = FT(paraphraser=paraphraser, teacher_layer_name="maps", student_layer_name="maps")
+    distiller = kd.Distiller(model(6, "teacher"), model(2, "student"), loss)
+    assert len(distiller.trainable_variables) == len(distiller.student.trainable_variables) + 6
+    distiller.save(tmp_path / "distiller.keras")
+    again = keras.models.load_model(tmp_path / "distiller.keras")
+    assert len(again.trainable_variables) == len(distiller.trainable_variables)
+    maps = pair(2, 4, 4, 6)[0]
+    loaded = again.objective.distillation_losses[0].paraphraser
+    np.testing.assert_array_equal(loaded.encode(maps), paraphraser.encode(maps))
 
 
 def test_bad_input():

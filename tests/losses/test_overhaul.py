@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from loss_table import pair, value_and_gradient
 
+import keras_distill as kd
 from keras_distill.features.adapters import Parallel
 from keras_distill.features.overhaul import MarginConnector, batch_norm_margin, margin_before_relu
 from keras_distill.losses.feature_maps.overhaul import OFD, ofd
@@ -138,6 +139,18 @@ def test_automatic_margins_come_from_the_models():
     wanted = -np.sqrt(2 / np.pi) * np.array([0.5, 1.0, 2.0, 4.0])
     np.testing.assert_allclose(adapter.layers[1].margin, wanted, rtol=1e-6)
     assert loss.get_config()["margin"] == "auto"
+
+
+def test_margins_are_saved_with_the_distiller(tmp_path):
+    teacher = normalised_model("teacher")
+    teacher.get_layer("norm_1").gamma.assign([0.5, 1.0, 2.0, 4.0])
+    loss = OFD(teacher_layer_name="norm_1", student_layer_name="norm_1")
+    distiller = kd.Distiller(teacher, normalised_model("student", width=2), loss)
+    assert len(distiller.trainable_variables) == len(distiller.student.trainable_variables) + 3
+    distiller.save(tmp_path / "distiller.keras")
+    again = keras.models.load_model(tmp_path / "distiller.keras")
+    wanted = -np.sqrt(2 / np.pi) * np.array([0.5, 1.0, 2.0, 4.0])
+    np.testing.assert_allclose(again.objective.adapters[0].margin, wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name, preactivation", [("conv_1", True), ("relu_1", False), ("pool", True), (None, True)])

@@ -50,9 +50,10 @@ def cc(teacher_embed, student_embed, form="gaussian", gamma=0.4, max_order=2, ma
         return cc_delta(teacher_embed, student_embed, mask)
     teacher, student, counted, dtype = prepare_pair(teacher_embed, student_embed, mask)
     teacher, student = gram(teacher), gram(student)
+    difference = student - teacher
     if form == "gaussian":
-        teacher, student = (_expansion(each, 2.0 * gamma, max_order) for each in (teacher, student))
-    difference = (student - teacher) * counted[:, None] * counted[None, :]
+        difference = _kernel_difference(teacher, student, 2.0 * gamma, max_order)
+    difference = difference * counted[:, None] * counted[None, :]
     loss = norm(difference, axis=(0, 1)) / ops.square(count(counted))
     return ops.cast(loss * ops.ones_like(counted), dtype)
 
@@ -162,12 +163,17 @@ class CC(FeatureLoss):
         return {"form": self.form, "gamma": self.gamma, "max_order": self.max_order, **super().get_config()}
 
 
-def _expansion(products, slope, max_order):
-    """Return `exp(-slope) sum_p (slope products)^p / p!`, by Horner's rule."""
-    total = ops.ones_like(products)
+def _kernel_difference(teacher, student, slope, max_order):
+    """Return `K(student) - K(teacher)` of inner products, for `K(g) = exp(-slope) sum_p (slope g)^p / p!`.
+
+    By Horner's rule for the sum and its difference at once, with `student - teacher` as a factor. The difference of
+    two sums is not always 0 where these are equal, and the norm of ever so little has a gradient of full size.
+    """
+    total, difference = ops.ones_like(student), ops.zeros_like(student)
     for order in range(max_order, 0, -1):
-        total = 1.0 + slope * products / order * total
-    return math.exp(-slope) * total
+        difference = slope / order * ((student - teacher) * total + teacher * difference)
+        total = 1.0 + slope / order * student * total
+    return math.exp(-slope) * difference
 
 
 def _counted_first(counted):

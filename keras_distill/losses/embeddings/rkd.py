@@ -55,9 +55,9 @@ def rkd_distance(teacher_embed, student_embed, mask=None):
     Example:
 
     >>> import numpy as np
-    >>> teacher, student = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [1.0]])
-    >>> [round(float(value), 4) for value in rkd_distance(teacher, student)]
-    [0.0938, 0.1875, 0.2812]
+    >>> teacher, student = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [2.0], [3.0]])
+    >>> [round(float(value), 4) for value in rkd_distance(teacher, student)]  # 0.25² / 2 for 1, 2 and 1 of 3 pairs.
+    [0.0104, 0.0208, 0.0104]
 
     Reference:
         Park, Kim, Lu, Cho, "Relational Knowledge Distillation", 2019, arXiv:1904.05068.
@@ -88,7 +88,7 @@ def rkd_angle(teacher_embed, student_embed, mask=None):
     >>> teacher = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # A right angle at the first; in a line:
     >>> student = np.array([[0.0], [1.0], [2.0]])
     >>> [round(float(value), 4) for value in rkd_angle(teacher, student)]  # (1 - 0)² / 2 for 2 of 9 pairs.
-    [0.1111, 0.2706, 0.0095]
+    [0.1111, 0.2682, 0.0095]
 
     Reference:
         Park, Kim, Lu, Cho, "Relational Knowledge Distillation", 2019, arXiv:1904.05068.
@@ -119,9 +119,9 @@ class RKD(FeatureLoss):
     Example:
 
     >>> import numpy as np
-    >>> teacher, student = np.array([[0.0], [1.0], [2.0]], "float32"), np.array([[0.0], [1.0], [1.0]], "float32")
+    >>> teacher, student = np.array([[0.0], [1.0], [2.0]], "float32"), np.array([[0.0], [2.0], [3.0]], "float32")
     >>> round(float(RKD(distance_weight=1.0, angle_weight=0.0).compute_loss(teacher, student)), 4)
-    0.1875
+    0.0139
 
     Reference:
         Park, Kim, Lu, Cho, "Relational Knowledge Distillation", 2019, arXiv:1904.05068.
@@ -192,45 +192,46 @@ def _cosines(anchors, products, halves, inverse):
 
 
 @ops.custom_gradient
-def _angle_penalties(*sides):
+def _angle_penalties(*triangles):
     """Return the sum of smooth L1 over all pairs `(j, k)`, for each anchor `[batch]`.
 
-    Its gradient is written down, for the memory: it needs none of the arrays `[batch, batch, batch]` to be kept.
+    Its gradient is written down, for the memory: none of the arrays `[batch, batch, batch]` need be kept for it.
+
+    Args:
+        *triangles: What `_triangles` returns of the teacher, and of the student.
     """
-    sides = [ops.stop_gradient(each) for each in sides]
-    teacher, (_, _, inverse) = sides[:3], sides[3:]
-    rows = ops.shape(inverse)[0]
+    # The backend records what it is not kept from, block after block.
+    triangles = [ops.stop_gradient(each) for each in triangles]
+    rows = ops.shape(triangles[0])[0]
     anchors = _blocks(rows)
+    values = ops.map(lambda block: ops.sum(_smooth_l1(_differences(block, triangles)[0]), axis=(1, 2)), anchors)
+    return ops.reshape(values, (-1,))[:rows], lambda upstream: _angle_gradients(upstream, anchors, triangles)
 
-    def differences(block):
-        cosines = _cosines(block, *sides[3:])
-        return cosines - _cosines(block, *teacher), cosines
 
-    def penalties(block):
-        return ops.sum(_smooth_l1(differences(block)[0]), axis=(1, 2))
+def _angle_gradients(upstream, anchors, triangles):
+    """Return the gradient of `_angle_penalties` with respect to each of its arguments; the teacher's is zero."""
+    inverse = triangles[-1]
+    rows, (blocks, size) = ops.shape(inverse)[0], ops.shape(anchors)
+    upstream = ops.reshape(ops.pad(upstream, [[0, blocks * size - rows]]), (blocks, size))
 
-    def gradients_of_block(given):
+    def gradients(given):
         block, upstream = given
-        difference, cosines = differences(block)
+        difference, cosines = _differences(block, triangles)
         slopes = ops.clip(difference, -1.0, 1.0) * upstream[:, None, None]
         lengths = ops.take(inverse, block, axis=0)
         inner = slopes * lengths[:, :, None] * lengths[:, None, :]
         return ops.sum(inner, axis=0), 2.0 * ops.sum(inner, axis=2), 2.0 * ops.sum(slopes * cosines, axis=2)
 
-    def gradients(upstream):
-        blocks, size = ops.shape(anchors)
-        upstream = ops.reshape(ops.pad(upstream, [[0, blocks * size - rows]]), (blocks, size))
-        products, halves, logarithms = ops.map(gradients_of_block, (anchors, upstream))
-        halves, logarithms = (ops.reshape(each, (-1, rows))[:rows] for each in (halves, logarithms))
-        apart = inverse > 0
-        return (
-            *map(ops.zeros_like, teacher),
-            ops.sum(products, axis=0),
-            halves,
-            ops.where(apart, logarithms, 0.0) / ops.where(apart, inverse, 1.0),
-        )
+    products, halves, logarithms = ops.map(gradients, (anchors, upstream))
+    halves, logarithms = (ops.reshape(each, (-1, rows))[:rows] for each in (halves, logarithms))
+    lengths = ops.where(inverse > 0, logarithms, 0.0) / ops.where(inverse > 0, inverse, 1.0)
+    return *map(ops.zeros_like, triangles[:3]), ops.sum(products, axis=0), halves, lengths
 
-    return ops.reshape(ops.map(penalties, anchors), (-1,))[:rows], gradients
+
+def _differences(block, triangles):
+    """Return how far the student's cosines are from the teacher's as seen from a block of anchors, and the former."""
+    cosines = _cosines(block, *triangles[3:])
+    return cosines - _cosines(block, *triangles[:3]), cosines
 
 
 def _blocks(rows):

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits.base import LogitLoss
-from keras_distill.losses.logits.rows import as_positions, as_rows, mean_of_rows
+from keras_distill.losses.logits.rows import as_positions, as_rows, from_largest, mean_of_rows, softmax_and_gap
 
 
 def inter_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8):
@@ -35,7 +35,7 @@ def inter_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8):
         Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
     """
     teacher, student, _ = as_rows(teacher_logits, student_logits)
-    teacher, student = _deviations(teacher, temperature)[1], _deviations(student, temperature)[1]
+    teacher, student = _deviations(teacher, temperature), _deviations(student, temperature)
     return as_positions(_distance(teacher, student, -1, epsilon), student_logits)
 
 
@@ -144,31 +144,19 @@ class DIST(LogitLoss):
 
 
 def _deviations(rows, temperature):
-    """Return the tempered probabilities less 0, less `1 / classes` and less 1, each with the digits it deserves.
-
-    The second keeps them where all classes are nearly equal, the third where one of them has nearly all.
-    """
-    logits = (rows - ops.stop_gradient(ops.max(rows, axis=-1, keepdims=True))) / ops.cast(temperature, rows.dtype)
-    excess, powers = ops.expm1(logits), ops.exp(logits)
-    total = ops.sum(powers, axis=-1, keepdims=True)
-    largest = ops.one_hot(ops.argmax(logits, axis=-1), rows.shape[-1], dtype="bool")
-    others = ops.sum(ops.where(largest, ops.zeros_like(powers), powers), axis=-1, keepdims=True)
-    from_one = ops.where(largest, -others, powers - total)
-    return powers / total, (excess - ops.mean(excess, axis=-1, keepdims=True)) / total, from_one / total
+    """Return the tempered probabilities less their mean `1 / classes`, exactly zero where all logits are the same."""
+    logits = from_largest(rows) / ops.cast(temperature, rows.dtype)
+    excess = ops.expm1(logits)
+    return (excess - ops.mean(excess, axis=-1, keepdims=True)) / ops.sum(ops.exp(logits), axis=-1, keepdims=True)
 
 
 def _centred_columns(rows, temperature, counted):
-    """Return the tempered probabilities with their mean over the counted rows taken off, zero in other rows."""
-    from_zero, from_uniform, from_one = _deviations(rows, temperature)
-    keep = counted > 0.0
-    highest = ops.max(ops.where(keep, from_zero, -math.inf), axis=0)
-    lowest = ops.min(ops.where(keep, from_zero, math.inf), axis=0)
-    values = ops.where(highest < 0.5 / rows.shape[-1], from_zero, from_uniform)
-    values = ops.where(lowest > 0.5, from_one, values)
-    # From a value of the column first: what is the same in all rows must become zero, not rounding.
-    anchor = ops.max(ops.where(keep, values, -math.inf), axis=0)
-    values = ops.where(keep, values - ops.stop_gradient(ops.where(ops.isfinite(anchor), anchor, 0.0)), 0.0)
-    return (values - mean_of_rows(values, counted)) * counted
+    """Return the tempered probabilities less their mean over the rows that count, zero in the other rows."""
+    # From one of the rows first: what is the same in all of them must become zero, not rounding. Which row it is
+    # changes nothing, so no gradient is lost.
+    anchor = ops.stop_gradient(ops.take(rows, ops.argmax(counted[:, 0]), axis=0))
+    gap = softmax_and_gap(anchor[None], rows, temperature)[2] * counted
+    return (gap - mean_of_rows(gap, counted)) * counted
 
 
 def _distance(a, b, axis, epsilon):

@@ -9,9 +9,7 @@ from keras_distill.losses import divergences
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits import labelled_class as labelled
 from keras_distill.losses.logits.base import LogitLoss
-
-# Larger exponents are left to logarithms: they would overflow, and need no digits saved.
-_LARGEST = 20.0
+from keras_distill.losses.logits.rows import log_mean_exp
 
 
 def target_class_divergence(teacher_logits, student_logits, labels, temperature=1.0):
@@ -48,7 +46,7 @@ def target_class_divergence(teacher_logits, student_logits, labels, temperature=
     student_rest = labelled.log_rest(student / temperature, target)
     # Of the other classes in the teacher, so that what the student changes is an average over them.
     share = ops.exp(labelled.without(target, teacher / temperature) - teacher_rest[..., None])
-    change = _log_mean_exp(share, (student - teacher) / temperature, otherwise=student_rest - teacher_rest)
+    change = log_mean_exp(share, (student - teacher) / temperature, otherwise=student_rest - teacher_rest)
     return _two_way_divergence(-teacher_rest, -student_rest, -change)
 
 
@@ -227,13 +225,6 @@ class NKD(LogitLoss):
 
     def get_config(self):
         return {**super().get_config(), "gamma": self.gamma}
-
-
-def _log_mean_exp(share, exponent, otherwise):
-    """Return `log(sum(share exp(exponent)))` of shares that sum to one; `otherwise` is the same, for far from zero."""
-    growth = ops.sum(share * ops.expm1(ops.minimum(exponent, _LARGEST)), axis=-1)
-    near = ops.logical_and(ops.abs(growth) < 0.5, ops.max(exponent, axis=-1) < _LARGEST)
-    return ops.where(near, ops.log1p(ops.where(near, growth, ops.zeros_like(growth))), otherwise)
 
 
 def _two_way_divergence(teacher_odds, student_odds, gain):

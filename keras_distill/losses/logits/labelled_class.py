@@ -5,8 +5,7 @@ import math
 from keras import ops
 
 from keras_distill.losses import divergences
-
-_FLOOR = -1e30
+from keras_distill.losses.logits.rows import from_largest
 
 
 def target_log_odds(logits, labels):
@@ -80,8 +79,7 @@ def without(target, logits):
 
 def from_target(logits, target):
     """Return logits relative to that of the labelled class; a class ruled out by -inf stays finite."""
-    logits = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    logits = ops.maximum(logits, _FLOOR)
+    logits = from_largest(logits)
     return logits - ops.sum(ops.where(target, logits, ops.zeros_like(logits)), axis=-1, keepdims=True)
 
 

@@ -12,7 +12,7 @@ from keras_distill.losses.checks import check_number
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits.base import check_classes, check_temperature
 from keras_distill.losses.logits.labelled_class import target_cross_entropy
-from keras_distill.losses.logits.rows import as_positions, as_rows
+from keras_distill.losses.logits.rows import as_positions, as_rows, softmax_and_gap
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
 
@@ -269,10 +269,8 @@ class MLKD(DistillationLoss):
 def _probabilities(teacher_logits, student_logits, temperature, mask):
     """Return `P`, `Q` and `P - Q` as rows, the difference with its digits, and zeros in rows that do not count."""
     teacher, student, counted = as_rows(teacher_logits, student_logits, mask)
-    p, q, log_ratio = divergences.distributions(teacher, student, temperature)
-    bounded = ops.minimum(log_ratio, 1.0)
-    gap = ops.where(log_ratio < 1.0, -p * ops.expm1(bounded), p - q)
-    return p * counted, q * counted, gap * counted
+    p, q, gap = softmax_and_gap(teacher, student, temperature)
+    return p * counted, q * counted, -gap * counted
 
 
 def _gram_gap(x, y, gap):

@@ -5,6 +5,10 @@ from keras import ops
 from keras_distill.losses import divergences
 from keras_distill.losses.base import expand_like
 
+_FLOOR = -1e30
+# Larger exponents would overflow, and have no digits to save.
+_LARGEST = 20.0
+
 
 def as_rows(teacher_logits, student_logits, mask=None):
     """Bring teacher and student to one precision, the teacher as a constant, and all positions into one axis.
@@ -45,3 +49,54 @@ def as_positions(values, logits):
 def mean_of_rows(values, counted):
     """Average `[rows, ...]` over the rows that count; zero where none does."""
     return ops.sum(values * counted, axis=0) / ops.maximum(ops.sum(counted), 1.0)
+
+
+def from_largest(logits):
+    """Return each row less its largest logit, which changes no softmax; a class ruled out by -inf stays finite."""
+    return ops.maximum(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)), _FLOOR)
+
+
+def log_mean_exp(shares, exponents, otherwise):
+    """Compute `log(sum(shares exp(exponents)))`, exact where the exponents are next to nothing.
+
+    Args:
+        shares: Float array `[..., classes]` that sums to one. Constant.
+        exponents: Float array `[..., classes]`.
+        otherwise: Float array `[...]`, the same as a difference of two logarithms, for where it is far from zero.
+
+    Returns:
+        Float array `[...]`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> float(log_mean_exp(np.array([0.25, 0.75]), np.array([1e-20, 1e-20]), np.zeros([])))
+    1e-20
+    """
+    growth = ops.sum(shares * ops.expm1(ops.minimum(exponents, _LARGEST)), axis=-1)
+    near = ops.logical_and(ops.abs(growth) < 0.5, ops.max(exponents, axis=-1) < _LARGEST)
+    return ops.where(near, ops.log1p(ops.where(near, growth, ops.zeros_like(growth))), otherwise)
+
+
+def softmax_and_gap(reference, logits, temperature):
+    """Compute `softmax(reference / T)`, `softmax(logits / T)`, and the second less the first without cancellation.
+
+    Args:
+        reference: Float array `[..., classes]`. Constant.
+        logits: Float array `[..., classes]`.
+        temperature: Positive number, array or variable that divides both.
+
+    Returns:
+        Three float arrays `[..., classes]`. The last is exactly zero where the rows are the same.
+    """
+    reference, logits = from_largest(reference), from_largest(logits)
+    temperature = ops.cast(temperature, logits.dtype)
+    shift, reference, logits = (logits - reference) / temperature, reference / temperature, logits / temperature
+    reference_total, total = ops.logsumexp(reference, axis=-1), ops.logsumexp(logits, axis=-1)
+    p, q = ops.exp(reference - reference_total[..., None]), ops.exp(logits - total[..., None])
+    log_ratio = shift - log_mean_exp(p, shift, otherwise=total - reference_total)[..., None]
+    gap = ops.where(log_ratio < 1.0, p * ops.expm1(ops.minimum(log_ratio, 1.0)), q - p)
+    # Near a probability of 1 what the others gained or lost is exact, and so is its gradient.
+    sure = q > 0.5
+    others = ops.sum(ops.where(sure, ops.zeros_like(gap), gap), axis=-1, keepdims=True)
+    return p, q, ops.where(sure, -others, gap)

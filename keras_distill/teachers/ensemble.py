@@ -1,0 +1,277 @@
+"""Several teachers who speak as one: means of probabilities, of logits, and of the logarithms of probabilities."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_distill._messages import expected, unknown_name
+from keras_distill.losses.checks import check_number
+from keras_distill.losses.divergences import working_dtype
+from keras_distill.losses.feature_maps import same_shape
+from keras_distill.teachers.log_space import FLOOR, exactly, log_mean_exp, log_probabilities, prepared, tempered
+from keras_distill.teachers.members import CombinedTeacher, check_model, infer, known_classes
+from keras_distill.teachers.soft_targets import at_temperature, with_temperatures
+
+_MAP_FIX = "Say which class is which by `Member(model, classes=...)`."
+_SIZE_FIX = "Let it see them its own way: `Member(model, preprocessing=keras.layers.Resizing(...))`."
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class Ensemble(CombinedTeacher):
+    """Let several teachers speak as one.
+
+    At the temperature T of the loss, the soft targets of members with logits `z_k` and weights `w_k` are
+
+    | combine | soft targets at T |
+    |---|---|
+    | `"probabilities"` | the arithmetic mean `sum_k w_k softmax(z_k / T)` |
+    | `"geometric"` | the geometric mean `prod_k softmax(z_k / T) ** w_k`, divided by its sum |
+    | `"logits"` | `softmax(sum_k w_k z_k / T)` |
+
+    The last two are one and the same at every T: a normaliser is a number per row, and cancels. The arithmetic mean is
+    another distribution, and no mean of logits. Take two members that are sure of different classes, `[0.98, 0.01,
+    0.01]` and `[0.01, 0.98, 0.01]`. Their arithmetic mean is `[0.495, 0.495, 0.01]`, one of these two and not the
+    third. Their geometric mean is `[0.476, 0.476, 0.048]`: a class is likely where no member rules it out, and the
+    third has nearly five times the probability that either member gives it. The example shows both.
+
+    Each member runs once per batch, whatever the temperatures that the losses ask for; one of weight zero does not
+    run. Members run in inference mode. An ensemble of one is its member, bit for bit.
+
+    Args:
+        members: Non-empty list of `keras.Model`s, or of `Member`s where a model has its own preprocessing or order of
+            classes. A softmax at the end of one is looked under. Models of several outputs are combined output by
+            output.
+        weights: One number >= 0 for each member, divided by their sum; `"confidence"`: for each sample, each member's
+            largest probability at T = 1, divided by their sum. A member is then heard for its being sure, right or
+            wrong. Defaults to `None`, equal weights.
+        combine: `"probabilities"`, `"geometric"` or `"logits"`. Defaults to `"probabilities"`.
+        name: Name of the model. Defaults to `"ensemble"`.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is not what it should be, or the members do not have the same classes or inputs.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_distill.teachers import at_temperature
+    >>> def sure_of(probabilities):
+    ...     head = keras.layers.Dense(3, kernel_initializer="zeros")
+    ...     model = keras.Sequential([keras.Input((4,)), head])
+    ...     head.bias.assign(np.log(probabilities))
+    ...     return model
+    >>> members = [sure_of([0.98, 0.01, 0.01]), sure_of([0.01, 0.98, 0.01])]
+    >>> def soft_targets(combine, temperature):
+    ...     logits = at_temperature(Ensemble(members, combine=combine)(np.ones((1, 4))), temperature)
+    ...     return ops.softmax(logits / temperature)[0].numpy().round(3)
+    >>> print(soft_targets("probabilities", 1.0), soft_targets("geometric", 1.0), soft_targets("logits", 1.0))
+    [0.495 0.495 0.01 ] [0.476 0.476 0.048] [0.476 0.476 0.048]
+    >>> print(soft_targets("probabilities", 4.0), soft_targets("geometric", 4.0), soft_targets("logits", 4.0))
+    [0.403 0.403 0.194] [0.39 0.39 0.22] [0.39 0.39 0.22]
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+
+    _nested = ("members",)
+
+    def __init__(self, members, weights=None, combine="probabilities", name="ensemble", **kwargs):
+        members = _check_members(members)
+        if combine not in COMBINATIONS:
+            raise ValueError(unknown_name("combine", combine, COMBINATIONS))
+        weights = _check_weights(weights, len(members))
+        super().__init__(members, name=name, **kwargs)
+        self.members = members
+        self.combine = combine
+        self._member_weights = weights  # `weights` are, for Keras, all variables of a model.
+
+    def _soft_targets(self, inputs):
+        fixed = isinstance(self._member_weights, tuple)
+        weights = self._member_weights if fixed else [1.0] * len(self.members)
+        heard = [(member, weight) for member, weight in zip(self.members, weights, strict=True) if weight > 0.0]
+        outputs = [infer(member, inputs) for member, _ in heard]
+        if len(outputs) == 1:
+            return outputs[0]
+        _check_outputs(outputs)
+        weights = [weight / sum(weights) for _, weight in heard]
+        return keras.tree.map_structure(lambda *logits: self._combined(logits, weights), *outputs)
+
+    def _combined(self, outputs, weights):
+        now = _stacked(outputs)
+        weights = confidences(now) if self._member_weights == "confidence" else weights
+        combine = COMBINATIONS[self.combine]
+
+        def at(temperature):
+            return combine(_stacked([at_temperature(each, temperature) for each in outputs]), weights, temperature)
+
+        return with_temperatures(combine(now, weights), at)
+
+    def get_config(self):
+        fixed = isinstance(self._member_weights, tuple)
+        weights = list(self._member_weights) if fixed else self._member_weights
+        members = [keras.saving.serialize_keras_object(member) for member in self.members]
+        return {**super().get_config(), "members": members, "weights": weights, "combine": self.combine}
+
+
+def mean_of_probabilities(logits, weights=None, temperature=1.0):
+    """Compute logits `v` of the arithmetic mean: `softmax(v / T) = sum_k w_k softmax(z_k / T)`.
+
+    Args:
+        logits: Float tensor `[members, ..., classes]`.
+        weights: Numbers `[members]` or float tensor `[members, ...]` that sums to 1 along the members. Defaults to
+            `None`, equal weights.
+        temperature: Positive number or scalar tensor T. Defaults to 1.0.
+
+    Returns:
+        Float tensor `[..., classes]`, at T = 1 the logarithms of the mean.
+
+    Example:
+
+    >>> import numpy as np
+    >>> logits = np.log([[0.98, 0.01, 0.01], [0.01, 0.98, 0.01]])
+    >>> ops.exp(mean_of_probabilities(logits)).numpy().round(3).tolist()
+    [0.495, 0.495, 0.01]
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+    logits = prepared(logits)
+    scaled = _up_to_a_constant(logits, temperature)
+    mean = log_mean_exp(scaled, _broadcast(weights, logits), axis=0)[0]
+    return exactly(temperature, mean.dtype) * mean - math.log(logits.shape[-1])
+
+
+def geometric_mean(logits, weights=None, temperature=1.0):
+    """Compute logits `v` of the geometric mean: `softmax(v / T)` is `prod_k softmax(z_k / T)^w_k` over its sum.
+
+    Args:
+        logits: Float tensor `[members, ..., classes]`.
+        weights: Numbers `[members]` or float tensor `[members, ...]` that sums to 1 along the members. Defaults to
+            `None`, equal weights.
+        temperature: Positive number or scalar tensor T. Defaults to 1.0.
+
+    Returns:
+        Float tensor `[..., classes]`, at T = 1 the logarithms of the mean.
+
+    Example:
+
+    >>> import numpy as np
+    >>> logits = np.log([[0.98, 0.01, 0.01], [0.01, 0.98, 0.01]])
+    >>> ops.exp(geometric_mean(logits)).numpy().round(3).tolist()
+    [0.476, 0.476, 0.048]
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+    # The members' own normalisers would cancel: left out, they leave no rounding behind.
+    mean = mean_of_logits(tempered(logits, 1.0), weights)
+    temperature = exactly(temperature, mean.dtype)
+    return temperature * _up_to_a_constant(mean, temperature) - math.log(mean.shape[-1])
+
+
+def mean_of_logits(logits, weights=None, temperature=None):
+    """Compute the weighted mean of logits.
+
+    Args:
+        logits: Float tensor `[members, ..., classes]`.
+        weights: Numbers `[members]` or float tensor `[members, ...]` that sums to 1 along the members. Defaults to
+            `None`, equal weights.
+        temperature: Not used: the mean is the same at every temperature. Defaults to `None`.
+
+    Returns:
+        Float tensor `[..., classes]`.
+
+    Example:
+
+    >>> mean_of_logits([[4.0, 0.0], [0.0, 0.0]], [0.75, 0.25]).numpy().tolist()
+    [3.0, 0.0]
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+    logits = prepared(logits)
+    return ops.maximum(ops.sum(_broadcast(weights, logits) * logits, axis=0), FLOOR)
+
+
+def confidences(logits):
+    """Compute each member's share in the largest probabilities of all, at T = 1.
+
+    Args:
+        logits: Float tensor `[members, ..., classes]`.
+
+    Returns:
+        Float tensor `[members, ...]` that sums to 1 along the members.
+
+    Example:
+
+    >>> import numpy as np
+    >>> confidences(np.log([[[0.9, 0.1]], [[0.4, 0.6]]])).numpy().round(3).tolist()
+    [[0.6], [0.4]]
+    """
+    largest = ops.exp(ops.max(log_probabilities(logits), axis=-1))
+    return largest / ops.sum(largest, axis=0, keepdims=True)
+
+
+COMBINATIONS = {"probabilities": mean_of_probabilities, "geometric": geometric_mean, "logits": mean_of_logits}
+"""The ways to combine members, by name."""
+
+
+def _up_to_a_constant(logits, temperature):
+    """Return `log_softmax(logits / T) + log(classes)`: the constant would drown the differences at a high T."""
+    scaled = tempered(logits, temperature)
+    share = exactly(1.0 / scaled.shape[-1], scaled.dtype)
+    return scaled - log_mean_exp(scaled, share, axis=-1)
+
+
+def _stacked(outputs):
+    dtype = working_dtype(*outputs)
+    return ops.stack([ops.cast(output, dtype) for output in outputs])
+
+
+def _broadcast(weights, logits):
+    """Return weights `[members, ..., 1]`."""
+    if weights is None:
+        weights = [1.0 / logits.shape[0]] * logits.shape[0]
+    weights = exactly(weights, logits.dtype)
+    missing = len(logits.shape) - len(weights.shape)
+    return ops.reshape(weights, (*ops.shape(weights), *(1,) * missing))
+
+
+def _check_members(members):
+    if not isinstance(members, (list, tuple)) or not members:
+        raise ValueError(expected("a list of at least one member", f"members={members!r}"))
+    for member in members:
+        check_model("each member", member)
+    counts = [count for count in map(known_classes, members) if count is not None]
+    if any(count != counts[0] or min(count) < 2 for count in counts):
+        received = ", ".join(str(count[0] if len(count) == 1 else count) for count in counts)
+        raise ValueError(expected("members of the same number of classes, at least 2", received, _MAP_FIX))
+    inputs = [member.inputs for member in members if getattr(member, "inputs", None) is not None]
+    shapes = [tuple(tensors[0].shape) for tensors in inputs if len(tensors) == 1]
+    if any(not same_shape(shape, shapes[0]) for shape in shapes):
+        raise ValueError(expected("members with inputs of one shape", ", ".join(map(str, shapes)), _SIZE_FIX))
+    return list(members)
+
+
+def _check_weights(weights, count):
+    if weights is None or (isinstance(weights, str) and weights == "confidence"):
+        return weights
+    if isinstance(weights, (str, dict)) or not hasattr(weights, "__len__"):
+        raise ValueError(expected('weights to be a list of numbers, "confidence" or None', f"weights={weights!r}"))
+    if len(weights) != count:
+        raise ValueError(expected(f"{count} weights, one for each member", f"{len(weights)}: {list(weights)}"))
+    weights = tuple(check_number("weights", weight, 0.0, math.inf) for weight in weights)
+    if not 0.0 < sum(weights) < math.inf:
+        raise ValueError(expected("at least one weight > 0, and a finite sum", f"weights={list(weights)}"))
+    return weights
+
+
+def _check_outputs(outputs):
+    shapes = [[tuple(output.shape) for output in keras.tree.flatten(output)] for output in outputs]
+    if any(
+        len(each) != len(shapes[0]) or not all(map(same_shape, each, shapes[0])) or any(s[-1] < 2 for s in each)
+        for each in shapes
+    ):
+        received = "outputs of shapes " + ", ".join(str(each[0] if len(each) == 1 else each) for each in shapes)
+        raise ValueError(expected("members of the same number of classes, at least 2", received, _MAP_FIX))

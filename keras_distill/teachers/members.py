@@ -1,0 +1,193 @@
+"""What every teacher made of other models shares: its parts in inference mode, their logits, their shapes."""
+
+import inspect
+
+import keras
+from keras import ops
+
+from keras_distill import guards
+from keras_distill._messages import expected
+from keras_distill._models import Untracked
+from keras_distill.losses.heads import head_of, logits_of, refusal, rows_are_probabilities
+
+
+class CombinedTeacher(keras.Model):
+    """Let several models, or one and what is done with its logits, teach as one `keras.Model`.
+
+    Its parts run in inference mode, whatever it is told, and each in its own precision. Subclasses compute
+    `_soft_targets(inputs)`.
+
+    Args:
+        models: The models that it is made of.
+        seen_by: What is given the inputs as they are, models or functions. Defaults to `None`, every model.
+        shown_by: The models that give logits of the shape of its own. Defaults to `None`, every model.
+        classes: Number of classes. Defaults to `None`, as many as these models have.
+        name: Name of the model. Defaults to `None`, one of Keras's.
+        **kwargs: Passed to `keras.Model`.
+    """
+
+    _nested = ()
+    """Names of the arguments that hold models or layers."""
+
+    def __init__(self, models, seen_by=None, shown_by=None, classes=None, name=None, **kwargs):
+        # Inputs reach the parts as they are: a cast to this model's precision is not the parts'.
+        super().__init__(name=name, **{"dtype": "float32", "autocast": False, **kwargs})
+        self.supports_jit = all(getattr(model, "supports_jit", True) for model in models)
+        self.built = all(model.built for model in models)
+        inputs = next((found for found in map(_inputs, seen_by or models) if found), None)
+        self._shown = Untracked((inputs, _outputs(shown_by or models, classes)))
+
+    @property
+    def inputs(self):
+        """The inputs as symbolic tensors, `None` where they are unknown."""
+        return self._shown.content[0]
+
+    @property
+    def outputs(self):
+        """The logits as a symbolic tensor in a list, `None` where their shape is unknown."""
+        return self._shown.content[1]
+
+    def __call__(self, *args, **kwargs):
+        with guards.explained():
+            return super().__call__(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """Run the teacher over data. See `keras.Model.predict`."""
+        with guards.explained():
+            return super().predict(*args, **kwargs)
+
+    def call(self, inputs):
+        """Return the logits of a batch at T = 1; `at_temperature` asks them for others."""
+        return guards.marked(self._soft_targets)(inputs)
+
+    def _soft_targets(self, inputs):
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config):
+        objects = {name: keras.saving.deserialize_keras_object(config[name]) for name in cls._nested}
+        return cls(**{**config, **objects})
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class Member(CombinedTeacher):
+    """Let a model teach that sees its inputs, or names its classes, in its own way.
+
+    A member of an `Ensemble`, or a teacher by itself.
+
+    Args:
+        model: A `keras.Model` that gives logits, or ends in softmax.
+        preprocessing: What turns the inputs of the ensemble into those of the model: a Keras layer or model (run in
+            inference mode), or a function registered by `keras.saving.register_keras_serializable`. Defaults to
+            `None`, nothing.
+        classes: Which class of the ensemble each class of the model is, as in `map_classes`. Defaults to `None`: they
+            are the same.
+        name: Name of the model. Defaults to `"member"`.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        ValueError: If the model is none, the preprocessing cannot be saved, or the classes do not fit.
+
+    Example:
+
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    >>> member = Member(model, preprocessing=keras.layers.Resizing(2, 2), classes=[2, 0, 1])
+    >>> member(np.ones((5, 8, 8, 1), "float32")).shape
+    TensorShape([5, 3])
+    """
+
+    _nested = ("model", "preprocessing")
+
+    def __init__(self, model, preprocessing=None, classes=None, name="member", **kwargs):
+        from keras_distill.teachers.class_map import map_classes
+
+        check_model("model", model)
+        check_preprocessing(preprocessing)
+        model = model if classes is None else map_classes(model, classes)
+        super().__init__([model], seen_by=[model if preprocessing is None else preprocessing], name=name, **kwargs)
+        self.model = model
+        self.preprocessing = preprocessing
+
+    def _soft_targets(self, inputs):
+        return infer(self.model, self._preprocessed(inputs))
+
+    def _preprocessed(self, inputs):
+        if self.preprocessing is None:
+            return inputs
+        layer = isinstance(self.preprocessing, keras.layers.Layer)
+        return self.preprocessing(inputs, training=False) if layer else self.preprocessing(inputs)
+
+    def get_config(self):
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self._nested}
+        return {**super().get_config(), **parts}
+
+
+def infer(model, inputs):
+    """Run a model in inference mode, even where what it is called from is training; return its logits, or a nest."""
+    outputs = model(inputs, training=False)
+    return keras.tree.map_structure(lambda output: as_logits(output, model.name), outputs)
+
+
+def as_logits(output, owner):
+    """Return the logits of an output, looked for under its softmax; those of a combined teacher are what it gave."""
+    if has_temperatures(output):
+        return output
+    logits = logits_of(output, owner)
+    if head_of(output)[0] == "linear" and output.shape[-1] != 1 and not hasattr(output, "numpy"):
+        # Once combined with others nothing gives them away: the Distiller's own check would come too late.
+        rows = ops.prod(ops.shape(output)[:-1])
+        found = ops.logical_and(rows > 1, rows_are_probabilities(output))
+        guards.check(ops.logical_not(found), refusal(owner))
+    return logits
+
+
+def has_temperatures(output):
+    """Tell whether logits are other ones at other temperatures, see `with_temperatures`."""
+    return hasattr(output, "_keras_distill_at_temperature")
+
+
+def check_model(role, model):
+    """Raise a `ValueError` unless it is a Keras model."""
+    if not isinstance(model, keras.Model):
+        fix = "Make one of a file or a function by `keras_distill.teachers.as_teacher`."
+        raise ValueError(expected(f"{role} to be a keras.Model", f"{model!r} of type {type(model).__name__}", fix))
+
+
+def check_preprocessing(preprocessing):
+    """Raise a `ValueError` unless it can be saved with the model: a layer, or a registered function or object."""
+    if preprocessing is None or isinstance(preprocessing, keras.layers.Layer):
+        return
+    kind = preprocessing if inspect.isfunction(preprocessing) else type(preprocessing)
+    registered = keras.saving.get_registered_object(keras.saving.get_registered_name(kind)) is kind
+    if not callable(preprocessing) or not registered:
+        fix = "Put `@keras.saving.register_keras_serializable()` on a function of your own, or use a Keras layer."
+        raise ValueError(
+            expected("preprocessing to be a Keras layer or a registered function", repr(preprocessing), fix)
+        )
+
+
+def known_classes(model):
+    """Return the number of classes of each output of a model in a list, `None` where its shapes are not known."""
+    outputs = getattr(model, "outputs", None)
+    return None if outputs is None else [output.shape[-1] for output in outputs]
+
+
+def one_class_count(role, model):
+    """Return the number of classes of a model, `None` where it is not known; raise if it has several outputs."""
+    counts = known_classes(model)
+    if counts is not None and len(counts) != 1:
+        raise ValueError(expected(f"{role} to have one output", f"{model.name!r} with {len(counts)}"))
+    return None if counts is None else counts[0]
+
+
+def _inputs(model):
+    return getattr(model, "inputs", None)
+
+
+def _outputs(models, classes):
+    shapes = [model.outputs[0].shape for model in models if known_classes(model) and len(known_classes(model)) == 1]
+    if not shapes:
+        return None
+    *positions, count = shapes[0]
+    return [keras.KerasTensor((*positions, count if classes is None else classes), "float32")]

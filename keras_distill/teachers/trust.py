@@ -1,0 +1,181 @@
+"""How far to trust a teacher: its targets left out, weighted down or corrected where they are doubtful."""
+
+import keras
+from keras import ops
+
+from keras_distill._messages import unknown_name
+from keras_distill.losses.base import class_indices
+from keras_distill.losses.checks import check_number
+from keras_distill.teachers.log_space import log_probabilities
+from keras_distill.teachers.members import as_logits, has_temperatures
+from keras_distill.teachers.soft_targets import at_temperature, with_temperatures
+
+CONTRADICTING = ("keep", "replace", "ignore")
+"""What to do with soft targets that contradict the label."""
+
+LOW_CONFIDENCE = ("ignore", "weigh")
+"""What to do with soft targets that are not sure enough."""
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class Trust:
+    """Say which of a teacher's soft targets a student shall learn from.
+
+    The teacher's confidence in a sample is its largest probability at T = 1. It contradicts a label that is not its
+    most probable class. Samples without a label (below zero) are never contradicted.
+
+    What is lost by it, and why nothing is left out by default:
+
+    - Confidence is no proof. Most networks are too sure of themselves, on unfamiliar inputs above all: a bound on
+      confidence keeps their confident errors, and drops the honest doubts of a calibrated teacher. Calibrate first,
+      and look at how many samples a bound leaves.
+    - Samples of low confidence are the hard ones. A student that never sees them is taught the easy part of the data.
+    - What a teacher says beside the label, above all where it is in doubt, is what distillation adds to labels. Where
+      the labels have errors, a contradiction may be a correction: `"ignore"` and `"replace"` throw it away.
+
+    Args:
+        min_confidence: Confidence from 0.0 to 1.0 below which soft targets are doubtful. Defaults to 0.0: none are.
+        contradicting: What becomes of soft targets that contradict the label: `"keep"`; `"ignore"`, they get weight
+            0; `"replace"`, the probabilities of the label and of the most probable class are exchanged, and the rest
+            stays as it is. Defaults to `"keep"`.
+        low_confidence: What becomes of the doubtful: `"ignore"`, they get weight 0; `"weigh"`, the weight
+            `confidence / min_confidence`. Defaults to `"ignore"`.
+
+    Raises:
+        ValueError: If an argument is not one of these.
+
+    Example:
+
+    >>> import numpy as np
+    >>> logits = np.log([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    >>> Trust(min_confidence=0.75).weights(logits).numpy().tolist()
+    [1.0, 0.0, 1.0]
+    >>> Trust(contradicting="ignore").weights(logits, np.array([0, 0, 0])).numpy().tolist()
+    [1.0, 1.0, 0.0]
+    >>> ops.softmax(Trust(contradicting="replace").correct(logits, np.array([0, 0, 0]))).numpy().round(2).tolist()
+    [[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]]
+    """
+
+    def __init__(self, min_confidence=0.0, contradicting="keep", low_confidence="ignore"):
+        self.min_confidence = check_number("min_confidence", min_confidence, 0.0, 1.0)
+        self.contradicting = _check_choice("contradicting", contradicting, CONTRADICTING)
+        self.low_confidence = _check_choice("low_confidence", low_confidence, LOW_CONFIDENCE)
+
+    @property
+    def needs_labels(self):
+        """Whether it makes a difference that there are labels."""
+        return self.contradicting != "keep"
+
+    def weights(self, teacher_logits, labels=None):
+        """Return a weight from 0.0 to 1.0 for each soft target, see `trust_weights`."""
+        return trust_weights(teacher_logits, labels, **self.get_config())
+
+    def correct(self, teacher_logits, labels=None):
+        """Return the logits to learn from: `corrected` ones if so chosen and there are labels, else those given."""
+        replaced = self.contradicting == "replace" and labels is not None
+        return corrected(teacher_logits, labels) if replaced else teacher_logits
+
+    def get_config(self):
+        names = ("min_confidence", "contradicting", "low_confidence")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        return f"Trust({', '.join(f'{name}={value!r}' for name, value in self.get_config().items())})"
+
+
+def trust_weights(teacher_logits, labels=None, min_confidence=0.0, contradicting="keep", low_confidence="ignore"):
+    """Compute the weight of each of a teacher's soft targets.
+
+    Args:
+        teacher_logits: Float tensor `[batch, ..., classes]`, logits or the output of a softmax head.
+        labels: Hard labels `[batch, ...]`, sparse (below zero for none) or one-hot. Defaults to `None`: no sample is
+            contradicted.
+        min_confidence: Largest probability at T = 1 below which a soft target is doubtful. Defaults to 0.0.
+        contradicting: `"ignore"` for a weight of 0 where the most probable class is not the label; else no effect.
+            Defaults to `"keep"`.
+        low_confidence: `"ignore"` for a weight of 0 where in doubt, `"weigh"` for `confidence / min_confidence`.
+            Defaults to `"ignore"`.
+
+    Returns:
+        Float tensor `[batch, ...]` of numbers from 0.0 to 1.0.
+
+    Example:
+
+    >>> import numpy as np
+    >>> trust_weights(np.log([[0.9, 0.1], [0.6, 0.4]]), min_confidence=0.8, low_confidence="weigh").numpy().round(2)
+    array([1.  , 0.75])
+    """
+    logits = as_logits(ops.convert_to_tensor(teacher_logits), "teacher")
+    confidence = ops.stop_gradient(ops.max(ops.exp(log_probabilities(logits)), axis=-1))
+    if min_confidence == 0.0:
+        weights = ops.ones_like(confidence)
+    elif low_confidence == "weigh":
+        weights = ops.minimum(confidence / min_confidence, 1.0)
+    else:
+        weights = ops.cast(confidence >= min_confidence, confidence.dtype)
+    if contradicting != "ignore" or labels is None:
+        return weights
+    return ops.where(contradicts(logits, labels), ops.zeros_like(weights), weights)
+
+
+def corrected(teacher_logits, labels):
+    """Exchange the logits of the label and of the most probable class where these are two.
+
+    The teacher then is as sure of the label as it was of its error, and what it says of all other classes stays.
+
+    Args:
+        teacher_logits: Float tensor `[batch, ..., classes]`, logits or the output of a softmax head.
+        labels: Hard labels `[batch, ...]`, sparse (below zero for none) or one-hot.
+
+    Returns:
+        Float tensor `[batch, ..., classes]`; of a teacher whose logits change with the temperature, `at_temperature`
+        of it exchanges the same two.
+
+    Example:
+
+    >>> corrected([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]], [1, -1]).numpy().tolist()
+    [[1.0, 3.0, 2.0], [3.0, 1.0, 2.0]]
+    """
+    logits = as_logits(ops.convert_to_tensor(teacher_logits), "teacher")
+    classes = logits.shape[-1]
+    best = ops.argmax(logits, axis=-1)
+    label = ops.where(contradicts(logits, labels), class_indices(labels, logits), ops.cast(best, "int32"))
+    is_best, is_label = (ops.one_hot(index, classes, dtype="bool") for index in (best, label))
+
+    def exchanged(values):
+        of_best, of_label = (ops.take_along_axis(values, index[..., None], axis=-1) for index in (best, label))
+        return ops.where(is_best, of_label, ops.where(is_label, of_best, values))
+
+    if not has_temperatures(logits):
+        return exchanged(logits)
+    return with_temperatures(exchanged(logits), lambda temperature: exchanged(at_temperature(logits, temperature)))
+
+
+def contradicts(teacher_logits, labels):
+    """Tell where a teacher's most probable class is not the label.
+
+    Args:
+        teacher_logits: Float tensor `[batch, ..., classes]`.
+        labels: Hard labels `[batch, ...]`, sparse (below zero for none) or one-hot.
+
+    Returns:
+        Bool tensor `[batch, ...]`, false where there is no label.
+
+    Example:
+
+    >>> contradicts(ops.convert_to_tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]), [0, 1, -1]).numpy().tolist()
+    [True, False, False]
+    """
+    labels = class_indices(labels, teacher_logits)
+    best = ops.cast(ops.argmax(teacher_logits, axis=-1), labels.dtype)
+    return ops.logical_and(labels >= 0, ops.not_equal(best, labels))
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(unknown_name(name, value, choices))
+    return value
