@@ -63,7 +63,7 @@ class SavedModelTeacher(FileTeacher):
         return True
 
     def _open(self, path):
-        loaded = __import__("tensorflow").saved_model.load(path)
+        loaded = _load(path)
         function = self._function(loaded)
         # The loaded object holds the variables, which the function itself only borrows.
         self._loaded = Untracked((loaded, function))

@@ -15,6 +15,9 @@ from keras_distill.teachers.log_space import FLOOR, exactly, group_logits, log_p
 from keras_distill.teachers.members import CombinedTeacher, check_model, infer, one_class_count
 from keras_distill.teachers.soft_targets import at_temperature, with_temperatures
 
+# The relative move of a logarithm below which it stands still.
+_STILL = {"float32": 1e-6, "float64": 1e-12}
+
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Specialists(CombinedTeacher):
@@ -209,7 +212,7 @@ def combine_specialists(generalist_logits, specialist_logits, clusters, active, 
 def _spread(q, given, dustbins, outside, voices, steps):
     """Iterate to the fixed point in logarithms: `voices * q = given + q * sum_m dustbin_m / q(outside m)`."""
     outside = ops.convert_to_tensor(outside)
-    tolerance = 8.0 * np.finfo(keras.backend.standardize_dtype(q.dtype)).eps
+    tolerance = _STILL[keras.backend.standardize_dtype(q.dtype)]
 
     def step(q, moving):
         in_dustbins = ops.logsumexp(ops.where(outside, q[..., None, :], FLOOR), axis=-1)

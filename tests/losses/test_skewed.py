@@ -91,8 +91,10 @@ FORMS = {
     "tv": Form(distances.TVDistance, *_TV),
 }
 ALL = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
-CROSS_ENTROPIES = ("forward_ce", "symmetric_ce", "skew_forward_ce")
-DIVERGENCES = pytest.mark.parametrize("name", [name for name in FORMS if name not in CROSS_ENTROPIES])
+# One form of each loss, for what its hyper-parameters do not change.
+EDGES = {name: FORMS[name] for name in ("reverse", "symmetric", "skew_forward", "skew_reverse", "js", "gjsd", "tv")}
+EACH = pytest.mark.parametrize("form", [*EDGES.values(), FORMS["forward_ce"]], ids=[*EDGES, "forward_ce"])
+DIVERGENCES = pytest.mark.parametrize("form", [*EDGES.values(), FORMS["forward"]], ids=[*EDGES, "forward"])
 
 
 def wanted(form, teacher, student, temperature):
@@ -103,8 +105,15 @@ def wanted(form, teacher, student, temperature):
 
 
 @ALL
-@pytest.mark.parametrize("shape, temperature", [((5, 3), 1.0), ((1, 2), 0.5), ((2, 100), 2.0), ((2, 3, 7), 20.0)])
-@pytest.mark.parametrize("dtype, rtol, atol", [("float64", 1e-9, 1e-12), ("float32", 1e-4, 1e-6)])
+@pytest.mark.parametrize(
+    "shape, temperature, dtype, rtol, atol",
+    [
+        ((5, 3), 1.0, "float64", 1e-9, 1e-12),
+        ((2, 3, 7), 20.0, "float64", 1e-9, 1e-12),
+        ((1, 2), 0.5, "float32", 1e-4, 1e-6),
+        ((2, 100), 2.0, "float32", 1e-4, 1e-6),
+    ],
+)
 def test_value_and_gradient(form, shape, temperature, dtype, rtol, atol):
     teacher, student = pair(*shape, dtype=dtype)
     value, gradient = value_and_gradient(form.make(temperature), teacher, student)
@@ -114,7 +123,7 @@ def test_value_and_gradient(form, shape, temperature, dtype, rtol, atol):
     np.testing.assert_allclose(gradient, gradients / values.size, rtol=rtol, atol=atol)
 
 
-@ALL
+@EACH
 @pytest.mark.parametrize("dtype, rtol, atol", [("float64", 1e-9, 1e-12), ("float32", 1e-4, 1e-6)])
 def test_teacher_and_student_sure_of_different_classes(form, dtype, rtol, atol):
     teacher, student = np.full((2, 4, 6), -40, dtype)
@@ -127,32 +136,32 @@ def test_teacher_and_student_sure_of_different_classes(form, dtype, rtol, atol):
 
 
 @DIVERGENCES
-def test_nearly_equal_distributions_in_float32(name):
+def test_nearly_equal_distributions_in_float32(form):
     teacher, student = pair(4, 10)
-    value, gradient = value_and_gradient(FORMS[name].make(1000.0), teacher, student)
-    double = value_and_gradient(FORMS[name].make(1000.0), teacher.astype("float64"), student.astype("float64"))
+    value, gradient = value_and_gradient(form.make(1000.0), teacher, student)
+    double = value_and_gradient(form.make(1000.0), teacher.astype("float64"), student.astype("float64"))
     np.testing.assert_allclose(value, double[0], rtol=1e-5)
     np.testing.assert_allclose(gradient, double[1], rtol=1e-4, atol=1e-5 * np.abs(double[1]).max())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @DIVERGENCES
-def test_student_that_is_the_teacher_has_nothing_to_learn(name, dtype):
+def test_student_that_is_the_teacher_has_nothing_to_learn(form, dtype):
     same = np.concatenate([pair(3, 5, dtype=dtype, spread=40.0)[0], np.zeros((1, 5), dtype)])
-    value, gradient = value_and_gradient(FORMS[name].make(2.0), same, same)
+    value, gradient = value_and_gradient(form.make(2.0), same, same)
     assert value == 0.0 and not gradient.any()
 
 
-@ALL
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 1000.0])
+@EACH
+@pytest.mark.parametrize("temperature", [0.5, 1000.0])
 def test_gaps_of_a_thousand_stay_finite(form, temperature):
     ends = np.array([[1000, 0, 0], [0, 1000, 1], [0, 0, 0], [-1000, 1000, 3], [500, 500, -500]], "float32")
-    for student in (ends, -ends, ends[::-1], np.zeros_like(ends)):
-        value, gradient = value_and_gradient(form.make(temperature), ends, student)
-        assert np.isfinite(value) and value >= 0.0 and np.isfinite(gradient).all()
+    student = np.concatenate([ends, -ends, ends[::-1], np.zeros_like(ends)])
+    value, gradient = value_and_gradient(form.make(temperature), np.tile(ends, (4, 1)), student)
+    assert np.isfinite(value) and value >= 0.0 and np.isfinite(gradient).all()
 
 
-@ALL
+@EACH
 def test_classes_ruled_out_by_both_add_nothing(form):
     teacher, student = np.array([[1.0, -np.inf, 2.0]], "float32"), np.array([[0.5, -np.inf, -1.0]], "float32")
     value, gradient = value_and_gradient(form.make(1.0), teacher, student)
@@ -162,13 +171,12 @@ def test_classes_ruled_out_by_both_add_nothing(form):
     assert gradient[0, 1] == 0.0
 
 
-@ALL
-@pytest.mark.parametrize("padding", [np.nan, np.inf, 3e38])
-def test_padding_changes_nothing(form, padding):
+@EACH
+def test_padding_changes_nothing(form):
     teacher, student = pair(2, 3, 5)
     mask = np.array([[True, True, False], [True, False, False]])
     values, gradients = wanted(form, teacher, student, 1.0)
-    teacher[~mask], student[~mask] = padding, -padding
+    teacher[~mask], student[~mask] = [[np.inf], [np.nan], [3e38]], [[np.nan], [-np.inf], [-3e38]]
     value, gradient = value_and_gradient(form.make(1.0), teacher, student, mask=mask)
     np.testing.assert_allclose(value, values[mask].mean(), rtol=1e-5)
     np.testing.assert_allclose(gradient[mask], gradients[mask] / 3, rtol=1e-4, atol=1e-6)
@@ -208,7 +216,9 @@ def test_the_ends_of_the_mixture_have_nothing_to_learn():
 def test_entropy_moves_the_value_and_not_the_gradient():
     teacher, student = pair(4, 5, dtype="float64")
     for loss in (directed.ForwardKL, directed.SymmetricKL, skewed.SkewForwardKL):
-        one, other = (value_and_gradient(loss(subtract_entropy=subtract), teacher, student) for subtract in (True, False))
+        one, other = (
+            value_and_gradient(loss(subtract_entropy=subtract), teacher, student) for subtract in (True, False)
+        )
         share = 0.1 if loss is directed.SymmetricKL else 1.0
         np.testing.assert_allclose(other[0] - one[0], share * entropy(softmax(teacher)).mean(), rtol=1e-12)
         np.testing.assert_array_equal(one[1], other[1])
@@ -224,9 +234,7 @@ class TestPerSequence:
         value, gradient = value_and_gradient(loss, teacher, student)
         np.testing.assert_allclose(value, values.sum() / 3, rtol=1e-5)
         np.testing.assert_allclose(gradient, gradients / 3, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(
-            loss.compute_loss(teacher[:, 0], student[:, 0]), values[:, 0].mean(), rtol=1e-5
-        )
+        np.testing.assert_allclose(loss.compute_loss(teacher[:, 0], student[:, 0]), values[:, 0].mean(), rtol=1e-5)
 
     def test_mask_and_weights(self):
         teacher, student = pair(4, 3, 5)
@@ -263,7 +271,10 @@ class TestPerSequence:
     [
         (lambda: directed.SymmetricKL(lam=1.5), r"^Expected lam to be a number from 0 to 1\. Received: lam=1\.5\.$"),
         (lambda: skewed.SkewForwardKL(lam=-0.1), r"^Expected lam to be a number from 0 to 1\. Received: lam=-0\.1\.$"),
-        (lambda: skewed.SkewReverseKL(lam="0.1"), r"^Expected lam to be a number from 0 to 1\. Received: lam='0\.1'\.$"),
+        (
+            lambda: skewed.SkewReverseKL(lam="0.1"),
+            r"^Expected lam to be a number from 0 to 1\. Received: lam='0\.1'\.$",
+        ),
         (lambda: distances.JSDistance(lam=None), r"^Expected lam to be a number from 0 to 1\. Received: lam=None\.$"),
         (lambda: distances.GeneralizedJSD(beta=2), r"^Expected beta to be a number from 0 to 1\. Received: beta=2\.$"),
         (lambda: directed.ReverseKL(0.0), r"^Expected a finite temperature > 0\. Received: temperature=0\.0\.$"),

@@ -153,9 +153,7 @@ class TestInnerLoss:
         loss = LogitStandardization(ReverseKL(2.0))
         assert loss.temperature == 2.0 and loss.name == "logit_std_reverse_kl"
         hot = loss.compute_loss(teacher, student, temperature=tf.constant(8.0))
-        np.testing.assert_allclose(
-            hot, LogitStandardization(ReverseKL(8.0)).compute_loss(teacher, student), rtol=1e-6
-        )
+        np.testing.assert_allclose(hot, LogitStandardization(ReverseKL(8.0)).compute_loss(teacher, student), rtol=1e-6)
 
     def test_temperature_that_is_learnt(self):
         teacher, student = pair(4, 5)
@@ -184,7 +182,9 @@ class TestInnerLoss:
 
     @pytest.mark.parametrize("loss", [None, 3.0, keras.losses.KLDivergence(), kd.losses.FeatureDistillation()])
     def test_what_is_no_loss_of_logits_is_refused(self, loss):
-        message = r"^Expected a distillation loss that compares logits, or its name\. Received: loss=.*\. Pass a loss of"
+        message = (
+            r"^Expected a distillation loss that compares logits, or its name\. Received: loss=.*\. Pass a loss of"
+        )
         with pytest.raises(ValueError, match=message):
             LogitStandardization(loss)
 

@@ -22,7 +22,7 @@ def wanted(loss, teacher, student, temperature):
 
 @BOTH
 @pytest.mark.parametrize("shape", [(5, 3), (1, 2), (2, 100), (2, 3, 7)])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 1000.0])
+@pytest.mark.parametrize("temperature", [0.5, 4.0, 1000.0])
 @pytest.mark.parametrize("dtype, rtol, atol", [("float64", 1e-9, 1e-12), ("float32", 1e-4, 1e-6)])
 def test_value_and_gradient(loss, shape, temperature, dtype, rtol, atol):
     teacher, student = pair(*shape, dtype=dtype)
@@ -54,9 +54,9 @@ def test_weight_of_a_teacher_that_is_sure_is_one():
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1000.0])
 def test_gaps_of_a_thousand_stay_finite(loss, temperature):
     ends = np.array([[1000, 0, 0], [0, 1000, 1], [0, 0, 0], [-1000, 1000, 3], [500, 500, -np.inf]], "float32")
-    for student in (ends[:4], -ends[:4], np.zeros_like(ends[:4])):
-        value, gradient = value_and_gradient(loss(temperature), ends[[4, 0, 1, 2]], student)
-        assert np.isfinite(value) and value >= 0.0 and np.isfinite(gradient).all()
+    student = np.concatenate([ends[:4], -ends[:4], np.zeros_like(ends[:4])])
+    value, gradient = value_and_gradient(loss(temperature), np.tile(ends[[4, 0, 1, 2]], (3, 1)), student)
+    assert np.isfinite(value) and value >= 0.0 and np.isfinite(gradient).all()
 
 
 @BOTH

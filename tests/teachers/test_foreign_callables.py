@@ -335,6 +335,22 @@ def test_the_random_state_is_left_alone():
     assert random.random() == expected
 
 
+@pytest.mark.parametrize("kind", [ValueError, FloatingPointError, RuntimeError, KeyError])
+@pytest.mark.parametrize("eager", [True, False])
+def test_errors_in_a_function_of_arrays_come_out_as_they_are(kind, eager):
+    def fails(x):
+        raise kind("Expected 'a' \"b\" [c].\nReceived: d.")
+
+    def call(x):
+        return tf.numpy_function(guards.marked(fails), [x], tf.float32)
+
+    known = kind is not KeyError
+    with pytest.raises(kind if known or eager else tf.errors.UnknownError) as caught, guards.explained():
+        (call if eager else tf.function(call))(tf.zeros(2))
+    if known:
+        assert type(caught.value) is kind and str(caught.value) == "Expected 'a' \"b\" [c].\nReceived: d."
+
+
 # Saving ---------------------------------------------------------------------------------------------------------------
 
 

@@ -137,4 +137,4 @@ def test_bad_settings(arguments, message):
 
 def test_labels_of_another_shape():
     with pytest.raises(ValueError, match="one label, sparse or one-hot"):
-        corrected(LOGITS, np.zeros((4, 2)))
+        corrected(LOGITS, np.zeros((4, 2, 2)))

@@ -147,7 +147,7 @@ class CTKD(DistillationLoss):
     15.621
     >>> teacher, student = np.array([[4.0, 1.0, -2.0]], "float32"), np.array([[1.0, 2.0, 0.0]], "float32")
     >>> round(float(loss.compute_loss(teacher, student, adapter=adapter)), 4)
-    2.2832
+    2.407
 
     Reference:
         Li, Li, Yang, Zhao, Song, Luo, Li, Yang, "Curriculum Temperature for Knowledge Distillation", 2022,

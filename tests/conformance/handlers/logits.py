@@ -56,8 +56,8 @@ def _standardized(make):
 
     def handler(case):
         loss = standardized.LogitStandardization(make(case), epsilon=case.number("eps"))
-        teacher, labels = case["teacher_logits"], case["labels"] if "labels" in case else None
-        return Quantities({"": lambda inputs: loss.compute_loss(teacher, inputs["student_logits"], labels=labels)})
+        teacher, given = case["teacher_logits"], {"labels": case["labels"]} if "labels" in case else {}
+        return Quantities({"": lambda inputs: loss.compute_loss(teacher, inputs["student_logits"], **given)})
 
     return handler
 
