@@ -16,6 +16,7 @@ from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.objective import Objective, replicas, taps
+from keras_distill.teachers import as_teacher
 
 _TEACHER_FILE = "teacher.weights.h5"
 
@@ -35,7 +36,8 @@ class Distiller(Coefficients, Logs, keras.Model):
     nothing else to measure or `compile(fidelity=True)` asks for it.
 
     Args:
-        teacher: A trained `keras.Model`; it is frozen.
+        teacher: A trained `keras.Model`; it is frozen. Or the path of a SavedModel, a `.tflite`, an `.onnx` or a `.keras`
+            file, or a callable on NumPy arrays; see `keras_distill.teachers.as_teacher`.
         student: The `keras.Model` to train, with the teacher's inputs and, for losses on outputs, its outputs.
         distillation_losses: One `keras_distill.losses.DistillationLoss` (or one of Keras's), the name of a method
             (`"dkd"`; all are in `keras_distill.losses.METHODS`), or a list of them.
@@ -75,6 +77,7 @@ class Distiller(Coefficients, Logs, keras.Model):
     ):
         if keras.backend.backend() != "tensorflow":
             raise ValueError(expected("the TensorFlow backend", f"KERAS_BACKEND={keras.backend.backend()}"))
+        teacher = as_teacher(teacher, like=student)
         losses = compatibility.check_losses(distillation_losses)
         on_outputs = any(taps(loss, "student") is None for loss in losses)
         compatibility.check_models(teacher, student, compare_outputs=on_outputs)
@@ -279,7 +282,9 @@ class Distiller(Coefficients, Logs, keras.Model):
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if auto_scale_loss and not scaled and uses_float16(self.student):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        if jit_compile == "auto" and not getattr(self.teacher, "supports_jit", True):
+        if not all(layer.supports_jit for layer in self.teacher._flatten_layers()):
+            if jit_compile is True:
+                raise ValueError(expected("jit_compile=False with this teacher, which XLA cannot run", "True"))
             jit_compile = False
         self.fidelity = bool(fidelity)
         super().compile(optimizer, loss=on_logits(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)

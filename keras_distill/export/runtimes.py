@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._litert import dequantized, interpreter_class, quantized
 
 
 class SavedModelRuntime:
@@ -45,16 +45,10 @@ class LiteRTRuntime:
     @staticmethod
     def require():
         """Raise ImportError if the interpreter is not installed."""
-        try:
-            import ai_edge_litert.interpreter  # noqa: F401
-        except ImportError as error:
-            fix = 'pip install "keras_distill[edge]"'
-            raise ImportError(expected("ai-edge-litert to be installed", str(error), fix)) from error
+        interpreter_class()
 
     def __init__(self, path):
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+        self._interpreter = interpreter_class()(model_path=str(path), num_threads=1)
         self._interpreter.allocate_tensors()
         runner = self._interpreter.get_signature_runner("serving_default")
         self._inputs, self._outputs = runner.get_input_details(), runner.get_output_details()
@@ -70,29 +64,14 @@ class LiteRTRuntime:
     def prepared(self, inputs):
         """Return a function of no arguments that runs these inputs and nothing else, for timing."""
         for name, detail in self._inputs.items():
-            self._interpreter.set_tensor(detail["index"], _quantized(inputs[name], detail))
+            self._interpreter.set_tensor(detail["index"], quantized(inputs[name], detail))
         return self._interpreter.invoke
 
     def _run(self, inputs):
         self.prepared(inputs)()
         get = self._interpreter.get_tensor
-        return {name: _dequantized(get(detail["index"]), detail) for name, detail in self._outputs.items()}
+        return {name: dequantized(get(detail["index"]), detail) for name, detail in self._outputs.items()}
 
 
 def _dtypes(details):
     return {name: np.dtype(detail["dtype"]).name for name, detail in sorted(details.items())}
-
-
-def _quantized(array, detail):
-    dtype, (scale, zero_point) = np.dtype(detail["dtype"]), detail["quantization"]
-    if array.dtype == dtype or not scale:
-        return array.astype(dtype)
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(array / scale) + zero_point, limits.min, limits.max).astype(dtype)
-
-
-def _dequantized(array, detail):
-    scale, zero_point = detail["quantization"]
-    if array.dtype.kind == "f" or not scale:
-        return array
-    return (array.astype(np.float32) - zero_point) * np.float32(scale)

@@ -34,18 +34,30 @@ class CombinedTeacher(keras.Model):
         super().__init__(name=name, **{"dtype": "float32", "autocast": False, **kwargs})
         self.supports_jit = all(getattr(model, "supports_jit", True) for model in models)
         self.built = all(model.built for model in models)
-        inputs = next((found for found in map(_inputs, seen_by or models) if found), None)
-        self._shown = Untracked((inputs, _outputs(shown_by or models, classes)))
+        given = next((found for found in map(_input, seen_by or models) if found is not None), None)
+        self._shown = Untracked((given, _output(shown_by or models, classes)))
+
+    @property
+    def input(self):
+        """The inputs as symbolic tensors, in the structure that the parts take, where they are known."""
+        return super().input if self._shown.content[0] is None else self._shown.content[0]
+
+    @property
+    def output(self):
+        """The logits as a symbolic tensor, where their shape is known."""
+        return super().output if self._shown.content[1] is None else self._shown.content[1]
 
     @property
     def inputs(self):
-        """The inputs as symbolic tensors, `None` where they are unknown."""
-        return self._shown.content[0]
+        """The inputs as a list of symbolic tensors, `None` where they are unknown."""
+        given = self._shown.content[0]
+        return None if given is None else keras.tree.flatten(given)
 
     @property
     def outputs(self):
         """The logits as a symbolic tensor in a list, `None` where their shape is unknown."""
-        return self._shown.content[1]
+        shown = self._shown.content[1]
+        return None if shown is None else [shown]
 
     def __call__(self, *args, **kwargs):
         with guards.explained():
@@ -149,7 +161,8 @@ def has_temperatures(output):
 
 def check_model(role, model):
     """Raise a `ValueError` unless it is a Keras model."""
-    if not isinstance(model, keras.Model):
+    valid = isinstance(model, keras.Model)
+    if not valid:
         fix = "Make one of a file or a function by `keras_distill.teachers.as_teacher`."
         raise ValueError(expected(f"{role} to be a keras.Model", f"{model!r} of type {type(model).__name__}", fix))
 
@@ -181,13 +194,18 @@ def one_class_count(role, model):
     return None if counts is None else counts[0]
 
 
-def _inputs(model):
-    return getattr(model, "inputs", None)
+def _input(model):
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    # The very structure that the model takes: a single tensor is no list of one.
+    single = isinstance(model, keras.Sequential) or not hasattr(model, "input")
+    return inputs[0] if single and len(inputs) == 1 else getattr(model, "input", inputs)
 
 
-def _outputs(models, classes):
-    shapes = [model.outputs[0].shape for model in models if known_classes(model) and len(known_classes(model)) == 1]
+def _output(models, classes):
+    shapes = [model.outputs[0].shape for model in models if len(known_classes(model) or ()) == 1]
     if not shapes:
         return None
     *positions, count = shapes[0]
-    return [keras.KerasTensor((*positions, count if classes is None else classes), "float32")]
+    return keras.KerasTensor((*positions, count if classes is None else classes), "float32")

@@ -53,11 +53,19 @@ def test_help_lists_the_commands_and_the_exit_codes():
             assert word in result.output
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "export"])
+@pytest.mark.parametrize("command", ["demo", "run", "export", "losses"])
 def test_every_command_explains_itself_with_an_example(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0
     assert f"keras-distill {command}" in " ".join(result.output.split()).split("Example")[1]
+
+
+def test_losses():
+    text = invoke("losses").output
+    assert all(word in text for word in ("dkd", "labels", "ReviewKD", "arXiv:2104.09044", "mdistiller"))
+    assert "DKD(temperature=4.0, alpha=1.0, beta=8.0, name=None)" in invoke("losses", "dkd").output
+    assert "LogitStandardization" in invoke("losses", "logit_std_ttm").output
+    assert "Did you mean 'dkd'?" in refused("losses", "dkdd")
 
 
 def test_version():

@@ -23,7 +23,7 @@ class Nothing(keras.Model):
 
 
 CONSTRUCTION = {
-    "teacher is no model": (lambda m: kd.Distiller("teacher.keras", m(), logits()), "teacher to be a keras.Model"),
+    "teacher is no model": (lambda m: kd.Distiller(3, m(), logits()), "teacher to be a keras.Model, a path"),
     "student is no model": (lambda m: kd.Distiller(m(), None, logits()), "student to be a keras.Model"),
     "one model as both": (lambda m: (lambda model: kd.Distiller(model, model, logits()))(m()), "two models"),
     "inputs differ": (lambda m: kd.Distiller(m(features=5), m(), logits()), r"inputs of the same shapes.*5.*4"),

@@ -179,7 +179,7 @@ def test_masks(run, head):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0),
         keras.losses.sparse_categorical_crossentropy,
     ],
-    ids=str,
+    ids=range(4),
 )
 def test_config_round_trip(loss):
     output = keras.activations.softmax(LOGITS / 40)

@@ -125,7 +125,7 @@ def test_a_function_of_ones_own():
         {"a": None, "b": keras.losses.KLDivergence()},
         [keras.losses.MeanSquaredError(), keras.losses.kl_divergence],
     ],
-    ids=str,
+    ids=range(5),
 )
 def test_nests_of_losses(loss):
     teacher, student = pair(4, 3), pair(4, 5, seed=1)
@@ -223,7 +223,17 @@ def test_classes_that_do_not_fit(kind, widths):
 def test_names():
     assert kd.losses.LogitsDistillation().name == "logits_distillation"
     assert kd.losses.LogitMatching(name="limit").name == "limit"
-    assert repr(kd.losses.LogitsDistillation(2.0)) == "LogitsDistillation(loss='kl_divergence', temperature=2.0)"
+    settings = "loss='kl_divergence', temperature=2.0, temperature_squared=True"
+    assert repr(kd.losses.LogitsDistillation(2.0)) == f"LogitsDistillation({settings})"
+
+
+def test_without_the_square_of_the_temperature():
+    teacher, student = pair(4, 3)
+    values = [
+        float(kd.losses.LogitsDistillation(2.0, temperature_squared=squared).compute_loss(teacher, student))
+        for squared in (True, False)
+    ]
+    np.testing.assert_allclose(values[0], 4.0 * values[1], rtol=1e-6)
 
 
 def test_a_loss_of_ones_own():

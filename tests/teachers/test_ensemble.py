@@ -218,9 +218,7 @@ def test_members_with_finer_classes(picks):
     outputs = Ensemble([Member(each, classes=[0, 0, 1, 1, None]) for each in members])(z)
     p = softmax(z / 4.0, axis=-1)
     groups = np.stack([p[..., :2].sum(axis=-1), p[..., 2:4].sum(axis=-1)], axis=-1)
-    assert_allclose(
-        soft_targets(outputs, 4.0), (groups / groups.sum(axis=-1, keepdims=True)).mean(axis=1), rtol=1e-12
-    )
+    assert_allclose(soft_targets(outputs, 4.0), (groups / groups.sum(axis=-1, keepdims=True)).mean(axis=1), rtol=1e-12)
 
 
 def test_members_of_several_precisions(mlp, data):
@@ -305,6 +303,20 @@ def test_members_that_are_not_built_yet_are_built_by_the_first_batch(data):
     assert not ensemble.built
     assert ensemble.predict(data[0], verbose=0).shape == (96, 3)
     assert ensemble.built
+
+
+def test_features_of_a_member_teach_beside_the_mean_of_all(mlp, data):
+    ensemble = Ensemble([mlp(16, name="one"), mlp(16, name="two")])
+    losses = [kd.losses.LogitsDistillation(4.0), kd.losses.FeatureDistillation("mse", "two/hidden", "hidden")]
+    distiller = kd.Distiller(ensemble, mlp(16), losses)
+    distiller.compile(keras.optimizers.SGD(0.0))
+    x, student = data[0], distiller.student
+    hidden = [model.layers[0](x) for model in (ensemble.members[1], student)]
+    logs = distiller.fit(x, batch_size=len(x), verbose=0).history
+    assert_allclose(logs["feature_distillation"], np.mean(np.square(hidden[0] - hidden[1])), rtol=1e-4)
+    p = oracle("probabilities", np.stack([each(x) for each in ensemble.members], axis=1), None, 4.0)
+    q = softmax(np.array(student(x)) / 4.0, axis=-1)
+    assert_allclose(logs["logits_distillation"], 16.0 * (p * np.log(p / q)).sum(axis=-1).mean(), rtol=1e-3)
 
 
 # Bad input -------------------------------------------------------------------------------------------------------

@@ -63,17 +63,17 @@ def combined(general, special, clusters, active, temperature=1.0, steps=200):
 @pytest.mark.parametrize(("temperature", "scale"), [(1.0, 1.0), (1.0, 4.0), (4.0, 8.0)])
 def test_no_optimiser_finds_a_better_distribution(form, temperature, scale):
     clusters = CLUSTERS[form]
-    general, special = random_problem(clusters, 8, scale=scale)
-    active = np.random.default_rng(1).random((8, len(clusters))) < 0.7
+    general, special = random_problem(clusters, 4, scale=scale)
+    active = np.random.default_rng(1).random((4, len(clusters))) < 0.7
     log_q = combined(general, special, clusters, active, temperature)
     assert_allclose(np.exp(log_q).sum(axis=-1), 1.0, rtol=1e-12)
-    for row in range(8):
+    for row in range(4):
         arguments = (general[row], [each[row] for each in special], clusters, active[row], temperature)
         found = minimize(
             lambda z, arguments=arguments: objective(log_softmax(z), *arguments),
             np.zeros(8),
             method="BFGS",
-            options={"gtol": 1e-9, "maxiter": 1000},
+            options={"gtol": 1e-7},
         )
         assert objective(log_q[row], *arguments) <= found.fun + 1e-12
         assert_allclose(np.exp(log_q[row]), softmax(found.x), atol=2e-5)
@@ -170,9 +170,7 @@ def slices(clusters, classes=8, positions=(), dtype="float64", heads=None):
     return models[0], models[1:]
 
 
-@pytest.mark.parametrize(
-    ("positions", "heads"), [((), None), ((), "softmax"), ((4,), None), ((2, 3), None)], ids=str
-)
+@pytest.mark.parametrize(("positions", "heads"), [((), None), ((), "softmax"), ((4,), None), ((2, 3), None)], ids=str)
 def test_the_model_combines_at_every_temperature(positions, heads):
     clusters = CLUSTERS["overlapping"]
     general, special = random_problem(clusters, 5, *positions)

@@ -95,9 +95,11 @@ def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, e
     Reference:
         Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
     """
-    inter = inter_class(teacher_logits, student_logits, temperature, epsilon)
-    intra = intra_class(teacher_logits, student_logits, temperature, epsilon, mask)
-    return ops.square(ops.cast(temperature, inter.dtype)) * (beta * inter + gamma * intra)
+    teacher, student, counted = as_rows(teacher_logits, student_logits, mask)
+    inter = inter_class(teacher, student, temperature, epsilon)
+    intra = intra_class(teacher, student, temperature, epsilon, mask=counted[:, 0])
+    values = ops.square(ops.cast(temperature, inter.dtype)) * (beta * inter + gamma * intra)
+    return as_positions(values, student_logits)
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -119,8 +121,9 @@ class DIST(LogitLoss):
     Example:
 
     >>> import numpy as np
+    >>> import keras_distill as kd
     >>> teacher = np.array([[0.0, 1.0], [1.0, 0.0]], "float32")
-    >>> loss = DIST()
+    >>> loss = kd.losses.DIST()
     >>> round(float(loss.compute_loss(teacher, 3.0 * teacher)), 4)  # Surer, and no loss for it.
     0.0
 

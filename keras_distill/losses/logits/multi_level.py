@@ -1,5 +1,6 @@
 """Distillation on three levels: each sample, the samples of a batch to each other, the classes to each other."""
 
+import functools
 import math
 
 import keras
@@ -11,7 +12,6 @@ from keras_distill.losses.base import DistillationLoss
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits.base import check_classes, check_temperature
-from keras_distill.losses.logits.labelled_class import target_cross_entropy
 from keras_distill.losses.logits.rows import as_positions, as_rows, softmax_and_gap
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
@@ -36,7 +36,7 @@ def instance_level(teacher_logits, student_logits, temperature=4.0):
     2.3722
 
     Reference:
-        Jin, Wang, Lin, "Multi-Level Logit Distillation", 2023, CVPR.
+        Jin, Wang, Lin, "Multi-level Logit Distillation", CVPR 2023.
     """
     values = divergences.kl_divergence(teacher_logits, student_logits, temperature)
     return values * ops.square(ops.cast(temperature, values.dtype))
@@ -62,11 +62,11 @@ def batch_level(teacher_logits, student_logits, temperature=4.0, mask=None):
     [1.0, 1.0]
 
     Reference:
-        Jin, Wang, Lin, "Multi-Level Logit Distillation", 2023, CVPR.
+        Jin, Wang, Lin, "Multi-level Logit Distillation", CVPR 2023.
     """
-    p, q, gap = _probabilities(teacher_logits, student_logits, temperature, mask)
-    # Rows of the gap sum to zero, so that a constant in the others only adds rounding.
-    return as_positions(_gram_gap(p - 1.0 / p.shape[-1], q - 1.0 / q.shape[-1], gap), student_logits)
+    # Rows of P - Q sum to zero: a constant in the other factor would add nothing but rounding.
+    p, q, gap = _probabilities(teacher_logits, student_logits, temperature, mask, less=1.0 / student_logits.shape[-1])
+    return as_positions(_gram_gap(p, q, gap), student_logits)
 
 
 def class_level(teacher_logits, student_logits, temperature=4.0, mask=None):
@@ -89,7 +89,7 @@ def class_level(teacher_logits, student_logits, temperature=4.0, mask=None):
     1.0
 
     Reference:
-        Jin, Wang, Lin, "Multi-Level Logit Distillation", 2023, CVPR.
+        Jin, Wang, Lin, "Multi-level Logit Distillation", CVPR 2023.
     """
     p, q, gap = _probabilities(teacher_logits, student_logits, temperature, mask)
     return ops.mean(_gram_gap(ops.transpose(p), ops.transpose(q), ops.transpose(gap)))
@@ -123,90 +123,32 @@ def mlkd(
     >>> import numpy as np
     >>> v, z = np.array([[1.0, 0.0]], "float32"), np.array([[0.0, 1.0]], "float32")
     >>> parts = [mlkd(v, z, (1.0,), *weights) for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))]
-    >>> [round(float(part[0]), 4) for part in parts]  # A batch of one, and two rows of one length: nothing to tell.
+    >>> [round(float(part[0]), 4) for part in parts]  # Alone in its batch, and as sure as the teacher: no second.
     [0.4621, 0.0, 0.2136, 0.6757]
 
     Reference:
-        Jin, Wang, Lin, "Multi-Level Logit Distillation", 2023, CVPR.
+        Jin, Wang, Lin, "Multi-level Logit Distillation", CVPR 2023.
     """
-    value = 0.0
-    for temperature in temperatures:
-        compared = teacher_logits, student_logits, temperature
-        # A level of weight zero costs nothing: that of the classes is their number squared.
-        value += instance_weight * instance_level(*compared) if instance_weight else 0.0
-        value += batch_weight * batch_level(*compared, mask) if batch_weight else 0.0
-        value += class_weight * class_level(*compared, mask) if class_weight else 0.0
-    return value
-
-
-def multi_level_two_views(
-    teacher_weak,
-    student_weak,
-    teacher_strong,
-    student_strong,
-    labels,
-    temperatures=TEMPERATURES,
-    strong_temperatures=(3.0, 4.0, 5.0),
-    ce_weight=1.0,
-    kd_weight=1.0,
-):
-    """Compute what the authors train with: hard labels, and the three levels on two augmentations of each sample.
-
-    The weak view is compared on all levels at all temperatures. Its instance and batch levels are multiplied by the
-    fraction of samples of which the teacher is at most as sure as of the median one, its class level by the fraction
-    of classes that the teacher gives at most as much as the median one: in the published code a mask of those meets
-    a mean already taken. The strong view adds instance levels; at the temperatures that are not for it, the weak view
-    adds them in its place.
-
-    Args:
-        teacher_weak: Float array `[batch, classes]`, logits of the weakly augmented samples. Constant.
-        student_weak: Float array `[batch, classes]`.
-        teacher_strong: Float array `[batch, classes]`, logits of the strongly augmented samples. Constant.
-        student_strong: Float array `[batch, classes]`.
-        labels: Integer array `[batch]`, class indices.
-        temperatures: Positive numbers. Defaults to 2, 3, 4, 5 and 6.
-        strong_temperatures: Those of them at which the strong view is compared. Defaults to 3, 4 and 5.
-        ce_weight: Weight of the hard labels. Defaults to 1.0.
-        kd_weight: Weight of all levels. Defaults to 1.0.
-
-    Returns:
-        Dict of float scalars whose sum is the loss: `"ce"`, `"kd"` (instances), `"cc"` (classes), `"bc"` (batch).
-
-    Example:
-
-    >>> import numpy as np
-    >>> z = np.zeros((4, 8), "float32")
-    >>> parts = multi_level_two_views(z, z, z, z, labels=np.arange(4))
-    >>> {name: round(float(part), 4) for name, part in parts.items()}  # Twice log 8
-    {'ce': 4.1589, 'kd': 0.0, 'cc': 0.0, 'bc': 0.0}
-
-    Reference:
-        Jin, Wang, Lin, "Multi-Level Logit Distillation", 2023, CVPR.
-    """
-    weak, strong = (teacher_weak, student_weak), (teacher_strong, student_strong)
-    unsure, rare = _fractions(teacher_weak)
-
-    def levels(level, view, each):
-        return sum(ops.mean(level(*view, temperature)) for temperature in each)
-
-    hard = sum(ops.mean(target_cross_entropy(student, labels)) for student in (student_weak, student_strong))
-    instances = levels(instance_level, weak, temperatures)
-    added = levels(instance_level, strong, [each for each in temperatures if each in strong_temperatures])
-    added += levels(instance_level, weak, [each for each in temperatures if each not in strong_temperatures])
-    return {
-        "ce": ce_weight * hard,
-        "kd": kd_weight * (ops.cast(unsure, instances.dtype) * instances + added),
-        "cc": kd_weight * ops.cast(rare, instances.dtype) * levels(class_level, weak, temperatures),
-        "bc": kd_weight * ops.cast(unsure, instances.dtype) * levels(batch_level, weak, temperatures),
-    }
+    teacher, student, counted = as_rows(teacher_logits, student_logits, mask)
+    levels = (
+        (instance_weight, instance_level),
+        (batch_weight, functools.partial(batch_level, mask=counted[:, 0])),
+        (class_weight, functools.partial(class_level, mask=counted[:, 0])),
+    )
+    values = ops.zeros_like(counted[:, 0])
+    for weight, level in levels:
+        if weight:  # A level left out costs nothing: that of the classes needs their number squared.
+            values += weight * sum(level(teacher, student, temperature) for temperature in temperatures)
+    return as_positions(values, student_logits)
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class MLKD(DistillationLoss):
     """Teach the student on three levels: soft targets, how alike samples are, and how alike classes are.
 
-    At several temperatures at once, so it has none to schedule. See `mlkd` for the formula; it is the part that
-    needs one view of each sample. `multi_level_two_views` is all of the authors' training.
+    At several temperatures at once, so it has none to schedule. See `mlkd` for the formula: the part that one view of
+    each sample is enough for. `multi_level_two_views` is all of what the authors train with. The second and third
+    level need memory for the square of the number of classes.
 
     Args:
         temperatures: Softnesses T > 0 that are summed over. Defaults to 2, 3, 4, 5 and 6.
@@ -221,20 +163,19 @@ class MLKD(DistillationLoss):
     Example:
 
     >>> import numpy as np
+    >>> import keras_distill as kd
     >>> teacher, student = np.array([[1.0, 0.0]], "float32"), np.array([[0.0, 1.0]], "float32")
-    >>> round(float(MLKD(temperatures=[1.0]).compute_loss(teacher, student)), 4)
+    >>> round(float(kd.losses.MLKD(temperatures=[1.0]).compute_loss(teacher, student)), 4)
     0.6757
 
     Reference:
-        Jin, Wang, Lin, "Multi-Level Logit Distillation", 2023, CVPR.
+        Jin, Wang, Lin, "Multi-level Logit Distillation", CVPR 2023.
     """
 
     method = "mlkd"
     compares_logits = True
 
-    def __init__(
-        self, temperatures=TEMPERATURES, instance_weight=1.0, batch_weight=1.0, class_weight=1.0, name=None
-    ):
+    def __init__(self, temperatures=TEMPERATURES, instance_weight=1.0, batch_weight=1.0, class_weight=1.0, name=None):
         super().__init__(name=name)
         if not isinstance(temperatures, (list, tuple)) or not temperatures:
             raise ValueError(expected("temperatures to be a list of one or more", f"temperatures={temperatures!r}"))
@@ -266,11 +207,11 @@ class MLKD(DistillationLoss):
         }
 
 
-def _probabilities(teacher_logits, student_logits, temperature, mask):
-    """Return `P`, `Q` and `P - Q` as rows, the difference with its digits, and zeros in rows that do not count."""
+def _probabilities(teacher_logits, student_logits, temperature, mask, less=0.0):
+    """Return `P` and `Q` less a constant, and `P - Q` without cancellation, as rows; zeros in those that do not count."""
     teacher, student, counted = as_rows(teacher_logits, student_logits, mask)
     p, q, gap = softmax_and_gap(teacher, student, temperature)
-    return p * counted, q * counted, -gap * counted
+    return (p - less) * counted, (q - less) * counted, -gap * counted
 
 
 def _gram_gap(x, y, gap):
@@ -284,16 +225,3 @@ def _gram_gap(x, y, gap):
     within, across, own = (ops.matmul(ops.transpose(a), b) for a, b in ((gap, gap), (gap, y), (y, y)))
     square = ops.matmul(x, within) * x + 2.0 * ops.matmul(x, across) * gap + ops.matmul(gap, own) * gap
     return ops.sum(square, axis=-1)
-
-
-def _fractions(teacher_logits):
-    """Return which fraction of samples the teacher is at most as sure of as of the median, and of classes likewise."""
-    # Ranks, in float64: in float32 the samples and classes of a sure teacher are all equal.
-    p = ops.stop_gradient(ops.softmax(ops.cast(teacher_logits, "float64"), axis=-1))
-    return _fraction_up_to_median(ops.max(p, axis=-1)), _fraction_up_to_median(ops.sum(p, axis=0))
-
-
-def _fraction_up_to_median(values):
-    # The lower of two medians: what is not above it is not above their mean either.
-    median = ops.sort(values)[(ops.shape(values)[0] - 1) // 2]
-    return ops.mean(ops.cast(values <= median, values.dtype))

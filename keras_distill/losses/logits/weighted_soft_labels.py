@@ -91,8 +91,9 @@ class WSLD(LogitLoss):
     Example:
 
     >>> import numpy as np
+    >>> import keras_distill as kd
     >>> z = np.zeros((2, 4), "float32")
-    >>> loss = WSLD(temperature=1.0, alpha=1.0)
+    >>> loss = kd.losses.WSLD(temperature=1.0, alpha=1.0)
     >>> round(float(loss.compute_loss(z, z, labels=np.array([0, 3]))), 4)  # (1 - 1/e) log 4
     0.8763
 

@@ -4,14 +4,8 @@ from keras import ops
 
 from keras_distill.losses.logits.correlations import DIST, inter_class, intra_class
 from keras_distill.losses.logits.decoupled import DKD, NKD, non_target_class_divergence, target_class_divergence
-from keras_distill.losses.logits.multi_level import (
-    MLKD,
-    batch_level,
-    class_level,
-    instance_level,
-    mlkd,
-    multi_level_two_views,
-)
+from keras_distill.losses.logits.multi_level import MLKD, batch_level, class_level, instance_level, mlkd
+from keras_distill.losses.logits.two_views import multi_level_two_views
 from keras_distill.losses.logits.weighted_soft_labels import EPSILON, WSLD
 from tests.conformance.cases import Quantities
 
