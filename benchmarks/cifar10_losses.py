@@ -1,6 +1,6 @@
 """One CIFAR-10 pair, every distillation method, the same small budget: test accuracy, mean and spread over seeds.
 
-    python -m benchmarks.cifar10_losses --data-dir FOLDER [--seeds 3] [--epochs 4] [--samples 6400] [METHOD ...]
+    python -m benchmarks.cifar10_losses --data-dir FOLDER [--seeds 3] [--epochs 3] [--samples 5120] [METHOD ...]
 
 Every student of a seed starts from the same weights and sees the same batches; "alone" is the student without a teacher.
 The loss is 0.5 hard + 0.5 w soft, with w the weight that the public code of the method uses where it states one, and 1
@@ -45,7 +45,7 @@ def teacher_of(data, epochs, seed=0):
     """Train the one teacher that all students share."""
     teacher = net((32, 64, 128), "teacher", seed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    teacher.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
+    teacher.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"], jit_compile=False)
     teacher.fit(*data.train, batch_size=128, epochs=epochs, verbose=2)
     return teacher
 
@@ -65,11 +65,11 @@ def accuracy_of(method, teacher, x, y, data, seed, epochs):
     student = net((16, 24, 32), "student", seed)
     optimizer, start = keras.optimizers.Adam(3e-3), time.perf_counter()
     if method == ALONE:
-        student.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        student.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
         model = student
     else:
         model = kd.Distiller(teacher, student, loss_of(method, len(x)), [WEIGHTS.get(method, 1.0)])
-        model.compile(optimizer, "sparse_categorical_crossentropy")
+        model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
     keras.utils.set_random_seed(seed)
     if method == "crd":
         batches = kd.data.indexed(x, y, batch_size=128, negatives=1024, seed=seed)
@@ -87,9 +87,9 @@ def main():
     parser.add_argument("methods", nargs="*")
     parser.add_argument("--data-dir")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--teacher-epochs", type=int, default=6)
-    parser.add_argument("--samples", type=int, default=6400, help="training images of the students")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--teacher-epochs", type=int, default=4)
+    parser.add_argument("--samples", type=int, default=5120, help="training images of the students")
     parser.add_argument("--out", help="JSON file for the figures")
     options = parser.parse_args()
     data = kd.data.load("cifar10", options.data_dir)
