@@ -23,7 +23,16 @@ import keras_distill as kd
 from benchmarks.environment import write
 
 # Of the training scripts of RepDistiller (stated in its README), where the method is there.
-WEIGHTS = {"fitnet": 100.0, "at": 1000.0, "sp": 3000.0, "cc": 0.02, "rkd": 1.0, "pkt": 30000.0, "fsp": 50.0, "nst": 50.0}
+WEIGHTS = {
+    "fitnet": 100.0,
+    "at": 1000.0,
+    "sp": 3000.0,
+    "cc": 0.02,
+    "rkd": 1.0,
+    "pkt": 30000.0,
+    "fsp": 50.0,
+    "nst": 50.0,
+}
 WEIGHTS |= {"vid": 1.0, "ft": 200.0, "crd": 0.8}
 ALONE = "alone"
 

@@ -11,7 +11,9 @@ import subprocess
 def environment():
     """Return the commit, the versions and the machine of this run, a dict."""
     packages = ("keras_distill", "keras", "tensorflow", "numpy")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     return {
         "commit": commit or None,
         "python": platform.python_version(),

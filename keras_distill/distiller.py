@@ -15,8 +15,9 @@ from keras_distill.losses.base import align_weights
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
+from keras_distill.metrics.labelled import labelled_only
 from keras_distill.objective import Objective, replicas, taps
-from keras_distill.teachers import as_teacher
+from keras_distill.teachers import Trust, as_teacher
 
 _TEACHER_FILE = "teacher.weights.h5"
 
@@ -44,6 +45,8 @@ class Distiller(Coefficients, Logs, keras.Model):
         distillation_loss_weights: One number >= 0 for each distillation loss. Defaults to `None`, 1.0 each.
         student_loss_weight: Weight from 0.0 to 1.0 of the hard labels. Defaults to 0.5.
         name: Name of the model. Defaults to `"distiller"`.
+        trust: A `keras_distill.teachers.Trust`: which soft targets to leave out, weigh down or correct, by the
+            teacher's confidence and the labels. Defaults to `None`, all are taken as they are.
         **kwargs: Passed to `keras.Model`.
 
     Raises:
@@ -73,11 +76,14 @@ class Distiller(Coefficients, Logs, keras.Model):
         distillation_loss_weights=None,
         student_loss_weight=0.5,
         name="distiller",
+        trust=None,
         **kwargs,
     ):
         if keras.backend.backend() != "tensorflow":
             raise ValueError(expected("the TensorFlow backend", f"KERAS_BACKEND={keras.backend.backend()}"))
         teacher = as_teacher(teacher, like=student)
+        if trust is not None and not isinstance(trust, Trust):
+            raise ValueError(expected("trust to be a keras_distill.teachers.Trust", repr(trust)))
         losses = compatibility.check_losses(distillation_losses)
         on_outputs = any(taps(loss, "student") is None for loss in losses)
         compatibility.check_models(teacher, student, compare_outputs=on_outputs)
@@ -92,9 +98,10 @@ class Distiller(Coefficients, Logs, keras.Model):
         self._teacher = Untracked(teacher)
         self.student = student
         self._features = {
-            role: Untracked(_extractor(role, model, losses)) for role, model in (("teacher", teacher), ("student", student))
+            role: Untracked(_extractor(role, model, losses))
+            for role, model in (("teacher", teacher), ("student", student))
         }
-        self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape)
+        self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape, trust)
         # Counted here rather than taken from `fit`, so that schedules go on where a saved distiller stopped.
         self.epochs_trained = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
         self.fidelity = False
@@ -271,6 +278,8 @@ class Distiller(Coefficients, Logs, keras.Model):
             optimizer: Optimizer of the student, by name or object. Defaults to `"adam"`.
             loss: Loss on the hard labels, or a nest with one for each output. A cross-entropy given by name is
                 computed on the logits of the student, whatever its head. Defaults to `None`: soft targets alone.
+                A sparse label of -1 stands for none: such samples count in the soft terms, not in this one or in
+                metrics.
             fidelity: Whether to measure agreement with the teacher, in training and in evaluation; evaluation then
                 runs the teacher and computes the whole loss. Defaults to `False`.
             auto_scale_loss: Whether to scale the loss of a student in mixed float16. Defaults to `True`.
@@ -287,6 +296,7 @@ class Distiller(Coefficients, Logs, keras.Model):
                 raise ValueError(expected("jit_compile=False with this teacher, which XLA cannot run", "True"))
             jit_compile = False
         self.fidelity = bool(fidelity)
+        kwargs.update({name: labelled_only(kwargs[name]) for name in ("metrics", "weighted_metrics") if name in kwargs})
         super().compile(optimizer, loss=on_logits(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self):
@@ -335,12 +345,14 @@ class Distiller(Coefficients, Logs, keras.Model):
             "distillation_losses": [keras.saving.serialize_keras_object(loss) for loss in self.distillation_losses],
             "distillation_loss_weights": self.distillation_loss_weights,
             "student_loss_weight": self.student_loss_weight,
+            "trust": keras.saving.serialize_keras_object(self.objective.trust),
         }
 
     @classmethod
     def from_config(cls, config):
-        objects = ("teacher", "student", "distillation_losses")
-        return cls(**{**config, **{name: keras.saving.deserialize_keras_object(config[name]) for name in objects}})
+        objects = ("teacher", "student", "distillation_losses", "trust")
+        made = {name: keras.saving.deserialize_keras_object(config[name]) for name in objects if name in config}
+        return cls(**{**config, **made})
 
     def save_assets(self, inner_path):
         # Assets are in a `.keras` file and not in `save_weights`: the teacher comes back, and no checkpoint holds it.

@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_distill import guards
+from keras_distill._messages import expected
 from keras_distill.features import FINAL_OUTPUT, tap
-from keras_distill.losses.base import DistillationLoss, snake_case
+from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
 from keras_distill.losses.logits import check_temperature
 from keras_distill.teachers import at_temperature
 
@@ -23,10 +24,12 @@ class Objective(keras.layers.Layer):
         loss_weights: One number >= 0 for each.
         student_loss_weight: Weight of the hard labels, from 0.0 to 1.0.
         feature_shape: Function `(loss, role) -> shape or None` of what a loss compares, to build adapters by.
+        trust: A `keras_distill.teachers.Trust`, or `None`.
     """
 
-    def __init__(self, losses, loss_weights, student_loss_weight, feature_shape):
+    def __init__(self, losses, loss_weights, student_loss_weight, feature_shape, trust=None):
         super().__init__(name="objective", dtype="float32")
+        self.trust = trust
         self.distillation_losses = list(losses)
         self.names = _unique([getattr(loss, "name", None) or snake_case(type(loss).__name__) for loss in losses])
         self.student_loss_weight = self._coefficient(student_loss_weight, "student_loss_weight")
@@ -89,6 +92,7 @@ class Objective(keras.layers.Layer):
         terms = {}
         parts = zip(self.names, self.distillation_losses, self.adapters, self.temperatures, strict=True)
         for name, loss, adapter, temperature in parts:
+            weight = sample_weight
             teacher, student = (
                 _compared(loss, role, outputs)
                 for role, outputs in (("teacher", teacher_outputs), ("student", student_outputs))
@@ -98,15 +102,27 @@ class Objective(keras.layers.Layer):
                 if temperature is not None:
                     given["temperature"] = ops.convert_to_tensor(temperature)
                 if loss.compares_logits:
+                    teacher, weight = self._trusted(teacher, labels, weight)
                     teacher = _tempered(teacher, getattr(adapter, "temperature", temperature))
                 student = loss.adapt(student, adapter, training)
                 loss.validate_outputs(teacher, student)
-                terms[name] = loss.compute_loss(teacher, student, sample_weight=sample_weight, **given)
+                terms[name] = loss.compute_loss(teacher, student, sample_weight=weight, **given)
             else:
                 self._warn_of_weights(name, sample_weight)
                 loss.validate_outputs(teacher, student)
                 terms[name] = loss.compute_loss(teacher, student) / replicas()
         return terms
+
+    def _trusted(self, teacher_outputs, labels, sample_weight):
+        """Return the teacher's logits as far as they are trusted, and the weights of the samples with that trust."""
+        if self.trust is None:
+            return teacher_outputs, sample_weight
+        if keras.tree.is_nested(teacher_outputs):
+            raise ValueError(expected("a teacher of one output where `trust` is given", f"{len(teacher_outputs)}"))
+        weight = self.trust.weights(teacher_outputs, labels)
+        if sample_weight is not None:
+            weight = weight * expand_like(ops.cast(sample_weight, weight.dtype), weight)
+        return self.trust.correct(teacher_outputs, labels), weight
 
     def weighted_sum(self, hard, soft, regularization, samples):
         """Add up the terms that there are, record each, and stop at one that is not finite.

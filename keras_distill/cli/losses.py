@@ -5,7 +5,9 @@ import click
 from keras_distill.cli import session
 
 
-@click.command(epilog="Examples: keras-distill losses; keras-distill losses dkd; keras-distill losses --format markdown")
+@click.command(
+    epilog="Examples: keras-distill losses; keras-distill losses dkd; keras-distill losses --format markdown"
+)
 @click.argument("name", required=False)
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
 def command(name, style):

@@ -191,7 +191,7 @@ def _row(entry, source, data, folder, target, limits):
     try:
         with quiet() as transcript:
             entry.write(source, path)
-    except Exception as error:  # noqa: BLE001, converters raise whatever they like
+    except Exception as error:
         directory.remove(path)
         log = getattr(error, "log", "") + transcript.text
         return Artifact(entry.name, f"{report.FAILED}: {_reason(error)}", log=log)
@@ -208,7 +208,7 @@ def _verified(path, entry, source, data, limits):
     try:
         with quiet() as transcript:
             result = verification.verify(path, entry, source.student, data.signature, data.evaluation, limits)
-    except Exception as error:  # noqa: BLE001, converters raise whatever they like
+    except Exception as error:
         return {}, [f"it cannot be run: {_reason(error)}"], transcript.text
     return *result, transcript.text
 

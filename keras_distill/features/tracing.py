@@ -56,7 +56,7 @@ def trace(model, methods, training=False, sized=False):
 
         try:
             _Symbolic(forward).compute_output_spec(keras.tree.map_structure(_with_sides, inputs) if sized else inputs)
-        except Exception as error:  # noqa: BLE001, layers raise whatever they like
+        except Exception as error:
             failure = error
         else:
             return tuple(traced)

@@ -103,7 +103,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         Returns:
             A `keras.layers.Layer`, built or not, or `None`.
         """
-        return None
+        return
 
     def adapt(self, student_outputs, adapter, training=False):
         """Return the student's outputs after the adapter, where there is one."""

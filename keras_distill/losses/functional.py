@@ -1,36 +1,64 @@
 """The methods as pure functions of arrays, by their names; `standardize` composes with those of logits."""
 
-from keras_distill.losses.contrastive import crd as crd
-from keras_distill.losses.embeddings.cc import cc as cc
-from keras_distill.losses.embeddings.pkt import pkt as pkt
-from keras_distill.losses.embeddings.rkd import rkd as rkd
-from keras_distill.losses.feature_maps.activation_boundaries import ab as ab
-from keras_distill.losses.feature_maps.attention import at as at
-from keras_distill.losses.feature_maps.factor_transfer import ft as ft
-from keras_distill.losses.feature_maps.flow import fsp as fsp
-from keras_distill.losses.feature_maps.hints import fitnet as fitnet
-from keras_distill.losses.feature_maps.neuron_selectivity import nst as nst
-from keras_distill.losses.feature_maps.overhaul import ofd as ofd
-from keras_distill.losses.feature_maps.review import reviewkd_hcl as reviewkd_hcl
-from keras_distill.losses.feature_maps.similarity import ickd as ickd
-from keras_distill.losses.feature_maps.similarity import sp as sp
-from keras_distill.losses.feature_maps.variational import vid as vid
-from keras_distill.losses.logits.correlations import dist as dist
-from keras_distill.losses.logits.decoupled import dkd as dkd
-from keras_distill.losses.logits.decoupled import nkd as nkd
-from keras_distill.losses.logits.directed import forward_kl as forward_kl
-from keras_distill.losses.logits.directed import reverse_kl as reverse_kl
-from keras_distill.losses.logits.directed import symmetric_kl as symmetric_kl
-from keras_distill.losses.logits.distances import generalized_jsd as generalized_jsd
-from keras_distill.losses.logits.distances import js_distance as js_distance
-from keras_distill.losses.logits.distances import tv_distance as tv_distance
-from keras_distill.losses.logits.learned_temperature import ctkd as ctkd
-from keras_distill.losses.logits.multi_level import mlkd as mlkd
-from keras_distill.losses.logits.skewed import skew_forward_kl as skew_forward_kl
-from keras_distill.losses.logits.skewed import skew_reverse_kl as skew_reverse_kl
-from keras_distill.losses.logits.soft_targets import kd as kd
-from keras_distill.losses.logits.soft_targets import soft_target_ce as soft_target_ce
-from keras_distill.losses.logits.standardized import standardize as standardize
-from keras_distill.losses.logits.transformed_teacher import ttm as ttm
-from keras_distill.losses.logits.transformed_teacher import wttm as wttm
-from keras_distill.losses.logits.weighted_soft_labels import wsld as wsld
+from keras_distill.losses.contrastive import crd
+from keras_distill.losses.embeddings.cc import cc
+from keras_distill.losses.embeddings.pkt import pkt
+from keras_distill.losses.embeddings.rkd import rkd
+from keras_distill.losses.feature_maps.activation_boundaries import ab
+from keras_distill.losses.feature_maps.attention import at
+from keras_distill.losses.feature_maps.factor_transfer import ft
+from keras_distill.losses.feature_maps.flow import fsp
+from keras_distill.losses.feature_maps.hints import fitnet
+from keras_distill.losses.feature_maps.neuron_selectivity import nst
+from keras_distill.losses.feature_maps.overhaul import ofd
+from keras_distill.losses.feature_maps.review import reviewkd_hcl
+from keras_distill.losses.feature_maps.similarity import ickd, sp
+from keras_distill.losses.feature_maps.variational import vid
+from keras_distill.losses.logits.correlations import dist
+from keras_distill.losses.logits.decoupled import dkd, nkd
+from keras_distill.losses.logits.directed import forward_kl, reverse_kl, symmetric_kl
+from keras_distill.losses.logits.distances import generalized_jsd, js_distance, tv_distance
+from keras_distill.losses.logits.learned_temperature import ctkd
+from keras_distill.losses.logits.multi_level import mlkd
+from keras_distill.losses.logits.skewed import skew_forward_kl, skew_reverse_kl
+from keras_distill.losses.logits.soft_targets import kd, soft_target_ce
+from keras_distill.losses.logits.standardized import standardize
+from keras_distill.losses.logits.transformed_teacher import ttm, wttm
+from keras_distill.losses.logits.weighted_soft_labels import wsld
+
+__all__ = [
+    "ab",
+    "at",
+    "cc",
+    "crd",
+    "ctkd",
+    "dist",
+    "dkd",
+    "fitnet",
+    "forward_kl",
+    "fsp",
+    "ft",
+    "generalized_jsd",
+    "ickd",
+    "js_distance",
+    "kd",
+    "mlkd",
+    "nkd",
+    "nst",
+    "ofd",
+    "pkt",
+    "reverse_kl",
+    "reviewkd_hcl",
+    "rkd",
+    "skew_forward_kl",
+    "skew_reverse_kl",
+    "soft_target_ce",
+    "sp",
+    "standardize",
+    "symmetric_kl",
+    "ttm",
+    "tv_distance",
+    "vid",
+    "wsld",
+    "wttm",
+]

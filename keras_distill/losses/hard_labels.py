@@ -4,10 +4,15 @@ import inspect
 import warnings
 
 import keras
+from keras import ops
 
 from keras_distill import guards
+from keras_distill.losses.base import both, mask_of
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.per_output import get_keras_loss, takes_logits
+
+NO_LABEL = -1
+"""The sparse label of a sample, or of a position of a sequence, that has none."""
 
 _BY_SHAPE = ("crossentropy", "ce")
 _FIX = "Pass `from_logits=True` to it, or give the loss by name: it is then computed on the logits of either head."
@@ -21,6 +26,11 @@ class HardLabelLoss(keras.losses.Loss):
     the output itself where the head is linear. (Keras takes the output of a linear head for probabilities.) A loss
     object is used as it is; if it expects probabilities and the head is linear, one warning says so.
 
+    A sparse label of -1 says that a sample (or a position of a sequence) has no label. The loss is then the mean over
+    those that have one, exactly that of a batch of nothing else; where none has, it is 0. In a `Distiller` the soft
+    term of such a batch is what is left, times `1 - student_loss_weight`. Losses with an `ignore_class` of their own
+    go by that, and one-hot labels have no such value: give samples without a label a weight of 0.
+
     Args:
         loss: A Keras loss by name, function or object.
 
@@ -29,6 +39,8 @@ class HardLabelLoss(keras.losses.Loss):
     >>> import numpy as np
     >>> loss = HardLabelLoss("sparse_categorical_crossentropy")
     >>> round(float(loss(np.array([1]), keras.ops.convert_to_tensor([[0.0, 2.0]]))), 4)  # log(1 + exp(-2))
+    0.1269
+    >>> round(float(loss(np.array([1, -1]), keras.ops.convert_to_tensor([[0.0, 2.0], [5.0, 0.0]]))), 4)
     0.1269
     """
 
@@ -43,15 +55,16 @@ class HardLabelLoss(keras.losses.Loss):
         loss = self._by_shape(y_true, y_pred) if isinstance(self.loss, str) else self.loss
         loss = get_keras_loss(loss)
         kind, logits = head_of(y_pred)
+        labelled = None
         if _is_sparse(loss):
-            y_true = guards.check_labels(y_true, y_pred.shape[-1], getattr(loss, "ignore_class", None))
+            y_true, labelled = _checked(loss, y_true, y_pred)
         if not takes_logits(loss):
-            return _as_object(loss)(y_true, y_pred, sample_weight)
+            return _as_object(loss, labelled)(y_true, y_pred, sample_weight)
         if isinstance(self.loss, str) and kind in ("linear", "unknown", _head_for(loss)):
-            return _as_object(loss, from_logits=True)(y_true, logits, sample_weight)
+            return _as_object(loss, labelled, from_logits=True)(y_true, logits, sample_weight)
         if kind == "linear":
             self._warn_once(loss)
-        return _as_object(loss)(y_true, y_pred, sample_weight)
+        return _as_object(loss, labelled)(y_true, y_pred, sample_weight)
 
     @property
     def on_logits(self):
@@ -107,10 +120,50 @@ class _Function(keras.losses.Loss):
         return self.function(y_true, y_pred, **self.arguments)
 
 
-def _as_object(loss, **arguments):
+class _OfTheLabelled(keras.losses.Loss):
+    """A loss that leaves out of its average what has no label, by Keras's own rule for masks."""
+
+    def __init__(self, loss, labelled):
+        super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
+        self.loss, self.labelled = loss, labelled
+
+    def call(self, y_true, y_pred):
+        values = self.loss.call(y_true, y_pred)
+        # On the values rather than on the output, which others look at too.
+        values._keras_mask = both(mask_of(values), self.labelled)
+        return values
+
+
+def _as_object(loss, labelled=None, **arguments):
     if not isinstance(loss, keras.losses.Loss):
-        return _Function(loss, **arguments)
-    return type(loss)(**arguments) if arguments else loss
+        loss = _Function(loss, **arguments)
+    elif arguments:
+        loss = type(loss)(**arguments)
+    return loss if labelled is None else _OfTheLabelled(loss, labelled)
+
+
+def _checked(loss, labels, outputs):
+    """Return sparse labels that Keras can take, and where there are any: a bool tensor, `None` for everywhere."""
+    ignored, classes = getattr(loss, "ignore_class", None), outputs.shape[-1]
+    own_average = isinstance(loss, keras.losses.Loss) and type(loss).__call__ is not keras.losses.Loss.__call__
+    if ignored is not None or own_average:
+        return guards.check_labels(labels, classes, ignored), None
+    labels = ops.convert_to_tensor(guards.check_labels(labels, classes, NO_LABEL))
+    labelled = ops.logical_not(unlabelled(labels))
+    known = ops.where(labelled, labels, ops.zeros_like(labels))
+    return known, by_row(labelled, outputs)
+
+
+def unlabelled(labels):
+    """Return a bool tensor: where sparse labels are -1, which stands for none."""
+    labels = ops.convert_to_tensor(labels)
+    # Unsigned labels have no -1 to be compared with, and what is checked are integers.
+    return ops.equal(ops.cast(labels, "int64"), NO_LABEL)
+
+
+def by_row(values, outputs):
+    """Drop the last axis, of length 1, that sparse labels may have beyond the rows of their outputs."""
+    return ops.squeeze(values, -1) if len(values.shape) == len(outputs.shape) else values
 
 
 def _head_for(loss):

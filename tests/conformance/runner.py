@@ -20,7 +20,9 @@ def check_folder(folder, say):
     passed = total = 0
     for path in files:
         results = check_file(path)
-        good = {dtype: sum(not misses for (_, each), misses in results.items() if each == dtype) for dtype in TOLERANCES}
+        good = {
+            dtype: sum(not misses for (_, each), misses in results.items() if each == dtype) for dtype in TOLERANCES
+        }
         cases = len(results) // len(TOLERANCES)
         say(f"{path.stem:18}" + "".join(f"  {dtype} {good[dtype]:3}/{cases}" for dtype in TOLERANCES))
         for (case, dtype), misses in results.items():

@@ -79,7 +79,7 @@ def empty_generator():
 
 FITTING = {
     "labels too large": (lambda d, x, y: d.fit(x, y + 1, verbose=0), "labels from 0 to 2.*: 1 to 3"),
-    "negative labels": (lambda d, x, y: d.fit(x, y - 1, verbose=0), "labels from 0 to 2.*: -1 to 1"),
+    "negative labels": (lambda d, x, y: d.fit(x, y - 2, verbose=0), "labels from 0 to 2.*: -2 to 0"),
     "labels too large, evaluated": (lambda d, x, y: d.evaluate(x, y + 1, verbose=0), "labels from 0 to 2"),
     "labels too large, one batch": (lambda d, x, y: d.train_on_batch(x, y + 1), "labels from 0 to 2"),
     "no samples": (lambda d, x, y: d.fit(x[:0], y[:0], verbose=0), "at least one sample"),

@@ -48,7 +48,9 @@ def test_labels_reach_the_loss_that_needs_them(pictures):
     distiller, _ = distil("dkd", pictures)
     v, z = distiller.teacher(x), distiller.student(x)
     wanted = np.mean(kd.losses.functional.dkd(v, z, y))
-    assert_allclose(distiller.compute_loss(x, y), 0.5 * wanted + 0.5 * distiller.compute_loss(x, y, training=False), rtol=1e-5)
+    assert_allclose(
+        distiller.compute_loss(x, y), 0.5 * wanted + 0.5 * distiller.compute_loss(x, y, training=False), rtol=1e-5
+    )
     with pytest.raises(ValueError, match=r"^Expected labels, which the loss 'dkd' needs\. Received: none\. Train with"):
         distil("dkd", pictures, y=False)
 
@@ -135,7 +137,9 @@ def test_extras_reach_the_loss_that_names_them(pictures):
     distiller.compile("sgd", "sparse_categorical_crossentropy")
     logs = distiller.fit(batches, verbose=0).history
     assert logs["distillation_loss"] == [pytest.approx(15.5)]
-    with pytest.raises(ValueError, match=r"^Expected index, which the loss 'weighted' needs\. Received: none\. Train on "):
+    with pytest.raises(
+        ValueError, match=r"^Expected index, which the loss 'weighted' needs\. Received: none\. Train on "
+    ):
         distiller.fit(x, y, verbose=0)
     bad = tf.data.Dataset.from_tensors((x, y, np.ones(32, "float32"), np.arange(32)))
     with pytest.raises(ValueError, match="^Expected a dict as the fourth part of a batch"):
@@ -154,3 +158,23 @@ def test_a_teacher_of_several_models_is_asked_at_the_temperature_of_the_loss(pic
         q = np.array(keras.ops.softmax(student(x) / temperature))
         wanted = temperature**2 * np.mean(np.sum(p * np.log(p / q), -1))
         assert_allclose(distiller.train_on_batch(x, return_dict=True)["loss"], wanted, rtol=1e-3)
+
+
+def test_trust_decides_which_soft_targets_count(pictures, tmp_path):
+    x, y = pictures
+    for trust, keep in (
+        (kd.teachers.Trust(contradicting="ignore"), lambda p: p.argmax(-1) == y),
+        (kd.teachers.Trust(min_confidence=0.36), lambda p: p.max(-1) >= 0.36),
+    ):
+        distiller, _ = distil(kd.losses.LogitsDistillation(2.0), pictures, trust=trust)
+        v, z = distiller.teacher(x), distiller.student(x)
+        kept = keep(np.array(keras.ops.softmax(v)))
+        assert 0 < kept.sum() < len(kept)
+        values = np.where(kept, kd.losses.functional.kd(v, z, 2.0), 0.0)
+        hard = distiller.compute_loss(x, y, training=False)
+        assert_allclose(distiller.compute_loss(x, y), 0.5 * hard + 0.5 * values.mean(), rtol=1e-5)
+        distiller.save(tmp_path / "d.keras")
+        loaded = keras.models.load_model(tmp_path / "d.keras")
+        assert_allclose(loaded.compute_loss(x, y), distiller.compute_loss(x, y), rtol=1e-5)
+    with pytest.raises(ValueError, match="^Expected trust to be a keras_distill.teachers.Trust"):
+        distil("kd", pictures, trust=0.5)

@@ -85,8 +85,9 @@ def _given(method, loss, teacher, student, seed):
     if "labels" in method.needs:
         given["labels"] = generator.integers(0, first.shape[-1], first.shape[:-1])
     if "index" in method.needs:
-        index = generator.permutation(SAMPLES)[: len(first)].astype("int32")
-        given |= {"index": index, "contrast_index": (index[:, None] + np.arange(6, dtype="int32")) % SAMPLES}
+        index = generator.permutation(loss.dataset_size)[: len(first)].astype("int32")
+        others = np.arange(1 + min(1024, loss.dataset_size // 4), dtype="int32")
+        given |= {"index": index, "contrast_index": (index[:, None] + others) % loss.dataset_size}
         given["training"] = False
     adapter = loss.make_adapter(_shapes(teacher), _shapes(student))
     if adapter is not None:

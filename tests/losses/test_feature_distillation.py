@@ -90,7 +90,9 @@ def test_unknown_layers(role):
 def test_models_without_layers_to_tap(role):
     models = {"teacher": dense(), "student": dense(), role: Subclassed(name="odd")}
     loss = kd.losses.FeatureDistillation(**{f"{role}_layer_name": "hidden"})
-    message = rf"^Expected a built {role} to take 'hidden' from\. Received: Subclassed named 'odd' .* Call it once on a "
+    message = (
+        rf"^Expected a built {role} to take 'hidden' from\. Received: Subclassed named 'odd' .* Call it once on a "
+    )
     with pytest.raises(ValueError, match=message):
         loss.validate_model_compatibility(**models)
     assert kd.losses.FeatureDistillation().validate_model_compatibility(**models) is None

@@ -14,7 +14,9 @@ _NOT_ZERO = {"soft_target_ce", "nkd", "wsld", "ttm", "wttm", "vid", "crd", "ab"}
 # What goes through an adapter of random weights is not the teacher any more.
 _ADAPTED = {"vid", "ft", "reviewkd_hcl", "ofd", "crd"}
 _IN_KERAS = sorted(
-    name for name, row in METHODS.items() if not {"labels", "index"} & {*row.needs} and name not in (*_ADAPTED, "ctkd", "fsp")
+    name
+    for name, row in METHODS.items()
+    if not {"labels", "index"} & {*row.needs} and name not in (*_ADAPTED, "ctkd", "fsp")
 )
 
 
@@ -93,7 +95,8 @@ def test_masked_samples_change_nothing(name, padding):
         keras.tree.map_structure(lambda each: each[mask], outputs) for outputs in (batch.teacher, batch.student)
     )
     short.given = {
-        key: value[mask] if key in ("labels", "index", "contrast_index") else value for key, value in batch.given.items()
+        key: value[mask] if key in ("labels", "index", "contrast_index") else value
+        for key, value in batch.given.items()
     }
 
     def padded(each):
@@ -111,9 +114,7 @@ def test_masked_samples_change_nothing(name, padding):
 @EVERY
 def test_no_gradient_reaches_the_teacher(name):
     batch = make(name)
-    teacher, student = (
-        keras.tree.map_structure(tf.Variable, outputs) for outputs in (batch.teacher, batch.student)
-    )
+    teacher, student = (keras.tree.map_structure(tf.Variable, outputs) for outputs in (batch.teacher, batch.student))
     with tf.GradientTape() as tape:
         value = batch.compute(
             keras.tree.map_structure(tf.identity, teacher), keras.tree.map_structure(tf.identity, student)
@@ -149,7 +150,10 @@ def extremes(name):
     student_zero = keras.tree.map_structure(np.zeros_like, batch.student)
     yield "student all zero", (batch.teacher, student_zero)
     yield "teacher all zero", (keras.tree.map_structure(np.zeros_like, batch.teacher), batch.student)
-    yield "one row zero", both(lambda each: np.where(np.arange(len(each)).reshape(-1, *[1] * (each.ndim - 1)) == 1, 0, each))
+    yield (
+        "one row zero",
+        both(lambda each: np.where(np.arange(len(each)).reshape(-1, *[1] * (each.ndim - 1)) == 1, 0, each)),
+    )
     yield "a dead channel", both(lambda each: np.where(np.arange(each.shape[-1]) == 1, 0, each).astype("float32"))
     yield "tiny", both(lambda each: each * np.float32(1e-20))
 
@@ -209,13 +213,18 @@ def test_labels(name):
     rows = make(name)
     rows.teacher, rows.student, rows.given = batch.teacher[:4], batch.student[:4], {"labels": labels[:4]}
     np.testing.assert_allclose(batch.value_and_gradient()[0], rows.value_and_gradient()[0], rtol=1e-5)
-    for missing, message in (({}, "Expected labels, which the loss"), ({"labels": labels[:, None, None]}, "Expected one label")):
+    for missing, message in (
+        ({}, "Expected labels, which the loss"),
+        ({"labels": labels[:, None, None]}, "Expected one label"),
+    ):
         batch.given = missing
         with pytest.raises(ValueError, match=message):
             batch.value_and_gradient()
 
 
-@pytest.mark.parametrize("name", sorted(name for name, row in METHODS.items() if row.family != "logits" and name != "fitnet"))
+@pytest.mark.parametrize(
+    "name", sorted(name for name, row in METHODS.items() if row.family != "logits" and name != "fitnet")
+)
 def test_features_of_the_wrong_rank(name):
     batch = make(name)
     flat = keras.tree.map_structure(lambda each: each.reshape(-1), batch.student)
@@ -253,9 +262,15 @@ def digits():
 def test_three_steps_lower_the_loss(name, digits):
     arguments = {"dataset_size": 64, "embedding_width": 8} if name == "crd" else {}
     if name == "ofd":
-        arguments = {"teacher_layer_name": ["first_norm", "second_norm"], "student_layer_name": ["first_norm", "second_norm"]}
+        arguments = {
+            "teacher_layer_name": ["first_norm", "second_norm"],
+            "student_layer_name": ["first_norm", "second_norm"],
+        }
     if name == "fsp":  # Its matrices are of the widths of both layers.
-        arguments = {"teacher_layer_name": ["first_relu", "second_relu"], "student_layer_name": ["first_relu", "second_relu"]}
+        arguments = {
+            "teacher_layer_name": ["first_relu", "second_relu"],
+            "student_layer_name": ["first_relu", "second_relu"],
+        }
     loss = kd.losses.get(name, **arguments)
     distiller = kd.Distiller(convnet(8, "teacher"), convnet(4, "student"), loss, student_loss_weight=0.0)
     distiller.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")

@@ -16,7 +16,9 @@ def test_markdown_has_a_row_for_each():
 
 
 def test_the_readme_has_this_very_table():
-    between = README.read_text().split("<!-- keras-distill losses --format markdown -->\n")[1].split("\n<!-- end -->")[0]
+    between = (
+        README.read_text().split("<!-- keras-distill losses --format markdown -->\n")[1].split("\n<!-- end -->")[0]
+    )
     assert between == methods.markdown()
 
 

@@ -1,0 +1,160 @@
+"""Metrics of the samples that have a label: a sparse label of -1 says that there is none."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_distill.losses.base import expand_like, mask_of, snake_case
+from keras_distill.losses.hard_labels import by_row, unlabelled
+
+_BY_SHAPE = ("accuracy", "acc")
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class Labelled(keras.metrics.Metric):
+    """Compute a Keras metric of the samples that have a label, and leave out those whose sparse label is -1.
+
+    `Distiller.compile` wraps every metric in it. A batch in which everything is labelled reaches the metric as it is,
+    and so do labels that are not sparse and labels of a single output, where -1 is a number like any other. Functions
+    that return one value for a whole batch, and metrics that have no state before their first batch, cannot leave
+    anything out: they see every label as it is.
+
+    Args:
+        metric: A Keras metric by name, function or object. An object holds the state itself.
+        name: Name in the logs. Defaults to `None`, that of the metric.
+
+    Example:
+
+    >>> metric = Labelled("accuracy")
+    >>> metric.update_state([1, -1, 0], [[0.0, 2.0], [0.0, 3.0], [0.0, 1.0]])
+    >>> metric.name, float(metric.result())
+    ('accuracy', 0.5)
+    """
+
+    def __init__(self, metric, name=None):
+        super().__init__(name=name or _name_of(metric))
+        self._given = metric
+        self._function = None
+        self.metric = metric if isinstance(metric, keras.metrics.Metric) else None
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch.
+
+        Args:
+            y_true: Labels; sparse ones are `[batch, positions...]`, with a last axis of length 1 or not.
+            y_pred: Outputs `[batch, positions..., classes]`.
+            sample_weight: Optional weights that broadcast to `[batch, positions...]`. Defaults to `None`.
+        """
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        metric = self._resolved(y_true, y_pred)
+        if _is_sparse(y_true, y_pred) and metric.variables and self._has_value_per_sample(y_true, y_pred):
+            self._update_by_label(metric, y_true, y_pred, sample_weight)
+        else:
+            metric.update_state(y_true, y_pred, sample_weight=sample_weight)
+
+    def _update_by_label(self, metric, y_true, y_pred, sample_weight):
+        missing = unlabelled(y_true)
+        known = ops.where(missing, ops.zeros_like(y_true), y_true)
+        weight = ops.cast(by_row(ops.logical_not(missing), y_pred), metric.dtype)
+        if sample_weight is not None:
+            weight = weight * _aligned(ops.cast(sample_weight, metric.dtype), weight)
+        # Both ways, of which one is kept: weights of one are not always no weights, and a condition in the graph
+        # would hide the updates from Keras, which traces metrics without their variables first.
+        before = _values(metric)
+        metric.update_state(known, y_pred, sample_weight=sample_weight)
+        as_it_is = _values(metric)
+        _assign(metric, before)
+        # Keras counts masks in metrics that have weights alone.
+        with _without_mask(y_pred) if sample_weight is None else contextlib.nullcontext():
+            metric.update_state(known, y_pred, sample_weight=weight)
+        partly = ops.any(missing)
+        _assign(metric, [ops.where(partly, new, old) for new, old in zip(_values(metric), as_it_is, strict=True)])
+
+    def _resolved(self, y_true, y_pred):
+        """Return the metric that a name or a function stands for, as Keras chooses it by the first batch."""
+        if self.metric is None:
+            found = self._given
+            if isinstance(found, str) and found.lower() in _BY_SHAPE:
+                found = _accuracy(y_true, y_pred)
+            found = keras.metrics.get(found)
+            if not isinstance(found, keras.metrics.Metric):
+                self._function = found
+                found = keras.metrics.MeanMetricWrapper(found)
+            found.name = self.name
+            self.metric = found
+        return self.metric
+
+    def _has_value_per_sample(self, y_true, y_pred):
+        return self._function is None or len(self._function(ops.maximum(y_true, 0), y_pred).shape) > 0
+
+    def result(self):
+        return self.metric.result()
+
+    def reset_state(self):
+        if self.metric is not None:
+            self.metric.reset_state()
+
+    def get_config(self):
+        return {"metric": keras.saving.serialize_keras_object(self._given), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "metric": keras.saving.deserialize_keras_object(config["metric"])})
+
+
+def labelled_only(metrics):
+    """Wrap every metric of a nest in `Labelled`; what is no nest stays as it is, for Keras to refuse."""
+
+    def wrap(each):
+        return each if each is None or isinstance(each, Labelled) else Labelled(each)
+
+    return keras.tree.map_structure(wrap, metrics) if keras.tree.is_nested(metrics) else metrics
+
+
+def _accuracy(y_true, y_pred):
+    if y_pred.shape[-1] == 1:
+        return keras.metrics.BinaryAccuracy()
+    return (
+        keras.metrics.SparseCategoricalAccuracy() if _is_sparse(y_true, y_pred) else keras.metrics.CategoricalAccuracy()
+    )
+
+
+def _is_sparse(y_true, y_pred):
+    """Tell whether labels are class indices, by the shapes alone, as Keras does."""
+    missing = len(y_pred.shape) - len(y_true.shape)
+    return y_pred.shape[-1] != 1 and (missing == 1 or missing == 0 and y_true.shape[-1] == 1)
+
+
+def _aligned(sample_weight, weight):
+    extra = len(sample_weight.shape) > len(weight.shape)
+    return ops.squeeze(sample_weight, -1) if extra else expand_like(sample_weight, weight)
+
+
+def _values(metric):
+    return [ops.convert_to_tensor(variable) for variable in metric.variables]
+
+
+def _assign(metric, values):
+    for variable, value in zip(metric.variables, values, strict=True):
+        variable.assign(value)
+
+
+@contextlib.contextmanager
+def _without_mask(tensor):
+    mask = mask_of(tensor)
+    tensor._keras_mask = None
+    try:
+        yield
+    finally:
+        tensor._keras_mask = mask
+
+
+def _name_of(metric):
+    if isinstance(metric, str):
+        return metric
+    if isinstance(metric, type):
+        return metric().name
+    if hasattr(metric, "name"):
+        return metric.name
+    return snake_case(getattr(metric, "__name__", type(metric).__name__))

@@ -1,0 +1,45 @@
+"""A teacher that follows its student."""
+
+import keras
+
+from keras_distill._messages import expected
+
+
+def momentum_teacher(student):
+    """Copy a student, with its weights, to be its momentum teacher.
+
+    The copy is what `keras_distill.callbacks.MomentumTeacher` then moves after the student.
+
+    Args:
+        student: A built `keras.Model`.
+
+    Returns:
+        A `keras.Model` of the same architecture and the same weights, which shares none of them.
+
+    Raises:
+        ValueError: If the student is no built `keras.Model`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import keras_distill as kd
+    >>> from keras_distill import stages
+    >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(3)])
+    >>> teacher = stages.momentum_teacher(student)
+    >>> distiller = kd.Distiller(teacher, student, "kd")
+    >>> distiller.compile("adam", "sparse_categorical_crossentropy")
+    >>> follow = kd.callbacks.MomentumTeacher(momentum=0.99)
+    >>> history = distiller.fit(np.ones((8, 4)), np.arange(8) % 3, callbacks=[follow], verbose=0)
+
+    Reference:
+        Tarvainen, Valpola, "Mean teachers are better role models: Weight-averaged consistency targets improve
+        semi-supervised deep learning results", 2017, arXiv:1703.01780.
+    """
+    if not isinstance(student, keras.Model) or not student.built:
+        received = f"{student!r} of type {type(student).__name__}"
+        raise ValueError(expected("the student to be a built keras.Model", received, "Call it on a batch first."))
+    teacher = keras.models.clone_model(student)
+    if not teacher.built:
+        teacher.build_from_config(student.get_build_config())
+    teacher.set_weights(student.get_weights())
+    return teacher

@@ -1,0 +1,198 @@
+"""Students teach each other: what a step is, that nothing reaches a peer, and what `fit` gives."""
+
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import keras_distill as kd
+from keras_distill.stages import MutualLearning
+
+HARD = "sparse_categorical_crossentropy"
+
+
+def copy_of(model):
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def assert_same_weights(model, other, **tolerance):
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        assert_allclose(one, two, **{"rtol": 1e-5, "atol": 1e-6, **tolerance})
+
+
+def softmax(z):
+    z = np.exp(z - z.max(-1, keepdims=True))
+    return z / z.sum(-1, keepdims=True)
+
+
+def distil(teacher, student, data, **compile_arguments):
+    distiller = kd.Distiller(teacher, student, "kd", student_loss_weight=0.3)
+    distiller.compile(keras.optimizers.SGD(0.5), HARD, **compile_arguments)
+    return distiller.fit(*data, batch_size=len(data[0]), verbose=0).history
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_step_is_one_step_of_each_distiller(mlp, data, jit_compile):
+    first, second = mlp(8), mlp(4)
+    by_hand = copy_of(first), copy_of(second)
+    mutual = MutualLearning([first, second], student_loss_weight=0.3)
+    mutual.compile(keras.optimizers.SGD(0.5), HARD, jit_compile=jit_compile)
+    logs = mutual.fit(*data, batch_size=len(data[0]), verbose=0).history
+    one = distil(copy_of(by_hand[1]), by_hand[0], data)
+    two = distil(copy_of(by_hand[0]), by_hand[1], data)  # Sequential: by the first student as it is now.
+    assert_same_weights(first, by_hand[0])
+    assert_same_weights(second, by_hand[1])
+    assert_allclose(logs["student_1_loss"], one["loss"], rtol=1e-5)
+    assert_allclose(logs["student_2_distillation_loss"], two["distillation_loss"], rtol=1e-5)
+    assert_allclose(logs["loss"][0], one["loss"][0] + two["loss"][0], rtol=1e-5)
+
+
+def test_of_three_each_learns_the_mean_of_the_divergences(mlp, data):
+    students, temperature = [mlp(8), mlp(4), mlp(6)], 3.0
+    x, _ = data
+    v, w, z = (10 * student.predict(x, verbose=0) for student in students)
+    for student in students:
+        student.layers[-1].kernel.assign(10 * student.layers[-1].kernel)  # The peers disagree.
+    last = students[2].layers[-1]
+    before = last.kernel.numpy()
+    hidden = np.maximum(x @ students[2].layers[0].kernel.numpy(), 0.0)
+    mutual = MutualLearning(students, kd.losses.LogitsDistillation(temperature))
+    mutual.compile([keras.optimizers.SGD(rate) for rate in (0.0, 0.0, 0.1)])
+    mutual.fit(x, batch_size=len(x), verbose=0)
+    p, r, q = (softmax(logits / temperature) for logits in (v, w, z))
+    gradient = temperature * ((q - p) + (q - r)) / 2 / len(x)  # That of the mean of T^2 KL(p || q), T^2 KL(r || q).
+    assert np.abs(gradient).max() > 1e-4
+    assert_allclose(last.kernel.numpy(), before - 0.1 * hidden.T @ gradient, atol=1e-6)
+
+
+def test_every_student_moves_by_its_own_optimizer_alone(mlp, data):
+    students = [mlp(8), mlp(4), mlp(6)]
+    mutual = MutualLearning(students)
+    for still in range(3):
+        before = [copy_of(student) for student in students]
+        mutual.compile([keras.optimizers.SGD(0.0 if index == still else 0.5) for index in range(3)], HARD)
+        mutual.fit(*data, verbose=0)
+        for index, (student, old) in enumerate(zip(students, before, strict=True)):
+            changes = [np.abs(a - b).max() for a, b in zip(student.get_weights(), old.get_weights(), strict=True)]
+            assert max(changes) == 0.0 if index == still else min(changes) > 0.0
+
+
+def test_what_was_frozen_stays_frozen_and_nothing_else(mlp):
+    first, second = mlp(8), mlp(4)
+    first.layers[0].trainable = False
+    mutual = MutualLearning([first, second])
+    assert [first.trainable, first.layers[0].trainable, first.layers[1].trainable] == [True, False, True]
+    assert [len(distiller.trainable_variables) for distiller in mutual.distillers] == [2, 4]
+    assert len(mutual.trainable_variables) == 6
+
+
+def with_statistics():
+    layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def test_statistics_move_once_in_a_step(data):
+    students = with_statistics(), with_statistics()
+    hidden = students[0].layers[0](data[0]).numpy().mean(0)
+    mutual = MutualLearning(students)
+    mutual.compile("sgd", HARD)
+    mutual.fit(*data, batch_size=len(data[0]), verbose=0)
+    assert_allclose(students[0].layers[1].moving_mean, 0.01 * hidden, rtol=1e-4, atol=1e-7)
+
+
+def test_students_learn_and_logs_are_in_order(mlp, data):
+    mutual = MutualLearning([mlp(16), mlp(8)])
+    mutual.compile(keras.optimizers.Adam(0.03), HARD, metrics=["accuracy"], fidelity=True)
+    logs = mutual.fit(*data, validation_data=data, epochs=25, verbose=0).history
+    own = ["loss", "student_loss", "distillation_loss", "total_loss", "temperature", "accuracy", "agreement"]
+    names = ["loss"] + [f"student_{number}_{name}" for number in (1, 2) for name in own]
+    assert list(logs) == [*names, *(f"val_{name}" for name in names)]
+    assert min(logs[f"val_student_{number}_accuracy"][-1] for number in (1, 2)) > 0.85
+    evaluated = mutual.evaluate(*data, verbose=0, return_dict=True)
+    assert list(evaluated) == names
+    assert_allclose(evaluated["student_2_accuracy"], logs["val_student_2_accuracy"][-1])
+    labels = np.argmax(mutual.predict(data[0], verbose=0)[1], axis=-1)
+    assert_allclose(evaluated["student_2_accuracy"], np.mean(labels == data[1]), rtol=1e-6)
+    assert mutual.evaluate(*data, verbose=0) == pytest.approx(list(evaluated.values()))
+
+
+def test_metrics_that_are_objects_are_each_students_own(mlp, data):
+    mutual = MutualLearning([mlp(8), mlp(4)])
+    mutual.compile("sgd", HARD, metrics=[keras.metrics.SparseCategoricalAccuracy(name="hits")])
+    logs = mutual.evaluate(*data, verbose=0, return_dict=True)
+    for number, student in enumerate(mutual.students, 1):
+        hits = np.mean(np.argmax(student.predict(data[0], verbose=0), axis=-1) == data[1])
+        assert_allclose(logs[f"student_{number}_hits"], hits, rtol=1e-6)
+
+
+def test_callbacks_see_epochs_and_temperatures(mlp, data, tmp_path):
+    mutual = MutualLearning([mlp(8), mlp(4)])
+    mutual.compile("sgd", HARD, steps_per_execution=3)
+    schedule = kd.schedules.linear(8.0, 4.0, steps=4)
+    callbacks = [
+        kd.callbacks.TemperatureScheduler(schedule),
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.weights.h5", "val_student_2_loss", save_weights_only=True),
+        keras.callbacks.EarlyStopping("val_loss", patience=9),
+        keras.callbacks.TensorBoard(tmp_path, write_graph=False),
+    ]
+    logs = mutual.fit(*data, validation_data=data, epochs=3, callbacks=callbacks, verbose=0).history
+    assert logs["student_1_temperature"] == logs["student_2_temperature"] == [8.0, 7.0, 6.0]
+    assert [int(distiller.epochs_trained) for distiller in mutual.distillers] == [3, 3]
+    assert (tmp_path / "best.weights.h5").exists()
+
+
+def test_losses_with_adapters_are_trained_for_each_student(mlp, data):
+    losses = [kd.losses.LogitsDistillation(2.0), kd.losses.FeatureDistillation()]
+    mutual = MutualLearning([mlp(8), mlp(4)], losses, distillation_loss_weights=[1.0, 0.5])
+    mutual.compile("sgd", HARD)
+    adapters = [distiller.objective.adapters[1] for distiller in mutual.distillers]
+    before = [[weight.numpy() for weight in adapter.trainable_variables] for adapter in adapters]
+    mutual.fit(*data, verbose=0)
+    assert [weights[0].shape for weights in before] == [(8, 4), (4, 8)]
+    for adapter, old in zip(adapters, before, strict=True):
+        assert np.abs(adapter.trainable_variables[0].numpy() - old[0]).max() > 0.0
+
+
+def test_a_saved_one_goes_on(mlp, data, tmp_path):
+    mutual = MutualLearning(
+        [mlp(8), mlp(4), mlp(6)], lambda index: ["kd", "dist"][: index + 1], student_loss_weight=0.3
+    )
+    mutual.compile([keras.optimizers.Adam(0.01 * rate) for rate in (1, 2, 3)], HARD, metrics=["accuracy"])
+    mutual.fit(*data, verbose=0)
+    mutual.save(tmp_path / "mutual.keras")
+    loaded = keras.saving.load_model(tmp_path / "mutual.keras")
+    assert [len(distiller.distillation_losses) for distiller in loaded.distillers] == [1, 2, 2]
+    for student, other in zip(mutual.students, loaded.students, strict=True):
+        assert_same_weights(student, other, rtol=0, atol=0)
+    logs = [each.fit(*data, shuffle=False, verbose=0).history for each in (mutual, loaded)]
+    assert_allclose([logs[0][name][0] for name in logs[1]], [logs[1][name][0] for name in logs[1]], rtol=1e-5)
+    for student, other in zip(mutual.students, loaded.students, strict=True):
+        assert_same_weights(student, other)
+
+
+def test_a_term_that_is_not_finite_stops(mlp, data):
+    mutual = MutualLearning([mlp(8), mlp(4)])
+    mutual.compile("sgd", HARD)
+    with pytest.raises(FloatingPointError, match="finite"):
+        mutual.fit(np.where(np.arange(96)[:, None] == 3, np.nan, data[0]), data[1], verbose=0)
+
+
+def test_bad_input(mlp):
+    student = mlp(4)
+    with pytest.raises(ValueError, match=r"Expected students to be a list of at least 2\. Received: students=\["):
+        MutualLearning([student])
+    with pytest.raises(ValueError, match="students that are different models"):
+        MutualLearning([student, student])
+    with pytest.raises(ValueError, match="each student to be a keras.Model"):
+        MutualLearning([student, "other"])
+    with pytest.raises(ValueError, match="outputs of the same shapes"):
+        MutualLearning([student, mlp(4, classes=5)])
+    mutual = MutualLearning([student, mlp(4)])
+    with pytest.raises(ValueError, match="2 optimizers, one of its own for each student. Received: SGD"):
+        mutual.compile([keras.optimizers.SGD(name="SGD")])
+    adam = keras.optimizers.Adam()
+    with pytest.raises(ValueError, match="2 optimizers, one of its own for each student"):
+        mutual.compile([adam, adam])
+    assert student.trainable
