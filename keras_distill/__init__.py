@@ -17,6 +17,7 @@ __all__ = [
     "recipes",
     "report",
     "schedules",
+    "stages",
     "teachers",
 ]
 

@@ -28,7 +28,8 @@ class Distiller(Coefficients, Logs, keras.Model):
 
     The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
     labels: `loss = w * student_loss + (1 - w) * sum_i weight_i * distillation_loss_i`, `w` being
-    `student_loss_weight`. Without labels, or compiled without a loss, the soft targets alone are the loss.
+    `student_loss_weight`. Without labels, or compiled without a loss, the soft targets alone are the loss. A sparse
+    label of -1 says that a sample has none: the hard labels are averaged over those that have one.
 
     It takes whatever `keras.Model.fit` takes, and is a drop-in for `keras.distillation.Distiller`. Temperature and
     weights are variables: assign to `temperature`, `student_loss_weight` and `distillation_loss_weights`, or let a
@@ -37,8 +38,8 @@ class Distiller(Coefficients, Logs, keras.Model):
     nothing else to measure or `compile(fidelity=True)` asks for it.
 
     Args:
-        teacher: A trained `keras.Model`; it is frozen. Or the path of a SavedModel, a `.tflite`, an `.onnx` or a `.keras`
-            file, or a callable on NumPy arrays; see `keras_distill.teachers.as_teacher`.
+        teacher: A trained `keras.Model`; it is frozen. Or the path of a SavedModel, a `.tflite`, an `.onnx` or a
+            `.keras` file, or a callable on NumPy arrays; see `keras_distill.teachers.as_teacher`.
         student: The `keras.Model` to train, with the teacher's inputs and, for losses on outputs, its outputs.
         distillation_losses: One `keras_distill.losses.DistillationLoss` (or one of Keras's), the name of a method
             (`"dkd"`; all are in `keras_distill.losses.METHODS`), or a list of them.

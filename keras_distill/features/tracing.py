@@ -87,7 +87,8 @@ def _symbolic_inputs(model):
     """Yield what a model may be called on: its own symbolic inputs, or some of the shapes that it was built for."""
     if getattr(model, "inputs", None):
         # The very structure that the model takes: a single tensor is no list of one.
-        yield model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        single = len(model.inputs) == 1 and (isinstance(model, keras.Sequential) or not hasattr(model, "input"))
+        yield model.inputs[0] if single else getattr(model, "input", model.inputs)
         return
     shapes = (model.get_build_config() or {}).get("input_shape")
     for dtype in (model.input_dtype, "int32") if shapes else ():  # A model of tokens does not say so.

@@ -7,7 +7,7 @@ the teacher as a constant, and sums over the classes. None of them multiplies by
 import math
 
 from keras import ops
-from keras.backend import standardize_dtype
+from keras.backend import backend, standardize_dtype
 
 # Below this |log(q/p)| the series is the more exact form of exp(d) - 1 - d, above it the difference is.
 _SERIES_LIMIT = {"float32": 0.3, "float64": 0.03}
@@ -182,6 +182,11 @@ def teacher_entropy(teacher_logits, student_logits, temperature=1.0):
 def working_dtype(*tensors):
     """Return `"float64"` where one of the tensors is in it, `"float32"` otherwise."""
     return "float64" if "float64" in [standardize_dtype(tensor.dtype) for tensor in tensors] else "float32"
+
+
+def wide_dtype(dtype):
+    """Return `"float64"` where the backend has it, else the dtype given: for what cancels before it is small."""
+    return dtype if backend() == "jax" else "float64"
 
 
 def _tempered(teacher_logits, student_logits, temperature):

@@ -14,8 +14,8 @@ from keras_distill.losses.feature_maps.overhaul import ofd
 from keras_distill.losses.feature_maps.review import reviewkd_hcl
 from keras_distill.losses.feature_maps.similarity import ickd, sp
 from keras_distill.losses.feature_maps.variational import vid
-from keras_distill.losses.logits.correlations import dist
-from keras_distill.losses.logits.decoupled import dkd, nkd
+from keras_distill.losses.logits.correlations import dist, inter_class, intra_class
+from keras_distill.losses.logits.decoupled import dkd, nkd, non_target_class_divergence, target_class_divergence
 from keras_distill.losses.logits.directed import forward_kl, reverse_kl, symmetric_kl
 from keras_distill.losses.logits.distances import generalized_jsd, js_distance, tv_distance
 from keras_distill.losses.logits.learned_temperature import ctkd
@@ -24,7 +24,8 @@ from keras_distill.losses.logits.skewed import skew_forward_kl, skew_reverse_kl
 from keras_distill.losses.logits.soft_targets import kd, soft_target_ce
 from keras_distill.losses.logits.standardized import standardize
 from keras_distill.losses.logits.transformed_teacher import ttm, wttm
-from keras_distill.losses.logits.weighted_soft_labels import wsld
+from keras_distill.losses.logits.two_views import multi_level_two_views
+from keras_distill.losses.logits.weighted_soft_labels import soft_label_weight, wsld
 
 __all__ = [
     "ab",
@@ -40,10 +41,14 @@ __all__ = [
     "ft",
     "generalized_jsd",
     "ickd",
+    "inter_class",
+    "intra_class",
     "js_distance",
     "kd",
     "mlkd",
+    "multi_level_two_views",
     "nkd",
+    "non_target_class_divergence",
     "nst",
     "ofd",
     "pkt",
@@ -52,10 +57,12 @@ __all__ = [
     "rkd",
     "skew_forward_kl",
     "skew_reverse_kl",
+    "soft_label_weight",
     "soft_target_ce",
     "sp",
     "standardize",
     "symmetric_kl",
+    "target_class_divergence",
     "ttm",
     "tv_distance",
     "vid",

@@ -132,7 +132,7 @@ def _aligned(sample_weight, weight):
 
 
 def _values(metric):
-    return [ops.convert_to_tensor(variable) for variable in metric.variables]
+    return [ops.copy(variable) for variable in metric.variables]  # As a tensor, TensorFlow hands on the variable.
 
 
 def _assign(metric, values):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from keras_distill._messages import expected
 
-_FUNCTIONS = ("data", "teacher", "student", "temperature")
+_FUNCTIONS = ("data", "teacher", "student", "temperature", "views")
 _COUNTS = ("teacher_epochs", "student_epochs", "batch_size")
 
 
@@ -30,6 +30,9 @@ class Recipe:
         samples: Training samples the teacher learns from. Defaults to `None`, all of them.
         transfer_samples: How many of these are the transfer set, which the students learn from, alone and distilled.
             Defaults to `None`, all of them.
+        views: Function `(x, y, batch_size, seed)` that returns a `tf.data.Dataset` of batches `(x, y)` with labels as
+            rows of shares `[batch, classes]`: what the students learn from, alone and distilled, in place of the
+            images as they are, moved and mirrored. Defaults to `None`.
         quick: Attributes that replace these where a run has to be quick.
 
     Raises:
@@ -52,11 +55,12 @@ class Recipe:
     flip: bool = False
     samples: int | None = None
     transfer_samples: int | None = None
+    views: Callable | None = None
     quick: Mapping = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         for field in _FUNCTIONS:
-            if not callable(getattr(self, field)):
+            if not callable(getattr(self, field)) and not (field == "views" and self.views is None):
                 raise TypeError(expected(f"{field} of a recipe to be a function", repr(getattr(self, field))))
         for field in _COUNTS:
             value = getattr(self, field)

@@ -81,11 +81,11 @@ class Trainer:
         keras.utils.set_random_seed(seed)
         initial_weights = fingerprint(model)
         recipe, best = self._recipe, _BestEpoch(epochs)
-        batches = Batches(*data.train, recipe.batch_size, seed=seed, shift=recipe.shift, flip=recipe.flip)
+        batches, validation, loss = self._batches(data, seed, views=recipe.views if title != "teacher" else None)
         decay = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, epochs * len(batches))
         trained.compile(
             optimizer=keras.optimizers.Adam(decay),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss=loss,
             metrics=["accuracy"],
             steps_per_execution=min(len(batches), _STEPS_PER_CALL),
         )
@@ -94,7 +94,7 @@ class Trainer:
         start = time.perf_counter()
         history = trained.fit(
             batches,
-            validation_data=data.validation,
+            validation_data=validation,
             validation_batch_size=_VALIDATION_BATCH,
             epochs=epochs,
             shuffle=False,
@@ -103,6 +103,16 @@ class Trainer:
         )
         seconds = time.perf_counter() - start
         return Trained(model, initial_weights, _plain(history.history), best.best_epoch, float(best.best), seconds)
+
+    def _batches(self, data, seed, views):
+        """Return what to learn from, what to choose on, and the loss on its labels, which views give by shares."""
+        recipe, (x, y) = self._recipe, data.validation
+        if views is None:
+            batches = Batches(*data.train, recipe.batch_size, seed=seed, shift=recipe.shift, flip=recipe.flip)
+            return batches, (x, y), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        shares = keras.utils.to_categorical(y, len(data.class_names))
+        batches = views(*data.train, recipe.batch_size, seed)
+        return batches, (x, shares), keras.losses.CategoricalCrossentropy(from_logits=True)
 
 
 class _BestEpoch(keras.callbacks.EarlyStopping):

@@ -1,5 +1,7 @@
 """Students that each teach the next, smaller one."""
 
+import itertools
+
 import keras
 
 from keras_distill import compatibility
@@ -104,5 +106,5 @@ def _check_chain(teacher, students):
     if any(teacher is student for student in students):
         raise ValueError(expected("a teacher that is none of the students", repr(teacher.name), _COPY_FIX))
     models = [teacher, *students] if isinstance(teacher, keras.Model) else students
-    for larger, smaller in zip(models, models[1:]):
+    for larger, smaller in itertools.pairwise(models):
         compatibility.check_models(larger, smaller, compare_outputs=False)

@@ -29,14 +29,16 @@ class MutualLearning(keras.Model):
     same, at every temperature. Losses that are no KL divergence see the mean.
 
     Logs are named by position: `student_1_loss`, `student_2_accuracy`; `loss` is the sum of the students' losses. The
-    models stay the user's own: save them as any other. `keras.callbacks.LearningRateScheduler` and others that want
-    the one optimizer of a model do not work here; give the optimizers a `keras.optimizers.schedules` schedule.
+    models stay the user's own: save them as any other. Callbacks that want the one optimizer of a model do not work
+    here (`keras.callbacks.LearningRateScheduler`, or a `TemperatureScheduler` by steps); give the optimizers schedules
+    of `keras.optimizers.schedules` instead.
 
     Args:
         students: List of at least two `keras.Model`s with the same inputs and outputs, of any architectures.
         losses: What a `Distiller` takes as `distillation_losses`, or a function from a student's index to that. Losses
             given as objects are copied for each student. Defaults to `"kd"`.
-        distillation_loss_weights: One number >= 0 for each loss. Defaults to `None`, 1.0 each.
+        distillation_loss_weights: One number >= 0 for each loss, or a function from a student's index to that. Defaults
+            to `None`, 1.0 each.
         student_loss_weight: Weight from 0.0 to 1.0 of the hard labels. Defaults to 0.5. The paper adds both terms
             at T = 1: that is 0.5, at twice the learning rate.
         name: Name of the model. Defaults to `"mutual_learning"`.
@@ -79,7 +81,9 @@ class MutualLearning(keras.Model):
                     _peers(students, student),
                     student,
                     own_losses(losses, index),
-                    distillation_loss_weights,
+                    distillation_loss_weights(index)
+                    if callable(distillation_loss_weights)
+                    else distillation_loss_weights,
                     student_loss_weight,
                     name=f"student_{index + 1}",
                 )
@@ -170,6 +174,9 @@ class MutualLearning(keras.Model):
         compatibility.check_not_empty(x)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)
+        for distiller in self.distillers:
+            if distiller.built and not distiller.optimizer.built:  # A backup is restored before the first step.
+                distiller.optimizer.build(distiller.trainable_variables)
         callbacks = [_BookkeepingOfEach(self.distillers), *keras.tree.flatten(callbacks or [])]
         with guards.explained():
             history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
@@ -194,14 +201,16 @@ class MutualLearning(keras.Model):
             **super().get_config(),
             "students": [keras.saving.serialize_keras_object(student) for student in self.students],
             "losses": [[keras.saving.serialize_keras_object(loss) for loss in each] for each in losses],
-            "distillation_loss_weights": self.distillers[0].distillation_loss_weights,
+            "distillation_loss_weights": [distiller.distillation_loss_weights for distiller in self.distillers],
             "student_loss_weight": self.distillers[0].student_loss_weight,
         }
 
     @classmethod
     def from_config(cls, config):
         parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("students", "losses")}
-        return cls(**{**config, **parts, "losses": parts["losses"].__getitem__})
+        by_student = {"losses": parts["losses"], "distillation_loss_weights": config["distillation_loss_weights"]}
+        functions = {name: each.__getitem__ for name, each in by_student.items()}
+        return cls(**{**config, **parts, **functions})
 
     def get_compile_config(self):
         if not self.compiled:

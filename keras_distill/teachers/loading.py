@@ -69,7 +69,6 @@ def as_teacher(
 
     Raises:
         ValueError: If it is nothing that can teach, or does not do what it should.
-        FileNotFoundError: If there is no such file.
         ImportError: If what runs the file is not installed.
         RuntimeError: If a callable raises an exception whenever it is tried.
 
@@ -109,7 +108,7 @@ def _kind(teacher):
 
 def _kind_of_path(path):
     if not os.path.exists(path):
-        raise FileNotFoundError(expected(f"teacher to be {_KINDS}", f"{path!r}, where there is no file and no folder"))
+        raise ValueError(expected(f"teacher to be {_KINDS}", f"{path!r}, where there is no file and no folder"))
     suffix = os.path.splitext(path)[1].lower()
     if os.path.isdir(path):
         if any(os.path.exists(os.path.join(path, f"saved_model.{kind}")) for kind in ("pb", "pbtxt")):

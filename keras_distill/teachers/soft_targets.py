@@ -1,7 +1,5 @@
 """What a teacher says of a batch: one tensor of logits, which knows itself at every temperature."""
 
-from keras import ops
-
 
 def with_temperatures(logits, at_temperature):
     """Let logits say what they are at other temperatures than 1.
@@ -39,4 +37,4 @@ def at_temperature(outputs, temperature):
     ([[4.0, 4.0, 4.0]], [[1.0, 1.0, 1.0]])
     """
     function = getattr(outputs, "_keras_distill_at_temperature", None)
-    return outputs if function is None else function(ops.convert_to_tensor(temperature))
+    return outputs if function is None else function(temperature)

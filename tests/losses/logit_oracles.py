@@ -1,5 +1,7 @@
 """What the tests of losses with labels or across the batch share: closed forms in NumPy, and slopes of them."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 from loss_table import pair
@@ -71,22 +73,28 @@ def check(function, oracle, student):
         np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(slope).max()))
 
 
-def at_extremes(function, rows, classes):
+def at_extremes(function, rows, classes, temperatures=(0.5, 4.0, 1000.0)):
     """Assert that a loss is finite at the edges in float32, and as in float64, and its gradient too.
 
+    Args:
+        function: From teacher logits, student logits and temperature to the loss.
+        rows: How many rows of logits.
+        classes: How many logits a row has.
+        temperatures: Numbers to try. Defaults to 0.5, 4 and 1000.
+
     Yields:
-        Teacher, student, value and gradient of each edge, in float64.
+        Teacher, student, temperature, value and gradient of each edge, in float64.
     """
-    compiled = tf.function(lambda v, z: _value_and_gradient(lambda student: function(v, student), z))
-    for sides in extremes(rows, classes):
+    compiled = tf.function(lambda v, z, t: _value_and_gradient(lambda student: function(v, student, t), z))
+    for sides, temperature in itertools.product(extremes(rows, classes), temperatures):
         (value, gradient), wanted = (
-            [each.numpy() for each in compiled(*(tf.constant(side.astype(dtype)) for side in sides))]
+            [each.numpy() for each in compiled(*(tf.constant(each, dtype) for each in (*sides, temperature)))]
             for dtype in ("float32", "float64")
         )
         assert np.isfinite(value) and np.isfinite(gradient).all()
         np.testing.assert_allclose(value, wanted[0], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(gradient, wanted[1], rtol=1e-3, atol=1e-5 * max(1.0, np.abs(wanted[1]).max()))
-        yield *sides, *wanted
+        yield *sides, temperature, *wanted
 
 
 def extremes(rows, classes):
@@ -108,5 +116,5 @@ def extremes(rows, classes):
     yield from [(np.repeat(v[:1], rows, 0), z), (v, np.repeat(z[:1], rows, 0)), (v, v), (1e4 + v, z - 1e4)]
 
 
-SHAPES = [(6, 5), (3, 2), (1, 4), (2, 33)]
-TEMPERATURES = [0.5, 1.0, 4.0, 20.0]
+SHAPES = [(6, 5), (3, 2), (1, 9)]
+TEMPERATURES = [0.5, 1.0, 20.0]

@@ -81,11 +81,11 @@ def test_the_parts_make_up_the_whole_divergence():
 
 
 @BOTH
-@pytest.mark.parametrize("temperature", [0.5, 4.0, 1000.0])
 @pytest.mark.parametrize("rows, classes", [(1, 2), (3, 5)])
-def test_extremes(method, rows, classes, temperature):
+def test_extremes(method, rows, classes):
     labels = np.arange(rows) % classes
-    for teacher, student, value, gradient in at_extremes(lambda v, z: method(v, z, labels, temperature), rows, classes):
+    edges = at_extremes(lambda v, z, temperature: method(v, z, labels, temperature), rows, classes)
+    for teacher, student, _, value, gradient in edges:
         assert value >= 0.0
         if method is dkd and np.array_equal(teacher, student):
             assert value == 0.0 and not gradient.any()

@@ -22,8 +22,8 @@ def levels(teacher, student, temperature):
     return instance, np.sum(gram_gap(p, q) ** 2, -1), np.sum(gram_gap(p.T, q.T) ** 2) / p.shape[-1]
 
 
-@pytest.mark.parametrize("temperatures", [(1.0,), (2, 3, 4, 5, 6), (0.5, 20.0)])
-@pytest.mark.parametrize("rows, classes", [*SHAPES[:3], (2, 12), (20, 4)])
+@pytest.mark.parametrize("temperatures", [(1.0,), (0.5, 20.0)])
+@pytest.mark.parametrize("rows, classes", [*SHAPES, (2, 12), (20, 4)])
 def test_values_and_slopes(rows, classes, temperatures):
     teacher, student, _ = batch(rows, classes)
 
@@ -70,14 +70,14 @@ def test_many_rows_make_no_matrix_of_all_pairs():
     assert value.shape == (4, 256, 256) and np.isfinite(value).all()
 
 
-@pytest.mark.parametrize("fill", [0.0, 1e30, np.nan])
+@pytest.mark.parametrize("fill", [0.0, np.nan])
 @pytest.mark.parametrize("classes", [3, 12])
 def test_masked_rows_are_as_if_not_there(classes, fill):
     teacher, student, _ = batch(8, classes)
     mask = np.array([False, True, True, False, True, True, True, False])
-    wanted, slope = run(lambda z: mlkd(teacher[mask], z), student[mask])
+    wanted, slope = run(lambda z: mlkd(teacher[mask], z, (2.0,)), student[mask])
     teacher[~mask] = student[~mask] = fill
-    value, gradient = run(lambda z: tf.boolean_mask(mlkd(teacher, z, mask=mask), mask), student)
+    value, gradient = run(lambda z: tf.boolean_mask(mlkd(teacher, z, (2.0,), mask=mask), mask), student)
     np.testing.assert_allclose(value, wanted, rtol=1e-12)
     np.testing.assert_allclose(gradient[mask], slope, rtol=1e-9, atol=1e-12)
     assert not gradient[~mask].any()
@@ -90,10 +90,10 @@ def test_positions_are_rows():
     np.testing.assert_allclose(np.ravel(shaped), mlkd(teacher, student), rtol=1e-12)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 4.0, 1000.0])
 @pytest.mark.parametrize("rows, classes", [(1, 2), (3, 5), (9, 2)])
-def test_extremes(rows, classes, temperature):
-    for teacher, student, value, gradient in at_extremes(lambda v, z: mlkd(v, z, (temperature,)), rows, classes):
+def test_extremes(rows, classes):
+    edges = at_extremes(lambda v, z, temperature: mlkd(v, z, (temperature,)), rows, classes)
+    for teacher, student, _, value, gradient in edges:
         assert value >= 0.0
         if np.array_equal(teacher, student):
             assert value == 0.0 and not gradient.any()

@@ -74,12 +74,11 @@ def test_it_is_the_soft_targets_sample_by_sample():
     )
 
 
-@pytest.mark.parametrize("temperature", [0.5, 4.0, 1000.0])
 @pytest.mark.parametrize("rows, classes", [(1, 2), (3, 5)])
-def test_extremes(rows, classes, temperature):
+def test_extremes(rows, classes):
     labels = np.arange(rows) % classes
-    for teacher, student, value, _ in at_extremes(lambda v, z: wsld(v, z, labels, temperature), rows, classes):
-        assert value >= 0.0
+    edges = at_extremes(lambda v, z, temperature: wsld(v, z, labels, temperature), rows, classes)
+    assert all(value >= 0.0 for *_, value, _ in edges)
 
 
 def test_rows_of_any_shape_and_labels_left_out():

@@ -51,7 +51,7 @@ REFUSED = {
     "a number": (3, {}, ValueError, KINDS),
     "a class": (keras.Sequential, {}, ValueError, KINDS),
     "a layer": (keras.layers.Dense(3), {}, ValueError, KINDS),
-    "no such file": ("nowhere.tflite", {}, FileNotFoundError, f"{KINDS}.*'nowhere.tflite', where there is no file"),
+    "no such file": ("nowhere.tflite", {}, ValueError, f"{KINDS}.*'nowhere.tflite', where there is no file"),
     "an unknown file": ("teacher.pt", {}, ValueError, f"{KINDS}.*teacher.pt"),
     "a folder of something else": ("folder", {}, ValueError, "folder of a SavedModel.*folder', which has notes.txt"),
     "an empty folder": ("empty", {}, ValueError, "folder of a SavedModel.*empty', which has nothing"),

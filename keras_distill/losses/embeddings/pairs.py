@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_distill.losses.divergences import working_dtype
+from keras_distill.losses.divergences import wide_dtype, working_dtype
 
 _EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 
@@ -25,7 +25,7 @@ def prepare_pair(teacher_embed, student_embed, mask=None):
     """
     teacher, student = ops.convert_to_tensor(teacher_embed), ops.convert_to_tensor(student_embed)
     dtype = working_dtype(teacher, student)
-    wide = dtype if keras.backend.backend() == "jax" else "float64"
+    wide = wide_dtype(dtype)
     teacher, student = ops.stop_gradient(ops.cast(teacher, wide)), ops.cast(student, wide)
     if mask is None:
         return teacher, student, ops.ones(ops.shape(student)[:1], dtype=wide), dtype

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_distill.losses.checks import check_number
+from keras_distill.losses.divergences import wide_dtype
 from keras_distill.losses.logits.base import LogitLoss
 from keras_distill.losses.logits.rows import as_positions, as_rows, from_largest, mean_of_rows, softmax_and_gap
 
@@ -34,9 +35,9 @@ def inter_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8):
     Reference:
         Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
     """
-    teacher, student, _ = as_rows(teacher_logits, student_logits)
-    teacher, student = _deviations(teacher, temperature), _deviations(student, temperature)
-    return as_positions(_distance(teacher, student, -1, epsilon), student_logits)
+    *sides, _, dtype = _wide_rows(teacher_logits, student_logits)
+    teacher, student = (_deviations(rows, temperature) for rows in sides)
+    return as_positions(ops.cast(_distance(teacher, student, -1, epsilon), dtype), student_logits)
 
 
 def intra_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8, mask=None):
@@ -62,9 +63,9 @@ def intra_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8, m
     Reference:
         Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
     """
-    *sides, counted = as_rows(teacher_logits, student_logits, mask)
+    *sides, counted, dtype = _wide_rows(teacher_logits, student_logits, mask)
     teacher, student = (_centred_columns(rows, temperature, counted) for rows in sides)
-    return ops.mean(_distance(teacher, student, 0, epsilon))
+    return ops.cast(ops.mean(_distance(teacher, student, 0, epsilon)), dtype)
 
 
 def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, epsilon=1e-8, mask=None):
@@ -95,11 +96,11 @@ def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, e
     Reference:
         Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
     """
-    teacher, student, counted = as_rows(teacher_logits, student_logits, mask)
+    teacher, student, counted, dtype = _wide_rows(teacher_logits, student_logits, mask)
     inter = inter_class(teacher, student, temperature, epsilon)
     intra = intra_class(teacher, student, temperature, epsilon, mask=counted[:, 0])
     values = ops.square(ops.cast(temperature, inter.dtype)) * (beta * inter + gamma * intra)
-    return as_positions(values, student_logits)
+    return as_positions(ops.cast(values, dtype), student_logits)
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -146,6 +147,13 @@ class DIST(LogitLoss):
         return {**super().get_config(), "beta": self.beta, "gamma": self.gamma, "epsilon": self.epsilon}
 
 
+def _wide_rows(teacher_logits, student_logits, mask=None):
+    """Return rows in float64 where there is one, and the dtype to return: T² times a correlation shows every digit."""
+    *rows, counted = as_rows(teacher_logits, student_logits, mask)
+    wide = wide_dtype(rows[0].dtype)
+    return *(ops.cast(each, wide) for each in (*rows, counted)), rows[0].dtype
+
+
 def _deviations(rows, temperature):
     """Return the tempered probabilities less their mean `1 / classes`, exactly zero where all logits are the same."""
     logits = from_largest(rows) / ops.cast(temperature, rows.dtype)
@@ -167,9 +175,9 @@ def _distance(a, b, axis, epsilon):
     a_norm, b_norm = _norm(a, axis), _norm(b, axis)
     product = a_norm * b_norm
     large = product > epsilon
-    # The norms' product less the dot product, from the angle as long as there is one: the two cancel in the end.
-    units = (x / ops.where(large, norm, 1.0) for x, norm in ((a, a_norm), (b, b_norm)))
-    apart = product * ops.sum(ops.square(next(units) - next(units)), axis=axis, keepdims=True) / 2.0
+    # The norms' product less the dot product: from the angle between the two where they would cancel.
+    between = a / ops.where(large, a_norm, 1.0) - b / ops.where(large, b_norm, 1.0)
+    apart = product * ops.sum(ops.square(between), axis=axis, keepdims=True) / 2.0
     gap = ops.where(large, apart, product - ops.sum(a * b, axis=axis, keepdims=True))
     return ops.squeeze((gap + epsilon) / (product + epsilon), axis)
 

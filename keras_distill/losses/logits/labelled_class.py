@@ -64,7 +64,9 @@ def compared(teacher_logits, student_logits, labels):
     """
     teacher, student = ops.convert_to_tensor(teacher_logits), ops.convert_to_tensor(student_logits)
     dtype = divergences.working_dtype(teacher, student)
-    return ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype), one_hot(labels, student)
+    # Finite, so that a teacher that rules out every other class says nothing of them rather than NaN.
+    teacher, student = (from_largest(ops.cast(each, dtype)) for each in (teacher, student))
+    return ops.stop_gradient(teacher), student, one_hot(labels, student)
 
 
 def one_hot(labels, logits):
