@@ -39,6 +39,7 @@ from keras_distill.losses.logits import ReverseKL as ReverseKL
 from keras_distill.losses.logits import SkewForwardKL as SkewForwardKL
 from keras_distill.losses.logits import SkewReverseKL as SkewReverseKL
 from keras_distill.losses.logits import SymmetricKL as SymmetricKL
+from keras_distill.losses.logits import TemperedLogitLoss as TemperedLogitLoss
 from keras_distill.losses.logits import TVDistance as TVDistance
 from keras_distill.losses.methods import METHODS as METHODS
 from keras_distill.losses.methods import get as get

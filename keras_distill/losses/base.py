@@ -119,7 +119,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     @property
     def needs(self):
         """Names of the arguments without which the loss cannot be computed, beside the outputs."""
-        return tuple(name for name in _arguments(type(self).per_sample)[2:] if name not in _ALWAYS_GIVEN)
+        return tuple(name for name in arguments_of(type(self).per_sample)[2:] if name not in _ALWAYS_GIVEN)
 
     def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, labels=None, **given):
         """Average `per_sample` over the batch, by Keras's own rule for weights and masks.
@@ -155,7 +155,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         for name in self.needs:
             if given.get(name) is None:
                 raise ValueError(expected(f"{name}, which the loss {self.name!r} needs", "none", _FIXES.get(name)))
-        named = {name: given[name] for name in _arguments(type(self).per_sample, all=True) if name in given}
+        named = {name: given[name] for name in arguments_of(type(self).per_sample, all=True) if name in given}
         return weighted_mean(self.per_sample(teacher, student, **named), sample_weight, mask)
 
     def get_config(self):
@@ -296,7 +296,7 @@ def both(mask, other):
 
 
 @functools.cache
-def _arguments(function, all=False):
+def arguments_of(function, all=False):
     """Return the names of the arguments of a method that have no default, or of all of them, `self` left out."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
     named = [each for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]

@@ -4,6 +4,7 @@ import dataclasses
 
 from keras_distill._messages import expected, unknown_name
 from keras_distill.losses import contrastive, embeddings, feature_maps, logits
+from keras_distill.losses.base import DistillationLoss, arguments_of
 from keras_distill.losses.layers import LayerPair
 
 _STANDARDIZED = "logit_std_"
@@ -35,8 +36,8 @@ class Method:
     def needs(self):
         """What the loss needs or trains beyond two outputs: `"labels"`, `"features"`, `"adapter"`, `"index"`."""
         inner = METHODS[self.config["loss"]].loss if self.loss is logits.LogitStandardization else self.loss
-        named = inner.per_sample.__code__.co_varnames
-        adapter = inner.make_adapter is not logits.LogitLoss.make_adapter
+        named = arguments_of(inner.per_sample, all=True)
+        adapter = inner.make_adapter is not DistillationLoss.make_adapter
         found = {
             "labels": "labels" in named,
             "features": issubclass(inner, LayerPair),

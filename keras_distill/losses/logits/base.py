@@ -10,9 +10,28 @@ from keras_distill.losses.heads import logits_of
 
 
 class LogitLoss(DistillationLoss):
-    """Compare rows of logits at a temperature. Override `per_sample`: it is given logits, and the temperature.
+    """Compare rows of logits. Override `per_sample`: it is given the logits of both, whatever their heads.
 
     Outputs may be `[batch, classes]`, `[batch, length, classes]`, `[batch, height, width, classes]`: a row is a row.
+
+    Args:
+        name: Name in the logs. Defaults to the name of the method.
+    """
+
+    compares_logits = True
+
+    def validate_outputs(self, teacher_outputs, student_outputs):
+        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
+        super().validate_outputs(teacher_outputs, student_outputs)
+        check_classes(teacher_outputs, student_outputs)
+
+    def prepare(self, teacher_output, student_output):
+        """Return the logits of both."""
+        return logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
+
+
+class TemperedLogitLoss(LogitLoss):
+    """Compare rows of logits at a temperature, which `per_sample` is given as well.
 
     Args:
         temperature: Softness T > 0: a number, or a `keras.Variable` of your own that you move and the optimizer does
@@ -23,20 +42,9 @@ class LogitLoss(DistillationLoss):
         ValueError: If the temperature is not finite and positive.
     """
 
-    compares_logits = True
-
     def __init__(self, temperature=1.0, name=None):
         super().__init__(name=name)
         self.temperature = check_temperature(temperature)
-
-    def validate_outputs(self, teacher_outputs, student_outputs):
-        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
-        super().validate_outputs(teacher_outputs, student_outputs)
-        check_classes(teacher_outputs, student_outputs)
-
-    def prepare(self, teacher_output, student_output):
-        """Return the logits of both."""
-        return logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
 
     def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, labels=None, **given):
         temperature = given.pop("temperature", None)

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.divergences import wide_dtype
-from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.base import TemperedLogitLoss
 from keras_distill.losses.logits.rows import as_positions, as_rows, from_largest, mean_of_rows, softmax_and_gap
 
 
@@ -104,7 +104,7 @@ def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, e
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class DIST(LogitLoss):
+class DIST(TemperedLogitLoss):
     """Teach the student to order the classes of a sample, and the samples of a class, as its teacher does.
 
     See `dist` for the formula. The second part compares samples of a batch, so it grows better with its size.

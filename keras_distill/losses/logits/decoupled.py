@@ -8,7 +8,7 @@ from keras import ops
 from keras_distill.losses import divergences
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits import labelled_class as labelled
-from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.base import TemperedLogitLoss
 from keras_distill.losses.logits.rows import log_mean_exp
 
 
@@ -147,7 +147,7 @@ def nkd(teacher_logits, student_logits, labels, temperature=1.0, gamma=1.5):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class DKD(LogitLoss):
+class DKD(TemperedLogitLoss):
     """Teach the student how sure its teacher is of the label, and apart from it how it shares the rest.
 
     Needs hard labels. See `dkd` for the formula. The authors let the weight of this loss grow over the first epochs;
@@ -189,7 +189,7 @@ class DKD(LogitLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class NKD(LogitLoss):
+class NKD(TemperedLogitLoss):
     """Teach the student the label as far as its teacher believes it, and the other classes scaled to sum to one.
 
     Needs hard labels. See `nkd` for the formula.

@@ -4,7 +4,7 @@ import keras
 
 from keras_distill.losses import divergences
 from keras_distill.losses.checks import check_number
-from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.base import TemperedLogitLoss
 
 
 def forward_kl(teacher_logits, student_logits, temperature=1.0, subtract_entropy=True):
@@ -89,7 +89,7 @@ def symmetric_kl(teacher_logits, student_logits, temperature=1.0, lam=0.9, subtr
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class ForwardKL(LogitLoss):
+class ForwardKL(TemperedLogitLoss):
     """Teach the student to cover all that the teacher says: `KL(p, q)`.
 
     The teacher's distribution weighs the classes, so the student spreads over every mode of it. Not multiplied by T²,
@@ -132,7 +132,7 @@ class ForwardKL(LogitLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class ReverseKL(LogitLoss):
+class ReverseKL(TemperedLogitLoss):
     """Teach the student to say only what the teacher would: `KL(q, p)`.
 
     The student's own distribution weighs the classes, so a student too small for all modes of the teacher settles on
@@ -164,7 +164,7 @@ class ReverseKL(LogitLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class SymmetricKL(LogitLoss):
+class SymmetricKL(TemperedLogitLoss):
     """Teach the student by both directions at once: `(1 - lam) KL(p, q) + lam KL(q, p)`.
 
     Not multiplied by T², as in the published code.

@@ -6,7 +6,7 @@ from keras import ops
 from keras_distill.losses import divergences
 from keras_distill.losses.base import expand_like
 from keras_distill.losses.checks import check_number
-from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.base import TemperedLogitLoss
 from keras_distill.losses.logits.directed import forward_kl, reverse_kl
 
 
@@ -102,7 +102,7 @@ def tv_distance(teacher_logits, student_logits, temperature=1.0):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class JSDistance(LogitLoss):
+class JSDistance(TemperedLogitLoss):
     """Teach the student by both divergences to the mixture of the two: `lam KL(q, m) + (1 - lam) KL(p, m)`.
 
     With `m = (1 - lam) p + lam q`. Bounded; at `lam=0.5` the Jensen-Shannon divergence, which treats both alike. Equal
@@ -143,7 +143,7 @@ class JSDistance(LogitLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class GeneralizedJSD(LogitLoss):
+class GeneralizedJSD(TemperedLogitLoss):
     """Teach the student by a divergence between the forward and the reverse one: `beta KL(p, m) + (1 - beta) KL(q, m)`.
 
     With `m = beta p + (1 - beta) q`. Small `beta` acts as the forward direction, large `beta` as the reverse one; at
@@ -200,7 +200,7 @@ def _positions_per_sample(values, mask):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class TVDistance(LogitLoss):
+class TVDistance(TemperedLogitLoss):
     """Teach the student by the probability on which it and the teacher do not agree: `sum_c |p_c - q_c| / 2`.
 
     Its gradient is bounded and does not shrink as the student comes near. Not multiplied by T², as in the published

@@ -5,11 +5,9 @@ import math
 import keras
 from keras import ops
 
-from keras_distill.losses.base import DistillationLoss
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.divergences import kl_divergence
-from keras_distill.losses.heads import logits_of
-from keras_distill.losses.logits.base import check_classes
+from keras_distill.losses.logits.base import LogitLoss
 
 
 def scale_gradient(x, factor):
@@ -118,7 +116,7 @@ class GlobalTemperature(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class CTKD(DistillationLoss):
+class CTKD(LogitLoss):
     """Teach the student the teacher's soft targets at a temperature that learns to make that harder.
 
     The loss is `T² KL(softmax(v / T), softmax(z / T))` with `T = t_start + t_end sigmoid(global_T)`. `global_T` starts
@@ -155,22 +153,12 @@ class CTKD(DistillationLoss):
     """
 
     method = "ctkd"
-    compares_logits = True
 
     def __init__(self, t_start=1.0, t_end=20.0, ramp_epochs=10, name=None):
         super().__init__(name=name)
         self.t_start = check_number("t_start", t_start, 0.0, math.inf, open_low=True)
         self.t_end = check_number("t_end", t_end, 0.0, math.inf, open_low=True)
         self.ramp_epochs = check_number("ramp_epochs", ramp_epochs, 0, math.inf)
-
-    def validate_outputs(self, teacher_outputs, student_outputs):
-        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
-        super().validate_outputs(teacher_outputs, student_outputs)
-        check_classes(teacher_outputs, student_outputs)
-
-    def prepare(self, teacher_output, student_output):
-        """Return the logits of both."""
-        return logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
 
     def make_adapter(self, teacher_shape, student_shape):
         """Return the layer that holds the temperature; it needs no shapes."""

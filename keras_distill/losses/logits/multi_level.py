@@ -8,10 +8,8 @@ from keras import ops
 
 from keras_distill._messages import expected
 from keras_distill.losses import divergences
-from keras_distill.losses.base import DistillationLoss
 from keras_distill.losses.checks import check_number
-from keras_distill.losses.heads import logits_of
-from keras_distill.losses.logits.base import check_classes, check_temperature
+from keras_distill.losses.logits.base import LogitLoss, check_temperature
 from keras_distill.losses.logits.rows import as_positions, as_rows, softmax_and_gap
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
@@ -143,7 +141,7 @@ def mlkd(
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class MLKD(DistillationLoss):
+class MLKD(LogitLoss):
     """Teach the student on three levels: soft targets, how alike samples are, and how alike classes are.
 
     At several temperatures at once, so it has none to schedule. See `mlkd` for the formula: the part that one view of
@@ -173,7 +171,6 @@ class MLKD(DistillationLoss):
     """
 
     method = "mlkd"
-    compares_logits = True
 
     def __init__(self, temperatures=TEMPERATURES, instance_weight=1.0, batch_weight=1.0, class_weight=1.0, name=None):
         super().__init__(name=name)
@@ -183,15 +180,6 @@ class MLKD(DistillationLoss):
         self.instance_weight = check_number("instance_weight", instance_weight, 0.0, math.inf)
         self.batch_weight = check_number("batch_weight", batch_weight, 0.0, math.inf)
         self.class_weight = check_number("class_weight", class_weight, 0.0, math.inf)
-
-    def validate_outputs(self, teacher_outputs, student_outputs):
-        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
-        super().validate_outputs(teacher_outputs, student_outputs)
-        check_classes(teacher_outputs, student_outputs)
-
-    def prepare(self, teacher_output, student_output):
-        """Return the logits of both."""
-        return logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
 
     def per_sample(self, teacher_output, student_output, mask=None):
         weights = self.instance_weight, self.batch_weight, self.class_weight

@@ -4,7 +4,7 @@ import keras
 
 from keras_distill.losses import divergences
 from keras_distill.losses.checks import check_number
-from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.base import TemperedLogitLoss
 
 
 def skew_forward_kl(teacher_logits, student_logits, temperature=1.0, lam=0.1, subtract_entropy=True):
@@ -67,7 +67,7 @@ def skew_reverse_kl(teacher_logits, student_logits, temperature=1.0, lam=0.1):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class SkewForwardKL(LogitLoss):
+class SkewForwardKL(TemperedLogitLoss):
     """Teach the student to cover the teacher, at a bounded price: `KL(p, lam p + (1 - lam) q)`.
 
     A little of the teacher in the mixture keeps the logarithm, and with it the gradient, finite where the student
@@ -111,7 +111,7 @@ class SkewForwardKL(LogitLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class SkewReverseKL(LogitLoss):
+class SkewReverseKL(TemperedLogitLoss):
     """Teach the student to say only what the teacher would, at a bounded price: `KL(q, (1 - lam) p + lam q)`.
 
     A little of the student in the mixture keeps the logarithm, and with it the gradient, finite where the teacher

@@ -5,9 +5,8 @@ from keras import ops
 
 from keras_distill._messages import expected
 from keras_distill.losses import divergences
-from keras_distill.losses.base import DistillationLoss
 from keras_distill.losses.heads import logits_of
-from keras_distill.losses.logits.base import check_classes, check_temperature
+from keras_distill.losses.logits.base import LogitLoss, check_classes, check_temperature
 from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss, takes_logits
 
 
@@ -147,7 +146,7 @@ class LogitsDistillation(PerOutputLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class LogitMatching(DistillationLoss):
+class LogitMatching(LogitLoss):
     """Teach the student the teacher's centred logits: soft targets in the limit of a high temperature.
 
     The loss is `1 / (2 N) sum_i (z_i - v_i)²` over the N classes, with the mean of each row of logits taken off.
@@ -168,12 +167,5 @@ class LogitMatching(DistillationLoss):
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.1.
     """
 
-    compares_logits = True
-
-    def validate_outputs(self, teacher_outputs, student_outputs):
-        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
-        super().validate_outputs(teacher_outputs, student_outputs)
-        check_classes(teacher_outputs, student_outputs)
-
     def per_sample(self, teacher_output, student_output):
-        return divergences.logit_matching(logits_of(teacher_output, "teacher"), logits_of(student_output, "student"))
+        return divergences.logit_matching(teacher_output, student_output)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_distill.losses import divergences
-from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.base import TemperedLogitLoss
 
 
 def ttm(teacher_logits, student_logits, temperature=4.0):
@@ -72,7 +72,7 @@ def _centred(teacher_logits, student_logits, temperature):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class TTM(LogitLoss):
+class TTM(TemperedLogitLoss):
     """Teach the student, at temperature 1, the softened teacher.
 
     The student's logits are not divided by T, so what it learns is a power transform of the teacher's distribution;
@@ -107,7 +107,7 @@ class TTM(LogitLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class WTTM(LogitLoss):
+class WTTM(TemperedLogitLoss):
     """Teach the student, at temperature 1, the softened teacher, most where that teacher is smooth.
 
     `TTM` with a weight for each sample, the sum of the teacher's probabilities to the power 1/T: samples on which the

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_distill.losses import divergences
 from keras_distill.losses.checks import check_number
-from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.logits.base import TemperedLogitLoss
 from keras_distill.losses.logits.labelled_class import target_cross_entropy
 
 EPSILON = 1e-7
@@ -75,7 +75,7 @@ def wsld(teacher_logits, student_logits, labels, temperature=2.0, alpha=2.25):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class WSLD(LogitLoss):
+class WSLD(TemperedLogitLoss):
     """Teach the student soft targets, and weigh down those samples whose label it knows better than its teacher.
 
     Needs hard labels. See `wsld` for the formula, `soft_label_weight` for the weight.
