@@ -138,7 +138,10 @@ class DistillationLoss(keras.distillation.DistillationLoss):
             Float scalar.
         """
         outputs = list(zip_outputs(teacher_outputs, student_outputs, sample_weight))
-        labels = keras.tree.flatten(labels) if keras.tree.is_nested(labels) else [labels] * len(outputs)
+        several = keras.tree.is_nested(labels) and "labels" in self.needs
+        labels = keras.tree.flatten(labels) if several else [labels] * len(outputs)
+        if len(labels) != len(outputs):
+            raise ValueError(expected(f"labels for each of the {len(outputs)} outputs", f"{len(labels)}"))
         return sum(
             self._average(teacher, student, weight, {**given, "labels": label})
             for (teacher, student, weight), label in zip(outputs, labels, strict=True)

@@ -9,6 +9,7 @@ from keras_distill._messages import expected, unknown_name
 from keras_distill._models import Untracked
 from keras_distill.losses.feature_maps import same_shape
 from keras_distill.teachers.arrays import checked, in_portions, through_numpy
+from keras_distill.teachers.base import Teacher
 
 OUTPUTS = ("logits", "probabilities", "log_probabilities")
 """What a teacher may give."""
@@ -17,7 +18,7 @@ _TRIED_ROWS = 2
 _SUM_TOLERANCE = 1e-2
 
 
-class ForeignTeacher(keras.Model):
+class ForeignTeacher(Teacher):
     """Let a model of another kind teach as if it were a Keras model.
 
     Its call gives logits: probabilities become their logarithms, -inf where they are exactly zero. It has no weights
@@ -77,20 +78,7 @@ class ForeignTeacher(keras.Model):
             return None
         return [keras.KerasTensor((None, *self._answer_shape), self.compute_dtype)]
 
-    def __call__(self, *args, **kwargs):
-        with guards.explained():
-            return super().__call__(*args, **kwargs)
-
-    def predict(self, *args, **kwargs):
-        """Run the teacher over data. See `keras.Model.predict`."""
-        with guards.explained():
-            return super().predict(*args, **kwargs)
-
-    def call(self, inputs):
-        """Return the logits of a batch."""
-        return guards.marked(self._logits)(inputs)
-
-    def _logits(self, inputs):
+    def _soft_targets(self, inputs):
         if self._answer_shape is None:
             self._try_out(keras.tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), inputs))
         answer = self._answer(inputs)

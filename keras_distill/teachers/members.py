@@ -9,9 +9,10 @@ from keras_distill import guards
 from keras_distill._messages import expected
 from keras_distill._models import Untracked
 from keras_distill.losses.heads import head_of, logits_of, refusal, rows_are_probabilities
+from keras_distill.teachers.base import Teacher
 
 
-class CombinedTeacher(keras.Model):
+class CombinedTeacher(Teacher):
     """Let several models, or one and what is done with its logits, teach as one `keras.Model`.
 
     Its parts run in inference mode, whatever it is told, and each in its own precision. Subclasses compute
@@ -58,22 +59,6 @@ class CombinedTeacher(keras.Model):
         """The logits as a symbolic tensor in a list, `None` where their shape is unknown."""
         shown = self._shown.content[1]
         return None if shown is None else [shown]
-
-    def __call__(self, *args, **kwargs):
-        with guards.explained():
-            return super().__call__(*args, **kwargs)
-
-    def predict(self, *args, **kwargs):
-        """Run the teacher over data. See `keras.Model.predict`."""
-        with guards.explained():
-            return super().predict(*args, **kwargs)
-
-    def call(self, inputs):
-        """Return the logits of a batch at T = 1; `at_temperature` asks them for others."""
-        return guards.marked(self._soft_targets)(inputs)
-
-    def _soft_targets(self, inputs):
-        raise NotImplementedError
 
     @classmethod
     def from_config(cls, config):

@@ -308,3 +308,20 @@ def test_unknown_names():
     with pytest.raises(ValueError, match="^Expected a method of logits after 'logit_std_'. Received: 'logit_std_rkd'"):
         kd.losses.get("logit_std_rkd")
     assert kd.losses.get("logit_std_ttm").name == "logit_std_ttm"
+
+
+def test_labels_of_several_outputs():
+    one, two = make("dkd"), make("dkd", seed=1)
+    labels = [one.given["labels"], two.given["labels"]]
+    teachers, students = [one.teacher, two.teacher], [one.student, two.student]
+    value = one.loss.compute_loss(teachers, students, labels=labels)
+    wanted = one.value_and_gradient()[0] + two.value_and_gradient()[0]
+    np.testing.assert_allclose(value, wanted, rtol=1e-5)
+    with pytest.raises(ValueError, match="^Expected labels for each of the 2 outputs. Received: 1"):
+        one.loss.compute_loss(teachers, students, labels=labels[:1])
+    # Of no concern to a loss that needs none.
+    maps = make("at")
+    given = {"labels": dict(zip("ab", labels, strict=True))}
+    np.testing.assert_allclose(
+        maps.loss.compute_loss(maps.teacher, maps.student, **given), maps.value_and_gradient()[0]
+    )
