@@ -22,7 +22,7 @@ import numpy as np
 import keras_distill as kd
 from benchmarks.environment import write
 
-# Of the training scripts of RepDistiller, where they have the method, with the form of the loss that they are meant for.
+# Of the training scripts of RepDistiller, where they have the method, and the form of the loss that they are meant for.
 WEIGHTS = {
     "fitnet": 100.0,
     "at": 1000.0,
