@@ -110,7 +110,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         if adapter is None:
             return student_outputs
         mask = mask_of(keras.tree.flatten(student_outputs)[0])
-        adapted = run(adapter, keras.tree.map_structure(_unmasked, student_outputs), training)
+        adapted = run(adapter, keras.tree.map_structure(unmasked, student_outputs), training)
         if mask is not None and len(mask.shape) == 1:  # Few layers hand a mask on; that of whole samples stays true.
             for output in keras.tree.flatten(adapted):
                 output._keras_mask = mask
@@ -246,12 +246,12 @@ def within_mask(tensor):
     """Stop the gradient of padded positions: that of a NaN stays NaN however often it is multiplied by zero."""
     if mask_of(tensor) is None:
         return tensor
-    masked = _unmasked(tensor)
+    masked = unmasked(tensor)
     masked._keras_mask = mask_of(tensor)
     return masked
 
 
-def _unmasked(tensor):
+def unmasked(tensor):
     """Return a tensor that carries no mask, and no gradient to the positions that its mask leaves out."""
     mask = mask_of(tensor)
     if mask is None:

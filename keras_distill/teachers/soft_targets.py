@@ -32,6 +32,7 @@ def at_temperature(outputs, temperature):
     Example:
 
     >>> import numpy as np
+    >>> from keras import ops
     >>> doubled = with_temperatures(ops.ones((1, 3)), lambda temperature: temperature * ops.ones((1, 3)))
     >>> at_temperature(doubled, 4.0).numpy().tolist(), at_temperature(np.ones((1, 3)), 4.0).tolist()
     ([[4.0, 4.0, 4.0]], [[1.0, 1.0, 1.0]])

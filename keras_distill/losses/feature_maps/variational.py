@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_distill.features.adapters import Parallel, for_each_layer
 from keras_distill.features.variational import VariationalAdapter
+from keras_distill.losses.base import unmasked
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.feature_maps.maps import cast_pair
 from keras_distill.losses.feature_maps.stages import check_one_shape, one_size
@@ -109,6 +110,10 @@ class VID(FeatureLoss):
     def adapt(self, student_outputs, adapter, training=False):
         """Return the student's outputs as they are: they are pooled to the teacher's size before the adapter."""
         return student_outputs
+
+    def prepare(self, teacher_output, student_output):
+        """Return both; convolutions take no masks, and padded samples get no gradient."""
+        return teacher_output, keras.tree.map_structure(unmasked, student_output)
 
     def per_sample(self, teacher_output, student_output, adapter, training=False):
         adapters = adapter.layers if isinstance(adapter, Parallel) else [adapter]
