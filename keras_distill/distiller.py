@@ -8,15 +8,16 @@ from keras import ops
 from keras_distill import compatibility, guards
 from keras_distill._messages import expected
 from keras_distill._models import Untracked, accepts, run, uses_float16
+from keras_distill.batches import batch_size, unpack
 from keras_distill.coefficients import Coefficients
-from keras_distill.features import FINAL_OUTPUT, FeatureExtractor
-from keras_distill.logs import Bookkeeping, Logs, batch_size
+from keras_distill.features import FINAL_OUTPUT
+from keras_distill.logs import Bookkeeping, Logs
 from keras_distill.losses.base import align_weights
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.metrics.labelled import labelled_only
-from keras_distill.objective import Objective, replicas, taps
+from keras_distill.objective import Objective, extractor, replicas, taps
 from keras_distill.teachers import Trust, as_teacher
 
 _TEACHER_FILE = "teacher.weights.h5"
@@ -99,7 +100,7 @@ class Distiller(Coefficients, Logs, keras.Model):
         self._teacher = Untracked(teacher)
         self.student = student
         self._features = {
-            role: Untracked(_extractor(role, model, losses))
+            role: Untracked(extractor(role, model, losses))
             for role, model in (("teacher", teacher), ("student", student))
         }
         self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape, trust)
@@ -364,22 +365,3 @@ class Distiller(Coefficients, Logs, keras.Model):
         path = os.path.join(inner_path, _TEACHER_FILE)
         if os.path.exists(path):
             self.teacher.load_weights(path)
-
-
-def _extractor(role, model, losses):
-    keys = keras.tree.flatten([taps(loss, role) for loss in losses])
-    keys = list(dict.fromkeys(key for key in keys if key not in (None, FINAL_OUTPUT)))
-    return FeatureExtractor(model, keys, role=role) if keys else None
-
-
-def unpack(data):
-    """Split a batch into inputs, labels, sample weights and extras: `(x, y, sample_weight, {"index": ...})`.
-
-    The first three are Keras's. The fourth, a dict, carries what some losses name beyond them.
-    """
-    if isinstance(data, (list, tuple)) and len(data) == 4:
-        *data, extras = data
-        if not isinstance(extras, dict):
-            raise ValueError(expected("a dict as the fourth part of a batch", f"{type(extras).__name__}"))
-        return *keras.utils.unpack_x_y_sample_weight(tuple(data)), extras
-    return *keras.utils.unpack_x_y_sample_weight(data), {}

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_distill import guards
 from keras_distill._messages import expected
+from keras_distill.batches import batch_size
 from keras_distill.metrics import Agreement
 from keras_distill.objective import replicas
 
@@ -113,8 +114,3 @@ class Bookkeeping(keras.callbacks.Callback):
         guards.check_finite_logs(ordered, ("student_loss", *self.model.objective.names, "distillation_loss", "loss"))
         logs.clear()
         logs.update(ordered)
-
-
-def batch_size(x):
-    """Return the number of samples in a batch of inputs."""
-    return ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]

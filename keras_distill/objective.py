@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_distill import guards
 from keras_distill._messages import expected
-from keras_distill.features import FINAL_OUTPUT, tap
+from keras_distill.features import FINAL_OUTPUT, FeatureExtractor, tap
 from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
 from keras_distill.losses.logits import check_temperature
 from keras_distill.teachers import at_temperature
@@ -170,6 +170,13 @@ def taps(loss, role):
     if isinstance(names, (list, tuple)):
         return [FINAL_OUTPUT if name is None else tap(name, before) for name in names]
     return None if names is None else tap(names, before)
+
+
+def extractor(role, model, losses):
+    """Return what takes from a model all that the losses compare, or `None` for no more than its final output."""
+    keys = keras.tree.flatten([taps(loss, role) for loss in losses])
+    keys = list(dict.fromkeys(key for key in keys if key not in (None, FINAL_OUTPUT)))
+    return FeatureExtractor(model, keys, role=role) if keys else None
 
 
 def _tempered(teacher_outputs, temperature):
