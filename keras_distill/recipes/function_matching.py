@@ -6,8 +6,9 @@ no view is seen twice. The distilled student learns from what its teacher says o
 student alone sees the same views with the labels of both digits, mixed as they are.
 
 Command     keras-distill run function_matching --download          (or --data-dir FOLDER, where it is prepared)
-Cost        to be measured
-Expected    to be measured
+Cost        --quick --seeds 1: 1 minute on one core
+Expected    --quick --seeds 1, 6 epochs from a teacher of 1: test accuracy of the teacher 96.2 %, of the student alone
+            79.0 %, distilled 93.7 %; the whole recipe is yet to be measured
 """
 
 import dataclasses

@@ -19,7 +19,7 @@ def check_folder(folder, say):
     files = sorted(path for path in folder.iterdir() if path.suffix == ".npz")
     passed = total = 0
     for path in files:
-        results = check_file(path)
+        results = _results(path)
         good = {
             dtype: sum(not misses for (_, each), misses in results.items() if each == dtype) for dtype in TOLERANCES
         }
@@ -31,6 +31,13 @@ def check_folder(folder, say):
         passed, total = passed + sum(good.values()), total + max(len(results), 1)
     say(f"{passed} of {total} passed, {len(files)} files")
     return 0 < passed == total
+
+
+def _results(path):
+    try:
+        return check_file(path)
+    except Exception as error:  # A file that is none of this form must not hide the others.
+        return {("the file", dtype): [f"{type(error).__name__}: {error}"] for dtype in TOLERANCES}
 
 
 def check_file(path):

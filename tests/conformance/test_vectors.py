@@ -51,3 +51,11 @@ def test_the_runner_tells_right_from_wrong(tmp_path, name, changes, said):
 
 def test_an_empty_folder_is_no_success(tmp_path):
     assert not check_folder(tmp_path, print)
+
+
+def test_a_file_that_is_no_file_of_vectors(tmp_path):
+    (tmp_path / "kd.npz").write_bytes(b"nothing")
+    np.savez(tmp_path / "rkd.npz", a=np.zeros(3))
+    report = []
+    assert not check_folder(tmp_path, report.append)
+    assert report[-1] == "0 of 4 passed, 2 files" and "the file in float64" in "".join(report)
