@@ -116,7 +116,9 @@ def main():
             print(f"seed {seed}  {method:18}{accuracy:8.2%}{seconds[method]:8.1f} s", flush=True)
             keras.backend.clear_session(free_memory=True)
         if options.out:
-            settings = vars(options) | {"seeds": seed + 1, "data_dir": None, "teacher_accuracy": of_teacher}
+            names = ("epochs", "teacher_epochs", "samples")
+            settings = {name: getattr(options, name) for name in names}
+            settings |= {"seeds": seed + 1, "teacher_accuracy": of_teacher}
             write(options.out, {"settings": settings, "accuracy": found, "seconds": seconds})
     print(f"\n{'method':18}{'test accuracy':>20}{'beside alone':>14}")
     alone = statistics.mean(found[ALONE])
