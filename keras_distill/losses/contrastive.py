@@ -113,7 +113,7 @@ class CRD(FeatureLoss):
 
     def __init__(
         self,
-        dataset_size,
+        dataset_size=None,
         embedding_width=128,
         nce_temperature=0.07,
         momentum=0.5,
@@ -125,7 +125,9 @@ class CRD(FeatureLoss):
         super().__init__(teacher_layer_name, student_layer_name, preactivation, name=name)
         for argument, size in (("dataset_size", dataset_size), ("embedding_width", embedding_width)):
             if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-                raise ValueError(expected(f"{argument} to be a whole number >= 1", f"{argument}={size!r}"))
+                fix = "As many as there are training samples: `kd.losses.CRD(dataset_size=len(x))`."
+                received, fix = f"{argument}={size!r}", fix if argument == "dataset_size" else None
+                raise ValueError(expected(f"{argument} to be a whole number >= 1", received, fix))
         self.dataset_size, self.embedding_width = int(dataset_size), int(embedding_width)
         # Below it the scores of equal embeddings leave float32.
         self.nce_temperature = check_number("nce_temperature", nce_temperature, 0.02, float("inf"))
