@@ -9,7 +9,7 @@ and 1 otherwise. The test split is read once by each student, at its end. Nothin
 What the table does not show: which method is best. The budget is a few epochs on a part of the training set, one pair,
 no tuning of any method (temperature, weight and layers are defaults), so that methods whose published schedules are
 long, or whose weights were meant for another net, are at a disadvantage. Differences within the spread are none.
-About 20 seconds a student on one core; three seeds of all methods, 40 minutes.
+About 20 seconds a student on one core; three seeds of all methods, 40 minutes. `benchmarks/results` has two seeds.
 """
 
 import argparse
