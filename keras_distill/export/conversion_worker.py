@@ -1,28 +1,6 @@
-"""The other end of `conversion.Converter`: a process that converts SavedModels until its standard input ends.
+"""What a converter's process runs: one function per converter, all arguments JSON types, all data in files."""
 
-One request per line on standard input, one reply per line on standard output, both JSON.
-"""
-
-import json
-import os
-import sys
-
-
-def main():
-    """Answer requests until there are no more."""
-    # The converter prints on descriptor 1 too, where only replies may stand.
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        print(json.dumps(_answer(json.loads(line))), file=replies, flush=True)
-
-
-def _answer(request):
-    try:
-        convert(**request)
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    return {"error": None}
+from keras_distill.export import arrays
 
 
 def convert(saved_model, output, settings, calibration):
@@ -32,7 +10,7 @@ def convert(saved_model, output, settings, calibration):
         saved_model: str, folder of a SavedModel with static shapes and the signature `serving_default`.
         output: str, file to write.
         settings: dict of names of TensorFlow's, see `formats.tflite`.
-        calibration: None, or str, an .npz file of one array per input, samples first, each called `input.<name>`.
+        calibration: None, or str, an .npz file of one array per input, samples first, as `arrays.save` writes it.
     """
     import tensorflow as tf
 
@@ -53,18 +31,11 @@ def convert(saved_model, output, settings, calibration):
 
 
 def _representative_dataset(path):
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name.removeprefix("input."): archive[name] for name in archive.files}
-    count = len(next(iter(arrays.values())))
+    inputs = arrays.load(path)
+    count = len(next(iter(inputs.values())))
 
     def samples():
         for row in range(count):
-            yield "serving_default", {name: array[row : row + 1] for name, array in arrays.items()}
+            yield "serving_default", {name: array[row : row + 1] for name, array in inputs.items()}
 
     return samples
-
-
-if __name__ == "__main__":
-    main()

@@ -7,12 +7,13 @@ import re
 import keras
 
 from keras_distill._messages import expected, unknown_name
-from keras_distill.export import directory, report, samples, signature, verification
+from keras_distill.export import publishing, report, samples, signature, verification
 from keras_distill.export.conversion import Converter
 from keras_distill.export.formats import FORMATS, Source
 from keras_distill.export.precision import check_rebuilt, in_float32
 from keras_distill.export.quiet import quiet
 from keras_distill.export.report import Artifact
+from keras_distill.export.runtimes.remote import require
 
 _RECORDED_VERSIONS = ("keras_distill", "keras", "tensorflow", "ai-edge-litert", "numpy")
 _REASON_LENGTH = 400
@@ -21,7 +22,7 @@ _TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 def export(
     student,
-    path,
+    directory,
     formats=("saved_model", "tflite"),
     calibration_data=None,
     evaluation_data=None,
@@ -29,10 +30,11 @@ def export(
     min_agreement=None,
     max_difference=None,
     max_mean_difference=None,
+    time_limit=600.0,
 ):
     """Write a student to files, run each by another runtime, and keep those that agree with the student.
 
-    Files are written beside `path` and put there when all are done: the directory is replaced as a whole, and an
+    Files are written beside `directory` and put there when all are done: the directory is replaced as a whole, and an
     export that is interrupted, or of which nothing passes, leaves what was there. Files that users added to an
     earlier export stay. A format that cannot be converted, or whose file does not agree, is a row of the report and
     leaves no file. Students of half or mixed precision are rebuilt in float32 and compared in float32.
@@ -53,7 +55,7 @@ def export(
 
     Args:
         student: built `keras.Model`, with a linear or softmax head, any number of inputs and outputs.
-        path: str or path, directory to write: new, empty, or an earlier export.
+        directory: str or path, folder to write: new, empty, or an earlier export.
         formats: sequence of str, names in `FORMATS`. Defaults to `("saved_model", "tflite")`.
         calibration_data: samples from which int8 ranges are taken; needed by `"tflite_int8"`. Defaults to None.
         evaluation_data: samples on which files and student are compared, all of them. Defaults to the calibration
@@ -64,6 +66,8 @@ def export(
             vectors without classes need when there are no labels to say so. Defaults to None, the table's.
         max_difference: float, in place of the table's, for every format. Defaults to None, the table's.
         max_mean_difference: float, in place of the table's, for every format. Defaults to None, the table's.
+        time_limit: float, seconds that one conversion, or one batch in another runtime, may take before its process
+            is stopped and the format has failed. Defaults to 600.
 
     Returns:
         `ExportReport`: a row per format; `print` it for a table.
@@ -71,8 +75,8 @@ def export(
     Raises:
         TypeError: if the student is no Keras model, or data is of an unknown kind.
         ValueError: if the student is not built, a format is unknown, or data is missing, empty or does not fit.
-        FileExistsError: if `path` holds something else than an export.
-        NotADirectoryError: if a parent of `path` is a file.
+        FileExistsError: if `directory` holds something else than an export.
+        NotADirectoryError: if a parent of `directory` is a file.
         ImportError: if a runtime that a format is checked with is not installed.
 
     Example:
@@ -89,7 +93,7 @@ def export(
     entries = _entries(formats, calibration_data)
     _check_student(student)
     _check_counts(calibration_samples)
-    target = directory.checked(path, [directory.MANIFEST, *(entry.filename for entry in entries)])
+    target = publishing.checked(directory, [publishing.MANIFEST, *(entry.filename for entry in entries)])
     float_student = in_float32(student)
     data = _data(float_student, calibration_data, evaluation_data, calibration_samples)
     if float_student is not student:
@@ -99,16 +103,16 @@ def export(
         "max_difference": max_difference,
         "max_mean_difference": max_mean_difference,
     }
-    with directory.beside(target) as temporary, Converter(temporary) as converter:
+    with publishing.beside(target) as temporary, Converter(temporary, time_limit) as converter:
         staged, work = temporary / "files", temporary / "work"
         staged.mkdir()
         work.mkdir()
-        source = Source(float_student, data.signature, data.calibration, work, converter)
+        source = Source(float_student, data.signature, data.calibration, work, converter, time_limit)
         rows = [_row(entry, source, data, staged, target, _limits(entry, overrides)) for entry in entries]
         if not any(row.passed for row in rows):
             return report.ExportReport(None, rows)
-        directory.write_manifest(staged, _manifest(student, data, rows))
-        directory.replace(target, staged)
+        publishing.write_manifest(staged, _manifest(student, data, rows))
+        publishing.replace(target, staged)
     return report.ExportReport(str(target), rows)
 
 
@@ -136,7 +140,7 @@ def _entries(formats, calibration_data):
         if entry.needs_calibration and calibration_data is None:
             fix = "Pass calibration_data: some hundred samples of the training data."
             raise ValueError(expected(f"calibration_data for format {entry.name!r}", "None", fix))
-        entry.runtime.require()
+        require(entry.runtime)
     return entries
 
 
@@ -192,13 +196,13 @@ def _row(entry, source, data, folder, target, limits):
         with quiet() as transcript:
             entry.write(source, path)
     except Exception as error:
-        directory.remove(path)
+        publishing.remove(path)
         log = getattr(error, "log", "") + transcript.text
         return Artifact(entry.name, f"{report.FAILED}: {_reason(error)}", log=log)
     figures, complaints, log = _verified(path, entry, source, data, limits)
-    figures |= {"bytes": directory.size(path), "samples": data.count}
+    figures |= {"bytes": publishing.size(path), "samples": data.count}
     if complaints:
-        directory.remove(path)
+        publishing.remove(path)
         return Artifact(entry.name, f"{report.FAILED_VERIFICATION}: {'; '.join(complaints)}", log=log, **figures)
     return Artifact(entry.name, report.PASSED, path=str(target / entry.filename), **figures)
 
@@ -206,11 +210,10 @@ def _row(entry, source, data, folder, target, limits):
 def _verified(path, entry, source, data, limits):
     """Return figures, complaints and what the runtime printed; a file that cannot be run is one complaint."""
     try:
-        with quiet() as transcript:
-            result = verification.verify(path, entry, source.student, data.signature, data.evaluation, limits)
+        figures, complaints = verification.verify(path, entry, source, data.evaluation, limits)
     except Exception as error:
-        return {}, [f"it cannot be run: {_reason(error)}"], transcript.text
-    return *result, transcript.text
+        return {}, [f"it cannot be run: {_reason(error)}"], getattr(error, "log", "")
+    return figures, complaints, ""
 
 
 def _reason(error):

@@ -5,9 +5,7 @@ import functools
 import pathlib
 from collections.abc import Callable
 
-import numpy as np
-
-from keras_distill.export import flatbuffer, runtimes
+from keras_distill.export import arrays, flatbuffer
 from keras_distill.export.conversion import Converter
 from keras_distill.export.graph import without_negation
 from keras_distill.export.signature import Signature
@@ -26,7 +24,7 @@ class Format:
         name: str, what users write in `formats`.
         filename: str, the file or folder within the export.
         write: function of a `Source` and a path that writes the file there, or raises.
-        runtime: class that opens a path and runs it, see `runtimes`.
+        runtime: str, name in `runtimes.RUNTIMES` of what runs it.
         limits: `verification.Limits` within which a file of this kind agrees with the student.
         inspect: function of a path and a `Signature` that returns a list of complaints about what the file is made of.
         needs_calibration: bool, whether it cannot be written without sample data. Defaults to False.
@@ -35,7 +33,7 @@ class Format:
     name: str
     filename: str
     write: Callable
-    runtime: type
+    runtime: str
     limits: Limits
     inspect: Callable = _no_complaints
     needs_calibration: bool = False
@@ -51,6 +49,7 @@ class Source:
         calibration: dict of str to array, samples along the first axis, or None.
         work: folder for intermediate files, deleted afterwards.
         converter: `Converter`.
+        time_limit: float, seconds that one request to another process may take.
     """
 
     student: object
@@ -58,6 +57,7 @@ class Source:
     calibration: dict | None
     work: pathlib.Path
     converter: Converter
+    time_limit: float
 
     @functools.cached_property
     def static_saved_model(self):
@@ -71,8 +71,7 @@ class Source:
     def calibration_file(self):
         """Path of the calibration samples as an .npz file."""
         path = self.work / "calibration.npz"
-        # The prefix, since an input may be called `file`, as savez's own argument is.
-        np.savez(path, **{f"input.{name}": array for name, array in self.calibration.items()})
+        arrays.save(path, self.calibration)
         return path
 
 
@@ -132,14 +131,14 @@ FORMATS = {
             name="saved_model",
             filename="saved_model",
             write=_write_saved_model,
-            runtime=runtimes.SavedModelRuntime,
+            runtime="saved_model",
             limits=Limits(min_agreement=0.99, max_difference=1e-4, max_mean_difference=1e-5),
         ),
         Format(
             name="tflite",
             filename="student.tflite",
             write=tflite(),
-            runtime=runtimes.LiteRTRuntime,
+            runtime="litert",
             limits=Limits(min_agreement=0.99, max_difference=1e-3, max_mean_difference=1e-4),
             inspect=flatbuffer.no_flex,
         ),
@@ -152,7 +151,7 @@ FORMATS = {
                 supported_ops=["TFLITE_BUILTINS_INT8"],
                 inference_type="int8",
             ),
-            runtime=runtimes.LiteRTRuntime,
+            runtime="litert",
             # A few samples lie where one step of eight bits turns the answer; the mean says whether the rest does.
             limits=Limits(min_agreement=0.95, max_difference=None, max_mean_difference=0.05),
             inspect=flatbuffer.fully_int8,

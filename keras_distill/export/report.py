@@ -26,8 +26,11 @@ class Artifact:
         accuracy: float, share of right answers, averaged over the outputs that have labels; None without labels.
         student_accuracy: float, the same of the student.
         finite: bool, whether all outputs are.
-        latency_us: float, median time of a single sample in microseconds; one thread, but for SavedModels, which
-            run as TensorFlow is set up in this process.
+        latency_us: float, median time of a single sample on one thread, in microseconds.
+        latency_range_us: tuple of two floats, the 10th and 90th percentile of that time.
+        latency_4_threads_us: float, median time on four threads; None where the runtime does not take their count.
+        peak_memory: int, bytes that opening the file and running one sample took; None where the system does not tell.
+        partitions: int, in how many pieces LiteRT's delegate runs the graph; None for other runtimes.
         samples: int, how many it was compared on.
         input_dtypes: dict of str to str, as the file has them.
         output_dtypes: dict of str to str, as the file has them.
@@ -46,6 +49,10 @@ class Artifact:
     student_accuracy: float | None = None
     finite: bool | None = None
     latency_us: float | None = None
+    latency_range_us: tuple | None = None
+    latency_4_threads_us: float | None = None
+    peak_memory: int | None = None
+    partitions: int | None = None
     samples: int = 0
     input_dtypes: dict = dataclasses.field(default_factory=dict)
     output_dtypes: dict = dataclasses.field(default_factory=dict)

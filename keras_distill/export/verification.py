@@ -1,15 +1,12 @@
 """Comparing a file, run by another runtime, with the student on real data."""
 
 import dataclasses
-import time
 
 import numpy as np
 
 from keras_distill._messages import expected
 from keras_distill.export.labels import names_classes
-
-_TIMED_RUNS = 50
-_WARM_UP_RUNS = 5
+from keras_distill.export.runtimes.remote import RemoteRuntime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,29 +104,33 @@ class Tally:
         }
 
 
-def verify(path, entry, student, signature, samples, limits):
+def verify(path, entry, source, samples, limits):
     """Run a file by another runtime and compare it with the student.
 
     Args:
         path: the file or folder.
         entry: `formats.Format` of it.
-        student: float32 `keras.Model`.
-        signature: `Signature` of the student.
+        source: `formats.Source` that it was written from.
         samples: `samples.Samples` to compare on.
         limits: `Limits`.
 
     Returns:
         tuple of a dict of figures, and a list of str, the complaints; the file passed if there are none.
     """
-    runtime = entry.runtime(path)
-    complaints = entry.inspect(path, signature) + _missing_names(runtime, signature)
+    complaints = entry.inspect(path, source.signature)
     if complaints:
-        return _types(runtime), complaints
-    tallies = compare(student, runtime, signature, samples)
+        return {}, complaints
+    with RemoteRuntime(entry.runtime, path, source.work, source.time_limit) as runtime:
+        types = {"input_dtypes": runtime.input_dtypes, "output_dtypes": runtime.output_dtypes}
+        complaints = _missing_names(runtime, source.signature)
+        if complaints:
+            return types, complaints
+        measured = _measured(runtime, samples)
+        tallies = compare(source.student, runtime, source.signature, samples)
     outputs = {name: tally.figures() for name, tally in tallies.items()}
     for name, figures in outputs.items():
         complaints += limits.complaints(name, figures)
-    return _types(runtime) | _overall(outputs) | {"latency_us": latency(runtime, samples)}, complaints
+    return types | _overall(outputs) | measured, complaints
 
 
 def compare(student, runtime, signature, samples):
@@ -147,18 +148,17 @@ def compare(student, runtime, signature, samples):
     return tallies
 
 
-def latency(runtime, samples):
-    """Return the median time of one sample in microseconds."""
+def _measured(runtime, samples):
     inputs, _ = next(iter(samples))
-    run = runtime.prepared({name: array[:1] for name, array in inputs.items()})
-    for _ in range(_WARM_UP_RUNS):
-        run()
-    times = []
-    for _ in range(_TIMED_RUNS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)) * 1e6
+    figures = runtime.measure(inputs)
+    latency = {int(threads): quantiles for threads, quantiles in figures["latency"].items()}
+    return {
+        "latency_us": latency[1][0],
+        "latency_range_us": latency[1][1:],
+        "latency_4_threads_us": latency[4][0] if 4 in latency else None,
+        "peak_memory": figures["peak_memory"],
+        **figures["facts"],
+    }
 
 
 def _missing_names(runtime, signature):
@@ -169,10 +169,6 @@ def _missing_names(runtime, signature):
         for tensor in tensors
         if tensor.name not in found
     ]
-
-
-def _types(runtime):
-    return {"input_dtypes": dict(runtime.input_dtypes), "output_dtypes": dict(runtime.output_dtypes)}
 
 
 def _overall(outputs):

@@ -61,7 +61,7 @@ def converter(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def shared_converter(converter, monkeypatch):
     """Let every export but the session's own use the shared process."""
-    monkeypatch.setattr(exporter, "Converter", lambda work: contextlib.nullcontext(converter))
+    monkeypatch.setattr(exporter, "Converter", lambda work, time_limit: contextlib.nullcontext(converter))
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_error_before_anything_is_written(name, tiny, tmp_path):
     changed, kind, message = ERRORS[name]
     arguments = {"student": tiny[0], "formats": ("saved_model",), "evaluation_data": x()} | changed
     with pytest.raises(kind, match=re.escape(message)):
-        room.export(path=tmp_path / "parent" / "out", **arguments)
+        room.export(directory=tmp_path / "parent" / "out", **arguments)
     assert list(tmp_path.iterdir()) == []
 
 

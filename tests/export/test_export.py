@@ -15,7 +15,6 @@ from ai_edge_litert.interpreter import Interpreter
 from keras_distill import export as room
 from keras_distill.export import flatbuffer
 from keras_distill.export.formats import Format, tflite
-from keras_distill.export.runtimes import LiteRTRuntime
 from keras_distill.export.signature import Signature, Tensor
 from keras_distill.export.verification import Limits
 
@@ -164,7 +163,7 @@ def test_a_new_format_is_one_entry(student, digits, tmp_path, monkeypatch):
         name="tflite_float16",
         filename="student_float16.tflite",
         write=tflite(optimizations=["DEFAULT"], supported_types=["float16"]),
-        runtime=LiteRTRuntime,
+        runtime="litert",
         limits=Limits(min_agreement=0.98, max_difference=1e-2, max_mean_difference=1e-3),
     )
     monkeypatch.setitem(room.FORMATS, half.name, half)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from keras_distill import export as room
-from keras_distill.export import conversion, formats, runtimes, verification
+from keras_distill.export import conversion, formats, verification
+from keras_distill.export.processes import ProcessError
+from keras_distill.export.runtimes.litert import LiteRTRuntime
 from keras_distill.export.signature import inputs_of, signature_of
 
 
@@ -122,12 +124,12 @@ def test_a_crash_of_the_converter_costs_one_format(tmp_path):
         # The process is killed before it is asked, as a segmentation fault would end it.
         converter._process = converter._start()
         converter._process.kill()
-        with pytest.raises(conversion.ConversionError, match="the converter's process died, by signal SIGKILL"):
+        with pytest.raises(ProcessError, match="its process died, by signal SIGKILL"):
             converter.convert(saved_model="none", output="none", settings={}, calibration=None)
         signature = signature_of(student, *inputs_of(student, x), {"x": x})
-        source = formats.Source(student, signature, None, tmp_path, converter)
+        source = formats.Source(student, signature, None, tmp_path, converter, 60.0)
         formats.FORMATS["tflite"].write(source, tmp_path / "student.tflite")
-        outputs = runtimes.LiteRTRuntime(tmp_path / "student.tflite")({"x": x})
+        outputs = LiteRTRuntime(tmp_path / "student.tflite")({"x": x})
     np.testing.assert_allclose(outputs["y"], student(x), atol=1e-5)
 
 

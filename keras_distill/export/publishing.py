@@ -1,16 +1,24 @@
 """The export's directory: whether it may be replaced, and replacing it only when everything is done."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import pathlib
 import shutil
-import uuid
 
 from keras_distill._messages import expected
+from keras_distill.export import swapping
 
 MANIFEST = "export.json"
 PRODUCER = "keras_distill.export"
+# The model card's name, and its second one where users have a file of the first.
+CARDS = ("README.md", "MODEL_CARD.md")
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+class FullDiskError(OSError):
+    """The disk has no room; what was there is as it was."""
 
 
 def checked(path, filenames):
@@ -28,6 +36,7 @@ def checked(path, filenames):
         FileExistsError: if something is there that an export did not write.
     """
     path = pathlib.Path(path).expanduser().resolve()
+    swapping.recover(path)
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
             raise NotADirectoryError(expected(f"the parents of {path} to be directories", f"{parent} is a file"))
@@ -43,34 +52,59 @@ def checked(path, filenames):
     return path
 
 
+def card_name(path):
+    """Return under which name the model card of an export may be written: never over a file of the user's.
+
+    A card is ours while the manifest lists it with the bytes that it has; one that was edited is the user's.
+
+    Args:
+        path: `pathlib.Path` of the export's directory, as `checked` returns it.
+    """
+    foreign = {entry.name for entry in _foreign(path)}
+    return next((name for name in CARDS if name not in foreign), CARDS[-1])
+
+
 @contextlib.contextmanager
 def beside(path):
-    """Make a temporary folder beside `path`, on the same disk so that renaming is one step; remove it afterwards."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    folder.mkdir()
+    """Make a temporary folder beside `path`, see `swapping.beside`, and say what is the matter when the disk is full.
+
+    Raises:
+        FullDiskError: if something within the block found no room on the disk.
+    """
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with swapping.beside(path) as folder:
+            yield folder
+    except OSError as error:
+        if not is_full_disk(error) or isinstance(error, FullDiskError):
+            raise
+        fix = f"Free some and export again; {path} is as it was."
+        raise FullDiskError(expected(f"room on the disk of {path.parent}", error.strerror or error, fix)) from error
+
+
+def is_full_disk(error):
+    """Say whether an error, of this process or told by another one, is that the disk has no room.
+
+    Example:
+        >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device")), is_full_disk(ValueError("No space left"))
+        (True, False)
+        >>> is_full_disk(RuntimeError("OSError: [Errno 28] No space left on device"))
+        True
+    """
+    return getattr(error, "errno", None) in _FULL or any(f"[Errno {number}]" in str(error) for number in _FULL)
 
 
 def replace(path, staged):
-    """Put the folder `staged` in the place of `path`, keeping what users added to an earlier export."""
+    """Put the folder `staged` in the place of `path`, keeping what users added to an earlier export.
+
+    A crash at any point leaves the old folder or the new one, see `swapping.put`.
+    """
+    path, staged = pathlib.Path(path), pathlib.Path(staged)
     for entry in _foreign(path):
         if entry.is_dir() and not entry.is_symlink():
             shutil.copytree(entry, staged / entry.name, symlinks=True)
         else:
             shutil.copy2(entry, staged / entry.name, follow_symlinks=False)
-    retired = staged.with_name("retired")
-    try:
-        if path.exists():
-            path.rename(retired)
-        staged.rename(path)
-    except BaseException:
-        if retired.exists() and not path.exists():
-            retired.rename(path)
-        raise
+    swapping.put(path, staged)
 
 
 def write_manifest(folder, content):
@@ -107,8 +141,14 @@ def _manifest(path):
 def _foreign(path):
     """Return the entries of an earlier export that the export did not write."""
     manifest = _manifest(path) or {}
-    ours = {name.split("/")[0] for name in manifest.get("files", ())} | {MANIFEST}
+    files = manifest.get("files", {})
+    ours = {name.split("/")[0] for name in files} | {MANIFEST}
+    ours -= {name for name in CARDS if name in files and _changed(path / name, files[name])}
     return [entry for entry in path.iterdir() if entry.name not in ours] if path.is_dir() else []
+
+
+def _changed(file, listed):
+    return file.is_file() and _sha256(file) != listed.get("sha256")
 
 
 def _sha256(file):
