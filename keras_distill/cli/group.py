@@ -8,6 +8,7 @@ from keras_distill._version import __version__
 
 # Name of a command -> what the list of commands says of it. `cli/<name>.py` is imported only when it is asked for.
 COMMANDS = {
+    "benchmark": "Compare TFLite files: size, operators, time, memory, agreement.",
     "demo": "Teach, distil, export and verify on real digits, with explanations; no download.",
     "export": "Write a trained student to files, and verify each by another runtime.",
     "losses": "List the distillation methods: what each needs, and its paper.",

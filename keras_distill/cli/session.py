@@ -10,7 +10,7 @@ import click
 from keras_distill.cli.group import BAD_INPUT, NOT_PASSED
 
 # What our own checks raise about what the user gave. A fault of ours keeps its traceback.
-_USERS_ERRORS = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, ImportError)
+_USERS_ERRORS = (ValueError, TypeError, OSError, ImportError)
 
 
 threads_option = click.option(

@@ -11,10 +11,6 @@ class Converter(Process):
     Starting costs an import of TensorFlow, seconds; so the formats of one export share a process until one crashes.
     """
 
-    def __init__(self, work, time_limit=600.0):
+    def __init__(self, work, time_limit=600.0, module="keras_distill.export.conversion_worker"):
         """Keep the process's log in the folder `work`; stop conversions that take longer than `time_limit` seconds."""
-        super().__init__("keras_distill.export.conversion_worker", pathlib.Path(work) / "conversion.log", time_limit)
-
-    def convert(self, **request):
-        """Run `conversion_worker.convert(**request)` in the process."""
-        self.ask("convert", **request)
+        super().__init__(module, pathlib.Path(work) / "conversion.log", time_limit)

@@ -1,21 +1,28 @@
 """The one call: check everything, write beside, verify, and only then put in place."""
 
 import dataclasses
+import errno
 import importlib.metadata
+import os
 import re
 
-import keras
-
-from keras_distill._messages import expected, unknown_name
-from keras_distill.export import publishing, report, samples, signature, verification
+from keras_distill.export import (
+    card,
+    flatbuffer,
+    gates,
+    metadata,
+    publishing,
+    report,
+    request,
+    samples,
+    verification,
+)
 from keras_distill.export.conversion import Converter
 from keras_distill.export.formats import FORMATS, Source
-from keras_distill.export.precision import check_rebuilt, in_float32
 from keras_distill.export.quiet import quiet
 from keras_distill.export.report import Artifact
-from keras_distill.export.runtimes.remote import require
 
-_RECORDED_VERSIONS = ("keras_distill", "keras", "tensorflow", "ai-edge-litert", "numpy")
+_RECORDED_VERSIONS = ("keras_distill", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy")
 _REASON_LENGTH = 400
 _TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -26,6 +33,12 @@ def export(
     formats=("saved_model", "tflite"),
     calibration_data=None,
     evaluation_data=None,
+    *,
+    labels=None,
+    input_spec=None,
+    preprocessing=None,
+    targets=(),
+    calibration="min_max",
     calibration_samples=500,
     min_agreement=None,
     max_difference=None,
@@ -41,9 +54,24 @@ def export(
 
     | format | what is written | agreement | largest · mean difference |
     |---|---|---|---|
-    | `"saved_model"` | SavedModel, any batch size, signature `serving_default` | ≥ 0.99 | ≤ 1e-4 · 1e-5 |
-    | `"tflite"` | TFLite, float32, batch 1 | ≥ 0.99 | ≤ 1e-3 · 1e-4 |
-    | `"tflite_int8"` | TFLite, full-integer int8, int8 in and out, batch 1 | ≥ 0.95 | any · 0.05 |
+    | `"saved_model"` | SavedModel, any batch size | ≥ 0.99 | ≤ 1e-4 · 1e-5 |
+    | `"tflite"` | TFLite, float32 | ≥ 0.99 | ≤ 1e-3 · 1e-4 |
+    | `"tflite_float16"` | weights in float16 | ≥ 0.98 | ≤ 0.03 · 0.005 |
+    | `"tflite_dynamic_range"` | large layers in int8, activations quantized on the fly | ≥ 0.95 | any · 0.03 |
+    | `"tflite_int8"` | int8 throughout, in and out; calibrated | ≥ 0.95 | any · 0.05 |
+    | `"tflite_int8_float_io"` | int8 inside, float32 in and out; calibrated | ≥ 0.95 | any · 0.05 |
+    | `"tflite_int16x8"` | activations in int16, weights in int8; calibrated; slow | ≥ 0.95 | any · 0.03 |
+    | `"tflite_weights_int8"` | weights in int8, computing in float32 | ≥ 0.95 | any · 0.03 |
+    | `"tflite_weights_int4"` | weights in int4, computing in float32 | ≥ 0.9 | any · 0.1 |
+    | `"tflite_dynamic_batch"` | TFLite, float32, any batch size | ≥ 0.99 | ≤ 1e-3 · 1e-4 |
+    | `"onnx"` | ONNX, float32, any batch size | ≥ 0.99 | ≤ 1e-3 · 1e-4 |
+    | `"c_array"` | C++ source and header of the float32 file | ≥ 0.99 | ≤ 1e-3 · 1e-4 |
+    | `"c_array_int8"` | C++ source and header of the int8 file; calibrated | ≥ 0.95 | any · 0.05 |
+
+    TFLite files and C arrays are of batch 1 unless the table says otherwise. Each conversion and each run happens in
+    another process: a crash or a hang of a converter or a runtime costs one row. Calibrated formats take int8 ranges
+    from `calibration_data`, but for quantization-aware students (`keras_distill.quantization`), which have learned
+    theirs.
 
     Agreement is the share of samples where file and student have the same largest output; it counts for outputs of
     more than one unit, unless their labels are targets of a regression. Differences are limited as shares of the
@@ -57,9 +85,20 @@ def export(
         student: built `keras.Model`, with a linear or softmax head, any number of inputs and outputs.
         directory: str or path, folder to write: new, empty, or an earlier export.
         formats: sequence of str, names in `FORMATS`. Defaults to `("saved_model", "tflite")`.
-        calibration_data: samples from which int8 ranges are taken; needed by `"tflite_int8"`. Defaults to None.
+        calibration_data: samples from which int8 ranges are taken; needed by calibrated formats. Defaults to None.
         evaluation_data: samples on which files and student are compared, all of them. Defaults to the calibration
             samples.
+        labels: class names, to be written into the files and their model card: list of str, or a dict of output name
+            to list. Defaults to None.
+        input_spec: sizes of one sample where the student leaves them free: a shape without the batch, or a list or
+            dict of shapes for several inputs. Defaults to None, the sizes of the data.
+        preprocessing: `Preprocessing`, or a dict of input name to it, to be part of the files: the data is then what
+            a camera gives. Defaults to None.
+        targets: names of devices, `"android"`, `"microcontroller"`, `"web"`, `"arm64"`: each file meant for one is
+            run by its runtime too, where that is a Python package, and the report says plainly where it is not.
+            Defaults to none.
+        calibration: str, how int8 ranges are taken from the data: `"min_max"`, or `"percentile"`, which leaves out
+            one value in ten thousand at each end. Defaults to `"min_max"`.
         calibration_samples: int, how many samples of `calibration_data` are used: spread evenly over arrays, the
             first ones of a dataset. Defaults to 500.
         min_agreement: float, in place of the table's, for every format; 0 switches it off, as outputs that are
@@ -77,6 +116,7 @@ def export(
         ValueError: if the student is not built, a format is unknown, or data is missing, empty or does not fit.
         FileExistsError: if `directory` holds something else than an export.
         NotADirectoryError: if a parent of `directory` is a file.
+        FullDiskError: an `OSError`, if the disk has no room; what was there is as it was.
         ImportError: if a runtime that a format is checked with is not installed.
 
     Example:
@@ -90,130 +130,84 @@ def export(
         >>> report.passed, report["saved_model"].agreement
         (True, 1.0)
     """
-    entries = _entries(formats, calibration_data)
-    _check_student(student)
-    _check_counts(calibration_samples)
-    target = publishing.checked(directory, [publishing.MANIFEST, *(entry.filename for entry in entries)])
-    float_student = in_float32(student)
-    data = _data(float_student, calibration_data, evaluation_data, calibration_samples)
-    if float_student is not student:
-        check_rebuilt(student, float_student, data.signature, next(iter(data.evaluation))[0])
+    asked = request.checked(
+        student,
+        formats,
+        calibration_data,
+        evaluation_data,
+        labels,
+        input_spec,
+        preprocessing,
+        targets,
+        calibration,
+        calibration_samples,
+    )
+    target = publishing.checked(directory, [publishing.MANIFEST, *(entry.filename for entry in asked.entries)])
     overrides = {
         "min_agreement": min_agreement,
         "max_difference": max_difference,
         "max_mean_difference": max_mean_difference,
     }
+    overrides = {name: value for name, value in overrides.items() if value is not None}
     with publishing.beside(target) as temporary, Converter(temporary, time_limit) as converter:
         staged, work = temporary / "files", temporary / "work"
         staged.mkdir()
         work.mkdir()
-        source = Source(float_student, data.signature, data.calibration, work, converter, time_limit)
-        rows = [_row(entry, source, data, staged, target, _limits(entry, overrides)) for entry in entries]
+        source = Source(
+            asked.student, asked.signature, asked.calibration, work, converter, time_limit, asked.calibration_method
+        )
+        rows = [_row(entry, asked, source, staged, target, overrides) for entry in asked.entries]
+        missing = gates.missing(asked.targets, rows)
         if not any(row.passed for row in rows):
-            return report.ExportReport(None, rows)
-        publishing.write_manifest(staged, _manifest(student, data, rows))
+            return report.ExportReport(None, rows, missing)
+        manifest = _manifest(student, asked, rows)
+        name = publishing.card_name(target)
+        card.write(staged, rows, asked.signature, asked.preprocessing, asked.labels, manifest, name)
+        publishing.write_manifest(staged, manifest)
         publishing.replace(target, staged)
-    return report.ExportReport(str(target), rows)
+    return report.ExportReport(str(target), rows, missing)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Data:
-    """The user's data, checked."""
-
-    signature: object
-    calibration: dict | None
-    evaluation: samples.Samples | list
-    count: int
-    what: str
-
-
-def _entries(formats, calibration_data):
-    """Return the rows of the table that were asked for, each once."""
-    names = [formats] if isinstance(formats, str) else list(formats)
-    if not names:
-        raise ValueError(expected(f"formats to name at least one of {', '.join(sorted(FORMATS))}", "none"))
-    for name in names:
-        if name not in FORMATS:
-            raise ValueError(unknown_name("format", name, FORMATS))
-    entries = [FORMATS[name] for name in dict.fromkeys(names)]
-    for entry in entries:
-        if entry.needs_calibration and calibration_data is None:
-            fix = "Pass calibration_data: some hundred samples of the training data."
-            raise ValueError(expected(f"calibration_data for format {entry.name!r}", "None", fix))
-        require(entry.runtime)
-    return entries
-
-
-def _check_student(student):
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(expected("Keras to run on its tensorflow backend", keras.backend.backend()))
-    if not isinstance(student, keras.Model):
-        raise TypeError(expected("student to be a keras.Model", type(student).__name__))
-    if not student.built:
-        fix = "Call it on a batch, or give it a keras.Input."
-        raise ValueError(expected("student to be built", f"{student.name!r}, which has no weights yet", fix))
-
-
-def _check_counts(calibration_samples):
-    if calibration_samples < 1:
-        raise ValueError(expected("calibration_samples to be at least 1", calibration_samples))
-
-
-def _data(student, calibration_data, evaluation_data, calibration_samples):
-    """Check the data and read the student's signature with it."""
-    if evaluation_data is None and calibration_data is None:
-        fix = "No file is kept that was not compared with the student on data."
-        raise ValueError(expected("evaluation_data, or calibration_data to use in its place", "None", fix))
-    what = "calibration_data" if evaluation_data is None else "evaluation_data"
-    data = calibration_data if evaluation_data is None else evaluation_data
-    found = _signature(student, data, what)
-    calibration = None
-    if calibration_data is not None:
-        calibration = samples.Samples(calibration_data, found, "calibration_data").take(calibration_samples)
-    if evaluation_data is None:
-        return _Data(found, calibration[0], [calibration], samples.count(calibration[0]), what)
-    evaluation = samples.Samples(evaluation_data, found, what)
-    return _Data(found, calibration and calibration[0], evaluation, evaluation.check(), what)
-
-
-def _signature(student, data, what):
-    example, _ = next(samples.raw_batches(data, what), (None, None))
-    if example is None or not all(map(len, keras.tree.flatten(example))):
-        raise ValueError(samples.empty(what))
-    structure, inputs = signature.inputs_of(student, example)
-    return signature.signature_of(student, structure, inputs, samples.named(example, inputs, what))
-
-
-def _limits(entry, overrides):
-    given = {name: value for name, value in overrides.items() if value is not None}
-    return dataclasses.replace(entry.limits, **given)
-
-
-def _row(entry, source, data, folder, target, limits):
+def _row(entry, asked, source, folder, target, overrides):
     """Write one format and verify it; only a file that passed stays in the folder."""
-    path = folder / entry.filename
+    path, limits = folder / entry.filename, dataclasses.replace(entry.limits, **overrides)
     try:
         with quiet() as transcript:
             entry.write(source, path)
+            if path.suffix == ".tflite":
+                metadata.attach(path, metadata.describe(asked.signature, asked.labels, asked.preprocessing))
     except Exception as error:
+        _raise_if_full(error)
         publishing.remove(path)
         log = getattr(error, "log", "") + transcript.text
         return Artifact(entry.name, f"{report.FAILED}: {_reason(error)}", log=log)
-    figures, complaints, log = _verified(path, entry, source, data, limits)
-    figures |= {"bytes": publishing.size(path), "samples": data.count}
+    figures, complaints, log = _verified(path, entry, asked, source, limits)
+    figures |= {"bytes": publishing.size(path), "samples": asked.count}
     if complaints:
         publishing.remove(path)
         return Artifact(entry.name, f"{report.FAILED_VERIFICATION}: {'; '.join(complaints)}", log=log, **figures)
-    return Artifact(entry.name, report.PASSED, path=str(target / entry.filename), **figures)
+    targets, facts = gates.pass_through(asked.targets, path, entry, source, asked.evaluation, limits)
+    figures = facts | figures | {"targets": targets, "path": str(target / entry.filename)}
+    return Artifact(entry.name, report.PASSED, **figures)
 
 
-def _verified(path, entry, source, data, limits):
+def _verified(path, entry, asked, source, limits):
     """Return figures, complaints and what the runtime printed; a file that cannot be run is one complaint."""
     try:
-        figures, complaints = verification.verify(path, entry, source, data.evaluation, limits)
+        figures, complaints = verification.verify(path, entry, source, asked.evaluation, limits)
+        if path.suffix == ".tflite":
+            complaints += metadata.complaints(path, asked.signature, asked.labels)
+            figures["operators"] = flatbuffer.describe(path)["operators"]
     except Exception as error:
+        _raise_if_full(error)
         return {}, [f"it cannot be run: {_reason(error)}"], getattr(error, "log", "")
     return figures, complaints, ""
+
+
+def _raise_if_full(error):
+    """A full disk is no fault of a format, and the next one would find it full as well."""
+    if publishing.is_full_disk(error):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _reason(error):
@@ -222,13 +216,15 @@ def _reason(error):
     return line if len(line) <= _REASON_LENGTH else f"{line[:_REASON_LENGTH]}…"
 
 
-def _manifest(student, data, rows):
+def _manifest(student, asked, rows):
     return {
         "student": {"name": student.name, "dtype_policy": student.dtype_policy.name},
-        "inputs": [tensor.to_dict() for tensor in data.signature.inputs],
-        "outputs": [tensor.to_dict() for tensor in data.signature.outputs],
-        "calibrated_on": {"samples": samples.count(data.calibration) if data.calibration else 0},
-        "verified_on": {"argument": data.what, "samples": data.count},
+        **metadata.describe(asked.signature, asked.labels, asked.preprocessing),
+        "calibrated_on": {
+            "samples": samples.count(asked.calibration) if asked.calibration else 0,
+            "method": asked.calibration_method,
+        },
+        "verified_on": {"argument": asked.evaluated_on, "samples": asked.count},
         "versions": {name: _version(name) for name in _RECORDED_VERSIONS},
         "artifacts": [_portable(row) for row in rows],
     }

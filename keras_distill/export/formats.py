@@ -1,14 +1,13 @@
 """The table of formats: a new format is one new entry here."""
 
 import dataclasses
-import functools
-import pathlib
+import importlib.util
 from collections.abc import Callable
 
-from keras_distill.export import arrays, flatbuffer
-from keras_distill.export.conversion import Converter
-from keras_distill.export.graph import without_negation
-from keras_distill.export.signature import Signature
+from keras_distill._messages import expected
+from keras_distill.export import inspection, writers
+from keras_distill.export.runtimes.remote import require
+from keras_distill.export.sources import Source as Source
 from keras_distill.export.verification import Limits
 
 
@@ -22,140 +21,200 @@ class Format:
 
     Attributes:
         name: str, what users write in `formats`.
+        summary: str, one line for documentation and help.
         filename: str, the file or folder within the export.
         write: function of a `Source` and a path that writes the file there, or raises.
         runtime: str, name in `runtimes.RUNTIMES` of what runs it.
         limits: `verification.Limits` within which a file of this kind agrees with the student.
         inspect: function of a path and a `Signature` that returns a list of complaints about what the file is made of.
         needs_calibration: bool, whether it cannot be written without sample data. Defaults to False.
+        takes_learned_ranges: bool, whether quantization-aware students need no sample data. Defaults to False.
+        packages: tuple of (module, extra): what writing needs beyond TensorFlow. Defaults to none.
+        free_sizes: bool, whether sizes that the student leaves free are free in the file. Defaults to False.
     """
 
     name: str
+    summary: str
     filename: str
     write: Callable
     runtime: str
     limits: Limits
     inspect: Callable = _no_complaints
     needs_calibration: bool = False
+    takes_learned_ranges: bool = False
+    packages: tuple = ()
+    free_sizes: bool = False
+
+    def require(self):
+        """Raise an ImportError that names the extra to install if what writes or runs the format is not there."""
+        for module, extra in self.packages:
+            if importlib.util.find_spec(module) is None:
+                fix = f'pip install "keras_distill[{extra}]"'
+                raise ImportError(expected(f"{module} to be installed for format {self.name!r}", "no such module", fix))
+        require(self.runtime)
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """What a writer works from.
-
-    Attributes:
-        student: float32 `keras.Model`.
-        signature: `Signature` of the student.
-        calibration: dict of str to array, samples along the first axis, or None.
-        work: folder for intermediate files, deleted afterwards.
-        converter: `Converter`.
-        time_limit: float, seconds that one request to another process may take.
-    """
-
-    student: object
-    signature: Signature
-    calibration: dict | None
-    work: pathlib.Path
-    converter: Converter
-    time_limit: float
-
-    @functools.cached_property
-    def static_saved_model(self):
-        """Path of a SavedModel of batch 1 and no free sizes, what small runtimes are converted from."""
-        path = self.work / "static"
-        save_graph(self.student, self.signature, self.signature.example_shapes, path)
-        without_negation(path)
-        return path
-
-    @functools.cached_property
-    def calibration_file(self):
-        """Path of the calibration samples as an .npz file."""
-        path = self.work / "calibration.npz"
-        arrays.save(path, self.calibration)
-        return path
-
-
-def save_graph(student, signature, shapes, path):
-    """Write a SavedModel with the one signature `serving_default`, its inputs and outputs named.
+def needs_calibration(entry, student):
+    """Say whether a format cannot be written of a student without sample data.
 
     Args:
+        entry: `Format`.
         student: `keras.Model`.
-        signature: `Signature` of the student.
-        shapes: dict of input name to shape; None where the size is free.
-        path: folder to write.
+
+    Example:
+        >>> needs_calibration(FORMATS["tflite_int8"], None), needs_calibration(FORMATS["tflite"], None)
+        (True, False)
     """
-    import keras
-    import tensorflow as tf
+    from keras_distill.quantization import is_quantize_aware
 
-    specs = {
-        tensor.name: tf.TensorSpec(shapes[tensor.name], tensor.dtype, name=tensor.name) for tensor in signature.inputs
-    }
-    archive = keras.export.ExportArchive()
-    archive.track(student)
-    archive.add_endpoint("serving_default", lambda inputs: signature.call(student, inputs), [specs])
-    archive.write_out(str(path), verbose=False)
+    return entry.needs_calibration and not (entry.takes_learned_ranges and is_quantize_aware(student))
 
 
-def _write_saved_model(source, path):
-    shapes = {tensor.name: tensor.shape for tensor in source.signature.inputs}
-    save_graph(source.student, source.signature, shapes, path)
-
-
-def tflite(calibrate=False, **settings):
-    """Return a writer of TFLite files.
-
-    Args:
-        calibrate: bool, whether to show the converter the calibration samples. Defaults to False.
-        **settings: `optimizations`, `supported_ops` and `supported_types`, lists of names as TensorFlow has them, and
-            `inference_type`, dtype of the inputs and outputs.
-
-    Returns:
-        Function for `Format.write`.
-    """
-
-    def write(source, path):
-        source.converter.convert(
-            saved_model=str(source.static_saved_model),
-            output=str(path),
-            settings=settings,
-            calibration=str(source.calibration_file) if calibrate else None,
-        )
-
-    return write
-
+_EXACT = Limits(min_agreement=0.99, max_difference=1e-3, max_mean_difference=1e-4)
+# A few samples lie where one step of eight bits turns the answer; the mean says whether the rest does.
+_INT8 = Limits(min_agreement=0.95, max_difference=None, max_mean_difference=0.05)
+_INT8_WEIGHTS = Limits(min_agreement=0.95, max_difference=None, max_mean_difference=0.03)
+_FLOAT = inspection.every(inspection.portable, inspection.static)
+_QUANTIZER = (("litert_quantizer", "edge"),)
+_LARGE_ONLY = ": the converter leaves layers of less than 1,024 weights as they are; tflite_weights_int8 does not"
 
 FORMATS = {
     entry.name: entry
     for entry in (
         Format(
             name="saved_model",
+            summary="SavedModel, any batch size, signature `serving_default`",
             filename="saved_model",
-            write=_write_saved_model,
+            write=writers.saved_model,
             runtime="saved_model",
             limits=Limits(min_agreement=0.99, max_difference=1e-4, max_mean_difference=1e-5),
+            free_sizes=True,
         ),
         Format(
             name="tflite",
+            summary="TFLite, float32, batch 1",
             filename="student.tflite",
-            write=tflite(),
+            write=writers.float32,
             runtime="litert",
-            limits=Limits(min_agreement=0.99, max_difference=1e-3, max_mean_difference=1e-4),
-            inspect=flatbuffer.no_flex,
+            limits=_EXACT,
+            inspect=_FLOAT,
         ),
         Format(
-            name="tflite_int8",
-            filename="student_int8.tflite",
-            write=tflite(
-                calibrate=True,
-                optimizations=["DEFAULT"],
-                supported_ops=["TFLITE_BUILTINS_INT8"],
-                inference_type="int8",
-            ),
+            name="tflite_float16",
+            summary="TFLite, weights in float16, computing in float32, batch 1",
+            filename="student_float16.tflite",
+            write=writers.tflite(optimizations=["DEFAULT"], supported_types=["float16"]),
             runtime="litert",
-            # A few samples lie where one step of eight bits turns the answer; the mean says whether the rest does.
-            limits=Limits(min_agreement=0.95, max_difference=None, max_mean_difference=0.05),
-            inspect=flatbuffer.fully_int8,
+            limits=Limits(min_agreement=0.98, max_difference=0.03, max_mean_difference=0.005),
+            inspect=inspection.every(_FLOAT, inspection.weights_in("FLOAT16")),
+        ),
+        # TensorFlow's converter: up to three times as fast as litert-quantizer's file and closer to the student, at a
+        # fifth more bytes. Who wants the fewest takes weights in int8, which are no larger than litert-quantizer's.
+        Format(
+            name="tflite_dynamic_range",
+            summary="TFLite, large layers' weights in int8, multiplied by activations quantized on the fly, batch 1",
+            filename="student_dynamic_range.tflite",
+            write=writers.tflite(optimizations=["DEFAULT"]),
+            runtime="litert",
+            limits=_INT8_WEIGHTS,
+            inspect=inspection.every(_FLOAT, inspection.weights_in("INT8", _LARGE_ONLY)),
+        ),
+        # TensorFlow's quantizer with ranges of our own: equal to litert-quantizer where that knows all operators, but
+        # that leaves PReLU, LeakyReLU, ELU, exponentials, minima and global maxima in floating point.
+        Format(
+            name="tflite_int8",
+            summary="TFLite, full-integer int8, int8 in and out, batch 1",
+            filename="student_int8.tflite",
+            write=writers.int8("int8"),
+            runtime="litert",
+            limits=_INT8,
+            inspect=inspection.every(_FLOAT, inspection.fully_int8),
             needs_calibration=True,
+            takes_learned_ranges=True,
+        ),
+        Format(
+            name="tflite_int8_float_io",
+            summary="TFLite, int8 inside, float32 in and out, batch 1",
+            filename="student_int8_float_io.tflite",
+            write=writers.int8("float32"),
+            runtime="litert",
+            limits=_INT8,
+            inspect=inspection.every(_FLOAT, inspection.int8_within),
+            needs_calibration=True,
+            takes_learned_ranges=True,
+        ),
+        # litert-quantizer: TensorFlow's converter refuses tokens here, and writes layer normalizations that do not run.
+        Format(
+            name="tflite_int16x8",
+            summary="TFLite, activations in int16, weights in int8, int16 in and out, batch 1; reference kernels, slow",
+            filename="student_int16x8.tflite",
+            write=writers.quantized("static_wi8_ai16", calibrated=True),
+            runtime="litert",
+            limits=_INT8_WEIGHTS,
+            inspect=inspection.every(_FLOAT, inspection.int16_by_int8),
+            needs_calibration=True,
+            packages=_QUANTIZER,
+        ),
+        # litert-quantizer: TensorFlow's converter does not write weights alone in eight or four bits.
+        Format(
+            name="tflite_weights_int8",
+            summary="TFLite, weights in int8, computing in float32, batch 1",
+            filename="student_weights_int8.tflite",
+            write=writers.quantized("weight_only_wi8_afp32"),
+            runtime="litert",
+            limits=_INT8_WEIGHTS,
+            inspect=inspection.every(_FLOAT, inspection.weights_in("INT8")),
+            packages=_QUANTIZER,
+        ),
+        Format(
+            name="tflite_weights_int4",
+            summary="TFLite, weights in int4, computing in float32, batch 1",
+            filename="student_weights_int4.tflite",
+            write=writers.quantized("weight_only_wi4_afp32", algorithm="OCTAV"),
+            runtime="litert",
+            limits=Limits(min_agreement=0.9, max_difference=None, max_mean_difference=0.1),
+            inspect=inspection.every(_FLOAT, inspection.weights_in("INT4")),
+            packages=_QUANTIZER,
+        ),
+        Format(
+            name="tflite_dynamic_batch",
+            summary="TFLite, float32, any batch size",
+            filename="student_dynamic_batch.tflite",
+            write=writers.dynamic_batch,
+            runtime="litert_batch",
+            limits=_EXACT,
+            inspect=inspection.every(inspection.portable, inspection.free_batch),
+        ),
+        # Batch free: the same file serves one sample and many, at no measurable cost for one on larger students.
+        Format(
+            name="onnx",
+            summary="ONNX, float32, any batch size, named inputs and outputs",
+            filename="student.onnx",
+            write=writers.onnx,
+            runtime="onnx",
+            limits=_EXACT,
+            packages=(("tf2onnx", "onnx"), ("onnx", "onnx")),
+            free_sizes=True,
+        ),
+        Format(
+            name="c_array",
+            summary="C++ source and header for microcontrollers, float32, batch 1",
+            filename="c_array",
+            write=writers.c_array(writers.float32, "student"),
+            runtime="c_array",
+            limits=_EXACT,
+            inspect=_FLOAT,
+        ),
+        Format(
+            name="c_array_int8",
+            summary="C++ source and header for microcontrollers, full-integer int8, int8 in and out, batch 1",
+            filename="c_array_int8",
+            write=writers.c_array(writers.int8("int8"), "student_int8"),
+            runtime="c_array",
+            limits=_INT8,
+            inspect=inspection.every(_FLOAT, inspection.fully_int8),
+            needs_calibration=True,
+            takes_learned_ranges=True,
         ),
     )
 }

@@ -1,7 +1,28 @@
-"""Rewriting a SavedModel's operators where a converter has no integer kernel for them."""
+"""SavedModels: writing a student's graph, and rewriting operators that have no integer kernel."""
 
 import itertools
 import pathlib
+
+
+def save_graph(student, signature, shapes, path):
+    """Write a SavedModel with the one signature `serving_default`, its inputs and outputs named.
+
+    Args:
+        student: `keras.Model`.
+        signature: `Signature` of the student.
+        shapes: dict of input name to shape; None where the size is free.
+        path: folder to write.
+    """
+    import keras
+    import tensorflow as tf
+
+    specs = {
+        tensor.name: tf.TensorSpec(shapes[tensor.name], tensor.dtype, name=tensor.name) for tensor in signature.inputs
+    }
+    archive = keras.export.ExportArchive()
+    archive.track(student)
+    archive.add_endpoint("serving_default", lambda inputs: signature.call(student, inputs), [specs])
+    archive.write_out(str(path), verbose=False)
 
 
 def without_negation(path):

@@ -110,7 +110,7 @@ def replace(path, staged):
 def write_manifest(folder, content):
     """Write the manifest, with the size and SHA-256 of every file of the export."""
     files = {
-        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256(file)}
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
@@ -148,10 +148,11 @@ def _foreign(path):
 
 
 def _changed(file, listed):
-    return file.is_file() and _sha256(file) != listed.get("sha256")
+    return file.is_file() and sha256(file) != listed.get("sha256")
 
 
-def _sha256(file):
+def sha256(file):
+    """Return the SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with open(file, "rb") as stream:
         while block := stream.read(1 << 20):

@@ -1,9 +1,12 @@
 """What goes into a student and what comes out: names, shapes, dtypes, and the way from names to Keras's structures."""
 
 import dataclasses
+import keyword
 import re
 
 import keras
+
+from keras_distill._messages import expected
 
 # Names that Keras makes up count upwards within a process; the next run's file would have other ones.
 _MADE_UP_INPUT = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
@@ -102,10 +105,71 @@ def signature_of(student, structure, inputs, example):
     answer = student(keras.tree.pack_sequence_as(structure, sample), training=False)
     # A static file needs a number where the student leaves a size free: the data's.
     shapes = {tensor.name: array.shape for tensor, array in zip(inputs, sample, strict=True)}
-    return Signature(inputs, _outputs(student, answer), structure, shapes)
+    return Signature(inputs, outputs_of(student, answer), structure, shapes)
 
 
-def _outputs(student, answer):
+def pinned(signature, input_spec=None):
+    """Return the signature with a number in the place of every free size but the batch's, as small runtimes need it.
+
+    Args:
+        signature: `Signature`.
+        input_spec: None, to take the sizes of the data; or the shape of one sample, without the batch (a
+            `keras.InputSpec` or `tf.TensorSpec` with it), or a list or dict of these by input.
+
+    Returns:
+        `Signature`.
+
+    Raises:
+        ValueError: if names, ranks or sizes do not fit the student's inputs.
+
+    Example:
+        >>> words = Tensor("words", "words", (None, None), "int32")
+        >>> free = Signature((words,), (), None, {"words": (1, 7)})
+        >>> pinned(free).inputs[0].shape, pinned(free, (12,)).example_shapes
+        ((None, 7), {'words': (1, 12)})
+    """
+    shapes = {name: shape[1:] for name, shape in signature.example_shapes.items()} | _asked(
+        input_spec, signature.inputs
+    )
+    inputs = tuple(dataclasses.replace(tensor, shape=(None, *shapes[tensor.name])) for tensor in signature.inputs)
+    return dataclasses.replace(
+        signature, inputs=inputs, example_shapes={name: (1, *shape) for name, shape in shapes.items()}
+    )
+
+
+def _asked(input_spec, inputs):
+    """Return the shapes of an `input_spec` by input name."""
+    if input_spec is None:
+        return {}
+    if isinstance(input_spec, dict):
+        keyed = {key: tensor for tensor in inputs for key in (tensor.keras_name, tensor.name)}
+        if unknown := sorted(set(input_spec) - set(keyed)):
+            wanted = f"input_spec to name inputs of {', '.join(tensor.keras_name for tensor in inputs)}"
+            raise ValueError(expected(wanted, ", ".join(unknown)))
+        pairs = [(keyed[name], spec) for name, spec in input_spec.items()]
+    else:
+        several = isinstance(input_spec, list) and not all(isinstance(size, int) for size in input_spec)
+        specs = input_spec if several else [input_spec]
+        if len(specs) != len(inputs):
+            raise ValueError(expected(f"input_spec of {len(inputs)} inputs", f"{len(specs)} shapes"))
+        pairs = zip(inputs, specs, strict=True)
+    return {tensor.name: _sizes(spec, tensor) for tensor, spec in pairs}
+
+
+def _sizes(spec, tensor):
+    shape = tuple(spec.shape)[1:] if hasattr(spec, "shape") else tuple(spec)
+    fits = len(shape) == len(tensor.shape) - 1 and all(
+        isinstance(size, int) and size > 0 and declared in (None, size)
+        for size, declared in zip(shape, tensor.shape[1:], strict=True)
+    )
+    if not fits:
+        wanted = f"input_spec of {tensor.keras_name!r} to be sizes that fit {tensor.shape[1:]}"
+        raise ValueError(expected(wanted, shape, "The batch is left out, and no size is None."))
+    return shape
+
+
+def outputs_of(student, answer):
+    """Return a tuple of `Tensor`, the outputs of a student that gave this answer."""
     declared = keras.tree.flatten(student.outputs) if _is_functional(student) else keras.tree.flatten(answer)
     given = _given_output_names(student)
     tensors = []
@@ -140,6 +204,8 @@ def _made_up(student, layer_name):
 
 def _identifier(name):
     name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    # Signatures are called with their inputs as keyword arguments.
+    name = f"{name}_" if keyword.iskeyword(name) else name
     return f"_{name}" if name[:1].isdigit() else name
 
 

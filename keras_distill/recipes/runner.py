@@ -121,7 +121,7 @@ def _check_formats(formats):
     for name in formats:
         if name not in FORMATS:
             raise ValueError(unknown_name("format", name, FORMATS))
-        FORMATS[name].runtime.require()
+        FORMATS[name].require()
     if not formats:
         raise ValueError(expected(f"one or more formats of {', '.join(FORMATS)}", "none"))
 

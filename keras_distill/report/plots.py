@@ -10,7 +10,7 @@ from keras_distill._messages import expected
 TEACHER, ALONE, DISTILLED = "#4d4d4d", "#56b4e9", "#d55e00"
 COLOURS = {"teacher": TEACHER, "alone": ALONE, "distilled": DISTILLED}
 LABELS = {"teacher": "teacher", "alone": "student alone", "distilled": "student distilled"}
-_STYLE = {
+STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -43,7 +43,7 @@ def draw_all(results, examples, folder):
     Raises:
         ImportError: If matplotlib is missing.
     """
-    _matplotlib()
+    matplotlib()
     if isinstance(examples, (str, pathlib.Path)):
         with np.load(examples, allow_pickle=False) as arrays:
             examples = dict(arrays)
@@ -69,8 +69,8 @@ def learning_curves(results):
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    with _matplotlib().rc_context(_STYLE):
-        figure, axes = _figure(6.4, 4.0)
+    with matplotlib().rc_context(STYLE):
+        figure, axes = new_figure(6.4, 4.0)
         _curves(axes, results)
         return figure
 
@@ -84,8 +84,8 @@ def temperature(results):
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    with _matplotlib().rc_context(_STYLE):
-        figure, axes = _figure(6.4, 3.0)
+    with matplotlib().rc_context(STYLE):
+        figure, axes = new_figure(6.4, 3.0)
         values = results["distilled"][0]["history"]["temperature"]
         axes.plot(_epochs(values), values, color=DISTILLED, marker="o", markersize=3.5, linewidth=1.6)
         axes.set(title="Temperature of the soft targets", xlabel="epoch", ylabel="temperature")
@@ -107,9 +107,9 @@ def soft_targets(results, examples):
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    with _matplotlib().rc_context(_STYLE):
+    with matplotlib().rc_context(STYLE):
         count = len(examples["y"])
-        figure, grid = _figure(7.6, 1.5 * count + 1.0, rows=count, columns=2, width_ratios=[1, 3.6])
+        figure, grid = new_figure(7.6, 1.5 * count + 1.0, rows=count, columns=2, width_ratios=[1, 3.6])
         for row in range(count):
             _image(grid[row][0], examples["x"][row])
             _bars(grid[row][1], results, examples, row, last=row == count - 1)
@@ -129,7 +129,7 @@ def summary(results, examples):
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    with _matplotlib().rc_context(_STYLE):
+    with matplotlib().rc_context(STYLE):
         figure = _empty(12.0, 4.2)
         shown = min(3, len(examples["y"]))
         grid = figure.add_gridspec(shown, 4, width_ratios=[0.5, 1.6, 1.9, 1.6])
@@ -234,14 +234,15 @@ def _whole_numbers(axes):
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
 
 
-def _figure(width, height, rows=1, columns=1, **options):
+def new_figure(width, height, rows=1, columns=1, **options):
+    """Return a figure of that size in inches, and its axes."""
     figure = _empty(width, height)
     return figure, figure.subplots(rows, columns, **options)
 
 
 def _empty(width, height):
     """Make a figure that belongs to no window and to no global list, so that nothing has to be closed."""
-    _matplotlib()
+    matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -250,7 +251,8 @@ def _empty(width, height):
     return figure
 
 
-def _matplotlib():
+def matplotlib():
+    """Return matplotlib; raise an ImportError that names the extra to install where there is none."""
     try:
         import matplotlib
     except ImportError as error:

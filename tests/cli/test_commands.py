@@ -120,7 +120,7 @@ def test_export_writes_verified_files(tmp_path, model, arrays):
     out = tmp_path / "exported"
     result = invoke("export", model, "--formats", "saved_model,tflite", "--evaluation-data", arrays, "--out", out)
     assert result.exit_code == 0, result.output
-    assert result.output.count("passed") == 2
+    assert result.output.count("✓ passed") == 2
     assert {"saved_model", "student.tflite"} <= {entry.name for entry in out.iterdir()}
 
 

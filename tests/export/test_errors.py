@@ -33,11 +33,15 @@ ERRORS = {
         "Expected student to be built. Received: 'raw', which has no weights yet. Call it on a batch",
     ),
     "unknown format": (
-        {"formats": ("saved_model", "tflit_int8")},
+        {"formats": ("tflite", "tflit_int8")},
         ValueError,
-        "one of saved_model, tflite, tflite_int8. Received: 'tflit_int8'. Did you mean 'tflite_int8'?",
+        "Received: 'tflit_int8'. Did you mean 'tflite_int8'?",
     ),
-    "no format": ({"formats": ()}, ValueError, "Expected formats to name at least one of saved_model, tflite"),
+    "no format": (
+        {"formats": ()},
+        ValueError,
+        "Expected formats to name at least one of c_array, c_array_int8, onnx, saved_model",
+    ),
     "no calibration": (
         {"formats": ("tflite_int8",)},
         ValueError,
@@ -137,7 +141,7 @@ ERRORS = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_error_before_anything_is_written(name, tiny, tmp_path):
     changed, kind, message = ERRORS[name]
-    arguments = {"student": tiny[0], "formats": ("saved_model",), "evaluation_data": x()} | changed
+    arguments = {"student": tiny[0], "formats": ("tflite",), "evaluation_data": x()} | changed
     with pytest.raises(kind, match=re.escape(message)):
         room.export(directory=tmp_path / "parent" / "out", **arguments)
     assert list(tmp_path.iterdir()) == []
@@ -169,26 +173,26 @@ def test_path_that_is_not_ours_is_refused_and_untouched(make, tiny, tmp_path):
     before = [(file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()]
     message = re.escape(f"Expected path to be new, empty, or an earlier export. Received: {path}")
     with pytest.raises(FileExistsError, match=message):
-        room.export(tiny[0], path, "saved_model", evaluation_data=x())
+        room.export(tiny[0], path, "tflite", evaluation_data=x())
     assert [(file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()] == before
 
 
 def test_users_file_under_an_artifacts_name_is_refused(tiny, tmp_path):
-    assert room.export(tiny[0], tmp_path / "out", "saved_model", evaluation_data=x()).passed
-    (tmp_path / "out" / "student.tflite").write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match=re.escape("to hold no student.tflite of another origin")):
-        room.export(tiny[0], tmp_path / "out", "tflite", evaluation_data=x())
-    assert (tmp_path / "out" / "student.tflite").read_bytes() == b"mine"
+    assert room.export(tiny[0], tmp_path / "out", "tflite", evaluation_data=x()).passed
+    (tmp_path / "out" / "student.onnx").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=re.escape("to hold no student.onnx of another origin")):
+        room.export(tiny[0], tmp_path / "out", "onnx", evaluation_data=x())
+    assert (tmp_path / "out" / "student.onnx").read_bytes() == b"mine"
 
 
 def test_parent_that_is_a_file_is_refused(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match=r"Expected the parents of .* Received: .*file is a file\."):
-        room.export(tiny[0], tmp_path / "file" / "out", "saved_model", evaluation_data=x())
+        room.export(tiny[0], tmp_path / "file" / "out", "tflite", evaluation_data=x())
 
 
 def test_empty_directory_is_welcome(tiny, tmp_path):
-    assert room.export(tiny[0], tmp_path, "saved_model", evaluation_data=x()).passed
+    assert room.export(tiny[0], tmp_path, "tflite", evaluation_data=x()).passed
 
 
 def test_missing_runtime_names_the_extra(tiny, tmp_path, monkeypatch):

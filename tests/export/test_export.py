@@ -14,9 +14,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_distill import export as room
 from keras_distill.export import flatbuffer
-from keras_distill.export.formats import Format, tflite
+from keras_distill.export.formats import Format
 from keras_distill.export.signature import Signature, Tensor
 from keras_distill.export.verification import Limits
+from keras_distill.export.writers import tflite
 
 
 def answers(path, images):
@@ -45,6 +46,7 @@ def test_every_format_passes(exported):
     assert report.path == str(path)
     assert [row.format for row in report] == ["saved_model", "tflite", "tflite_int8"]
     assert sorted(entry.name for entry in path.iterdir()) == [
+        "README.md",
         "export.json",
         "saved_model",
         "student.tflite",
@@ -118,8 +120,9 @@ def test_manifest_is_true(exported):
     for name, entry in manifest["files"].items():
         content = (path / name).read_bytes()
         assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    assert manifest["inputs"] == [{"name": "image", "shape": [None, 8, 8, 1], "dtype": "float32"}]
-    assert manifest["outputs"] == [{"name": "logits", "shape": [None, 10], "dtype": "float32"}]
+    image = {"name": "image", "shape": [None, 8, 8, 1], "dtype": "float32", "preprocessing": None}
+    assert manifest["inputs"] == [image]
+    assert manifest["outputs"] == [{"name": "logits", "shape": [None, 10], "dtype": "float32", "labels": None}]
     assert manifest["verified_on"] == {"argument": "evaluation_data", "samples": 397}
     assert manifest["versions"]["tensorflow"] == tf.__version__
     assert [row["agreement"] for row in manifest["artifacts"]] == [row.agreement for row in report]
@@ -152,7 +155,7 @@ def test_no_runtime_is_imported_before_use():
 
 def test_nothing_is_printed(tiny, tmp_path, capfd, recwarn):
     student, x = tiny
-    room.export(student, tmp_path / "out", "saved_model", evaluation_data=x)
+    room.export(student, tmp_path / "out", "tflite", evaluation_data=x)
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
 
@@ -160,8 +163,9 @@ def test_nothing_is_printed(tiny, tmp_path, capfd, recwarn):
 @pytest.mark.slow
 def test_a_new_format_is_one_entry(student, digits, tmp_path, monkeypatch):
     half = Format(
-        name="tflite_float16",
-        filename="student_float16.tflite",
+        name="half",
+        summary="TFLite, in half the bytes",
+        filename="half.tflite",
         write=tflite(optimizations=["DEFAULT"], supported_types=["float16"]),
         runtime="litert",
         limits=Limits(min_agreement=0.98, max_difference=1e-2, max_mean_difference=1e-3),

@@ -6,11 +6,12 @@ import pytest
 import tensorflow as tf
 
 from keras_distill import export as room
-from keras_distill.export import flatbuffer, formats
+from keras_distill.export import flatbuffer, sources
 from keras_distill.export.samples import Samples
 from keras_distill.export.signature import Signature, Tensor
 
 RNG = np.random.default_rng(3)
+FORMATS = ("saved_model", "tflite", "tflite_int8")
 
 
 def two_ends():
@@ -36,7 +37,7 @@ def test_several_inputs_and_outputs_tokens_and_softmax(tmp_path):
     keras.utils.set_random_seed(3)
     student, data = two_ends(), two_ends_data()
     report = room.export(
-        student, tmp_path / "out", tuple(room.FORMATS), calibration_data=data, evaluation_data=data, min_agreement=0.9
+        student, tmp_path / "out", FORMATS, calibration_data=data, evaluation_data=data, min_agreement=0.9
     )
     assert report.passed, report
     assert report["tflite"].input_dtypes == {"image": "float32", "words": "int32"}
@@ -92,13 +93,13 @@ def test_half_precision_without_config_is_refused(tmp_path):
     student(x)
     message = r"Expected a half-precision student that can be rebuilt .*Unconfigured\.get_config.* float32 policy"
     with pytest.raises(ValueError, match=message):
-        room.export(student, tmp_path / "out", "saved_model", evaluation_data=x)
+        room.export(student, tmp_path / "out", "tflite", evaluation_data=x)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_operators_left_in_floating_point_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "without_negation", lambda path: None)
+    monkeypatch.setattr(sources, "without_negation", lambda path: None)
     report = normalized(tmp_path)
     # The converter has no int8 NEG, and silently puts float islands into a file that passes for int8.
     assert "NEG does not compute in integers" in report["tflite_int8"].status
@@ -137,19 +138,19 @@ def test_subclassed_student_takes_its_names_from_the_data(tmp_path):
     student = Subclassed()
     data = {"a": RNG.normal(size=(9, 4)), "b": RNG.normal(size=(9, 3))}
     student(data)
-    report = room.export(student, tmp_path / "out", "saved_model", evaluation_data=data)
+    report = room.export(student, tmp_path / "out", "tflite", evaluation_data=data)
     assert report.passed, report
-    assert report["saved_model"].input_dtypes == {"a": "float32", "b": "float32"}
-    assert list(report["saved_model"].outputs) == ["answer"]
+    assert report["tflite"].input_dtypes == {"a": "float32", "b": "float32"}
+    assert list(report["tflite"].outputs) == ["answer"]
 
 
 def test_rank_one_output_with_targets(tmp_path):
     inputs = keras.Input((4,), name="x")
     student = keras.Model(inputs, {"total": keras.ops.sum(keras.layers.Dense(3)(inputs), axis=-1)})
     x = RNG.normal(size=(9, 4))
-    report = room.export(student, tmp_path / "out", "saved_model", evaluation_data=(x, x[:, 0]))
+    report = room.export(student, tmp_path / "out", "tflite", evaluation_data=(x, x[:, 0]))
     assert report.passed, report
-    assert report["saved_model"].agreement is None and report["saved_model"].accuracy is None
+    assert report["tflite"].agreement is None and report["tflite"].accuracy is None
 
 
 class Batches(keras.utils.PyDataset):
@@ -195,8 +196,8 @@ KINDS = {
 def test_kinds_of_data(kind, argument, tiny, tmp_path):
     student, x = tiny
     make, labelled = KINDS[kind]
-    report = room.export(student, tmp_path / "out", "saved_model", **{argument: make(x)})
-    row = report["saved_model"]
+    report = room.export(student, tmp_path / "out", "tflite", **{argument: make(x)})
+    row = report["tflite"]
     assert report.passed, report
     assert row.samples == 12
     accuracy = (np.asarray(student(x)).argmax(-1) == Y).mean()
@@ -206,8 +207,8 @@ def test_kinds_of_data(kind, argument, tiny, tmp_path):
 def test_endless_calibration_data_is_cut(tiny, tmp_path):
     student, x = tiny
     endless = tf.data.Dataset.from_tensor_slices(x).batch(5).repeat()
-    report = room.export(student, tmp_path / "out", "saved_model", calibration_data=endless, calibration_samples=17)
-    assert report["saved_model"].samples == 17
+    report = room.export(student, tmp_path / "out", "tflite", calibration_data=endless, calibration_samples=17)
+    assert report["tflite"].samples == 17
 
 
 def test_calibration_is_spread_over_arrays():
@@ -234,10 +235,8 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_names_in_the_signature(name, tmp_path):
     make, source, target = NAMES[name]
-    report = room.export(make(), tmp_path / "out", "saved_model", evaluation_data=np.ones((2, 4)))
-    served = tf.saved_model.load(report["saved_model"].path).signatures["serving_default"]
-    assert list(served.structured_input_signature[1]) == [source]
-    assert list(served.structured_outputs) == [target]
+    row = room.export(make(), tmp_path / "out", "tflite", evaluation_data=np.ones((2, 4)))["tflite"]
+    assert (row.input_dtypes, row.output_dtypes) == ({source: "float32"}, {target: "float32"})
 
 
 def test_student_built_on_one_batch_serves_any(tmp_path):
@@ -274,11 +273,32 @@ def test_camera_bytes_go_into_an_int8_file_as_they_are(tmp_path):
     assert report["tflite_int8"].output_dtypes == {"logits": "int8"}
 
 
+class Wrapped(keras.Model):
+    """A student that has no config."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+    def get_config(self):
+        raise NotImplementedError
+
+
 @pytest.mark.slow
-def test_rolled_lstm_crashes_the_int8_converter_and_nothing_else(tmp_path):
-    student = keras.Sequential([keras.Input((5, 4), name="x"), keras.layers.LSTM(3), keras.layers.Dense(3, name="y")])
-    x = RNG.normal(size=(10, 5, 4)).astype("float32")
-    report = room.export(student, tmp_path / "out", ("tflite_int8", "tflite"), calibration_data=x)
-    assert report["tflite"].passed
-    # Should a later converter manage it, this row passes, and the test has nothing left to say.
-    assert report["tflite_int8"].passed or report["tflite_int8"].status.startswith("failed: ")
+def test_rolled_lstm_is_unrolled_for_int8_if_it_says_what_it_is_made_of(tmp_path):
+    keras.utils.set_random_seed(0)
+    x = RNG.normal(size=(40, 5, 4)).astype("float32")
+    layers = [keras.layers.LSTM(3), keras.layers.Dense(3, name="y")]
+    student = keras.Sequential([keras.Input((None, 4), name="x"), *layers])
+    options = {"calibration_data": x, "min_agreement": 0.8}
+    report = room.export(student, tmp_path / "out", ("tflite_int8", "tflite"), **options)
+    assert report.passed, report
+    loops = [("WHILE" in dict(flatbuffer.operators(row.path))) for row in report]
+    assert loops == [False, True]
+    wrapped = Wrapped(student)
+    wrapped(x)
+    report = room.export(wrapped, tmp_path / "wrapped", "tflite_int8", **options)
+    assert "built with unroll=True" in report["tflite_int8"].status

@@ -3,14 +3,24 @@
 import dataclasses
 import json
 import pathlib
+import types
 
 import keras
 import numpy as np
 import pytest
 
 from keras_distill import export as room
-from keras_distill.export import conversion, formats, verification
+from keras_distill.export import (
+    conversion,
+    exporter,
+    flatbuffer,
+    formats,
+    sources,
+    swapping,
+    verification,
+)
 from keras_distill.export.processes import ProcessError
+from keras_distill.export.runtimes import remote
 from keras_distill.export.runtimes.litert import LiteRTRuntime
 from keras_distill.export.signature import inputs_of, signature_of
 
@@ -26,21 +36,30 @@ def copying(source, change):
 
 def with_nan(content):
     """Overwrite the largest buffer of a TFLite file, its weights, by NaN."""
-    from ai_edge_litert import schema_py_generated as schema
-    from flatbuffers import Builder
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = flatbuffer.opened(content)
     largest = max(model.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
     largest.data = np.frombuffer(np.full(len(largest.data) // 4, np.nan, np.float32).tobytes(), np.uint8)
-    builder = Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return flatbuffer.packed(model)
+
+
+def with_operator(**code):
+    """Return a function that makes another operator of the first one of a TFLite file."""
+
+    def change(content):
+        model = flatbuffer.opened(content)
+        for name, value in code.items():
+            setattr(model.operatorCodes[0], name, value)
+        return flatbuffer.packed(model)
+
+    return change
 
 
 CORRUPTIONS = {
     "truncated": (lambda content: content[: len(content) // 2], "it cannot be run"),
     "empty": (lambda content: b"", "it cannot be run"),
     "nan": (with_nan, "output 'logits' is not finite"),
+    "flex": (with_operator(customCode=b"FlexErfinv"), "it needs TensorFlow's operator FlexErfinv"),
+    "state": (with_operator(builtinCode=143, deprecatedBuiltinCode=127), "it keeps a state, by READ_VARIABLE"),
 }
 
 
@@ -49,10 +68,10 @@ def test_corrupt_file_is_caught_and_withheld(name, exported, student, digits, tm
     change, why = CORRUPTIONS[name]
     faulty = dataclasses.replace(room.FORMATS["tflite"], write=copying(exported[0] / "student.tflite", change))
     monkeypatch.setitem(room.FORMATS, "tflite", faulty)
-    report = room.export(student, tmp_path / "out", ("saved_model", "tflite"), evaluation_data=digits[1])
+    report = room.export(student, tmp_path / "out", ("tflite_float16", "tflite"), evaluation_data=digits[1])
     assert report["tflite"].status.startswith(f"exported, but failed verification: {why}")
-    assert report["tflite"].path is None and report["saved_model"].passed and not report.passed
-    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["export.json", "saved_model"]
+    assert report["tflite"].path is None and report["tflite_float16"].passed and not report.passed
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["export.json", "student_float16.tflite"]
     rows = json.loads((tmp_path / "out" / "export.json").read_text())["artifacts"]
     assert rows[1]["path"] is None and rows[1]["status"] == report["tflite"].status
 
@@ -78,18 +97,18 @@ def test_file_of_another_student_is_withheld(exported, digits, tmp_path, monkeyp
 )
 def test_impossible_limit_withholds(limit, why, tiny, tmp_path):
     student, x = tiny
-    report = room.export(student, tmp_path / "out", "saved_model", evaluation_data=x, **limit)
-    assert report["saved_model"].status.startswith(f"exported, but failed verification: {why}")
-    assert report["saved_model"].bytes > 0
+    report = room.export(student, tmp_path / "out", "tflite", evaluation_data=x, **limit)
+    assert report["tflite"].status.startswith(f"exported, but failed verification: {why}")
+    assert report["tflite"].bytes > 0
     assert list(tmp_path.iterdir()) == []
 
 
 def test_student_that_is_not_finite_is_named_as_the_cause(tiny, tmp_path):
     student, x = tiny
     student.set_weights([weight * np.nan for weight in student.get_weights()])
-    report = room.export(student, tmp_path / "out", "saved_model", evaluation_data=x)
+    report = room.export(student, tmp_path / "out", "tflite", evaluation_data=x)
     why = "output 'logits' of the student itself is not finite"
-    assert report["saved_model"].status == f"exported, but failed verification: {why}"
+    assert report["tflite"].status == f"exported, but failed verification: {why}"
 
 
 def test_failed_conversion_is_a_row(tiny, tmp_path, monkeypatch):
@@ -99,9 +118,9 @@ def test_failed_conversion_is_a_row(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setitem(room.FORMATS, "tflite", dataclasses.replace(room.FORMATS["tflite"], write=write))
     student, x = tiny
-    report = room.export(student, tmp_path / "out", ("tflite", "saved_model"), evaluation_data=x)
+    report = room.export(student, tmp_path / "out", ("tflite", "tflite_float16"), evaluation_data=x, min_agreement=0)
     assert report["tflite"].status == "failed: no kernel for NEG"
-    assert report["saved_model"].passed
+    assert report["tflite_float16"].passed
     assert not (tmp_path / "out" / "student.tflite").exists()
 
 
@@ -125,12 +144,55 @@ def test_a_crash_of_the_converter_costs_one_format(tmp_path):
         converter._process = converter._start()
         converter._process.kill()
         with pytest.raises(ProcessError, match="its process died, by signal SIGKILL"):
-            converter.convert(saved_model="none", output="none", settings={}, calibration=None)
+            converter.ask("convert", saved_model="none", output="none", settings={})
         signature = signature_of(student, *inputs_of(student, x), {"x": x})
-        source = formats.Source(student, signature, None, tmp_path, converter, 60.0)
+        source = sources.Source(student, signature, None, tmp_path, converter, 60.0)
         formats.FORMATS["tflite"].write(source, tmp_path / "student.tflite")
         outputs = LiteRTRuntime(tmp_path / "student.tflite")({"x": x})
     np.testing.assert_allclose(outputs["y"], student(x), atol=1e-5)
+
+
+def module(path, content, monkeypatch):
+    """Write a module that processes find, and return its name."""
+    monkeypatch.syspath_prepend(path)
+    (path / "stand_in.py").write_text(content)
+    return "stand_in"
+
+
+@pytest.mark.parametrize("name", ["tflite", "tflite_weights_int8"])
+def test_a_conversion_that_hangs_is_stopped(name, tiny, tmp_path, monkeypatch):
+    hanging = module(tmp_path, "import time\ndef convert(**request):\n    time.sleep(60)\n", monkeypatch)
+    monkeypatch.setattr(exporter, "Converter", lambda work, limit: conversion.Converter(work, limit, hanging))
+    student, x = tiny
+    report = room.export(student, tmp_path / "out", name, evaluation_data=x, time_limit=1.0)
+    assert report[name].status == "failed: it took longer than 1 s and was stopped"
+    assert not (tmp_path / "out").exists()
+
+
+DYING = """
+import os, signal
+def open_file(**request):
+    return {"input_dtypes": {"x": "float32"}, "output_dtypes": {"logits": "float32"}}
+def measure(**request):
+    os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_a_runtime_that_dies_costs_one_row(tiny, tmp_path, monkeypatch):
+    session = types.SimpleNamespace(__name__=module(tmp_path, DYING, monkeypatch))
+    monkeypatch.setattr(remote, "session", session)
+    student, x = tiny
+    report = room.export(student, tmp_path / "out", "tflite", evaluation_data=x)
+    why = "it cannot be run: its process died, by signal SIGSEGV"
+    assert report["tflite"].status == f"exported, but failed verification: {why}"
+
+
+@pytest.mark.slow
+def test_calibration_on_noise_is_caught(student, digits, tmp_path):
+    noise = 0.02 * np.random.default_rng(0).normal(size=(50, 8, 8, 1))
+    report = room.export(student, tmp_path / "out", "tflite_int8", calibration_data=noise, evaluation_data=digits[1])
+    assert "agreement of output 'logits' is" in report["tflite_int8"].status
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -138,7 +200,7 @@ def earlier(tiny, tmp_path):
     """An earlier export, and what is in its files."""
     student, x = tiny
     path = tmp_path / "out"
-    assert room.export(student, path, "saved_model", evaluation_data=x).passed
+    assert room.export(student, path, "tflite", evaluation_data=x).passed
     return path, contents(path)
 
 
@@ -155,19 +217,14 @@ def test_interrupted_export_leaves_everything_as_it_was(where, error, earlier, t
 
     path, before = earlier
     if where == "write":
-        monkeypatch.setitem(
-            room.FORMATS, "saved_model", dataclasses.replace(room.FORMATS["saved_model"], write=interrupt)
-        )
+        monkeypatch.setitem(room.FORMATS, "tflite", dataclasses.replace(room.FORMATS["tflite"], write=interrupt))
     elif where == "verify":
         monkeypatch.setattr(verification, "verify", interrupt)
     else:
-        rename = pathlib.Path.rename
-        monkeypatch.setattr(
-            pathlib.Path, "rename", lambda self, to: interrupt() if self.name == "files" else rename(self, to)
-        )
+        monkeypatch.setattr(swapping, "exchange", interrupt)
     student, x = tiny
     with pytest.raises(error):
-        room.export(student, path, "saved_model", evaluation_data=x)
+        room.export(student, path, "tflite", evaluation_data=x)
     assert contents(path) == before
     assert list(path.parent.iterdir()) == [path]
 
@@ -175,7 +232,7 @@ def test_interrupted_export_leaves_everything_as_it_was(where, error, earlier, t
 def test_export_of_which_nothing_passes_leaves_the_earlier_one(earlier, tiny):
     path, before = earlier
     student, x = tiny
-    report = room.export(student, path, "saved_model", evaluation_data=x, min_agreement=1.01)
+    report = room.export(student, path, "tflite", evaluation_data=x, min_agreement=1.01)
     assert report.path is None and "nothing was written or replaced" in str(report)
     assert contents(path) == before
     assert list(path.parent.iterdir()) == [path]
@@ -188,7 +245,7 @@ def test_export_over_an_earlier_one_replaces_it_and_keeps_what_users_added(earli
     (path / "notes" / "a.txt").write_text("also mine")
     student, x = tiny
     student.set_weights([weight + 1 for weight in student.get_weights()])
-    assert room.export(student, path, "saved_model", evaluation_data=x).passed
+    assert room.export(student, path, "tflite", evaluation_data=x).passed
     after = contents(path)
     assert after.pop(pathlib.Path("README.md")) == b"mine"
     assert after.pop(pathlib.Path("notes/a.txt")) == b"also mine"
@@ -200,6 +257,6 @@ def test_export_over_an_earlier_one_replaces_it_and_keeps_what_users_added(earli
 def test_a_format_left_out_next_time_does_not_stay_behind(exported, student, digits, tmp_path, monkeypatch):
     writer = copying(exported[0] / "student.tflite", bytes)
     monkeypatch.setitem(room.FORMATS, "tflite", dataclasses.replace(room.FORMATS["tflite"], write=writer))
-    for names in (("saved_model", "tflite"), ("saved_model",)):
+    for names in (("tflite_float16", "tflite"), ("tflite_float16",)):
         assert room.export(student, tmp_path / "out", names, evaluation_data=digits[1]).passed
     assert not (tmp_path / "out" / "student.tflite").exists()

@@ -11,8 +11,12 @@ from keras_distill._messages import unknown_name
 RUNTIMES = {
     "saved_model": "saved_model.SavedModelRuntime",
     "litert": "litert.LiteRTRuntime",
+    "litert_batch": "litert_batch.BatchRuntime",
+    "any_litert": "any_litert.AnyLiteRTRuntime",
     "litert_reference": "litert.ReferenceRuntime",
     "microcontroller": "micro.MicroRuntime",
+    "c_array": "c_source.CArrayRuntime",
+    "onnx": "onnx.OnnxRuntime",
 }
 
 

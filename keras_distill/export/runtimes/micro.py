@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_distill._litert import dequantized, quantized
 from keras_distill._messages import expected
-from keras_distill.export.flatbuffer import operators
+from keras_distill.export.flatbuffer import content_of, operators
 from keras_distill.export.processes import Process, ProcessError
 from keras_distill.export.runtimes.runtime import Runtime
 
@@ -51,7 +51,7 @@ class MicroRuntime(Runtime):
         """Open a file and run it once on zeros, which is when operators say what they cannot do."""
         self.require()
         self._path = pathlib.Path(path)
-        data = self._path.read_bytes()
+        data = content_of(self._path)
         model, inputs, outputs = _read(data)
         self._plenty = _plenty(model, len(data))
         with _complaints(self._path):
@@ -125,7 +125,7 @@ class MicroRuntime(Runtime):
 
 def runs_in(path, arena):
     """Return whether a file opens and runs in an arena of so many bytes; the process may die of it."""
-    data = pathlib.Path(path).read_bytes()
+    data = content_of(path)
     try:
         _tried(data, arena, len(_read(data)[1]))
     except RuntimeError:

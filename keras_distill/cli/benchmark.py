@@ -1,0 +1,44 @@
+"""`keras-distill benchmark`: TFLite files against each other."""
+
+import click
+
+from keras_distill._messages import expected
+from keras_distill.cli import files as files_
+from keras_distill.cli import session
+
+
+@click.command(
+    epilog="Examples: keras-distill benchmark exported/student.tflite exported/student_int8.tflite --data test.npz; "
+    "keras-distill benchmark *.tflite --threads 1,2,4 --format markdown"
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--data", type=click.Path(), help="NumPy file (.npz) with x, or an array per input, and, for accuracy, y."
+)
+@click.option("--threads", default="1,4", show_default=True, help="Counts of threads to time with.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each file has its turn."
+)
+@click.option("--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+def command(files, data, threads, rounds, style):
+    """Run TFLite FILES, of any origin, by LiteRT and compare them: size, operators, time, memory.
+
+    With data, their answers are compared with those of the first file, and with the labels. Each file runs in a
+    process of its own; one that crashes is a row that says so, and exit code 1.
+    """
+    with session.users_errors():
+        counts = _counts(threads)
+        held = files_.samples(data)
+        session.start_tensorflow()
+        from keras_distill.export.benchmarking import benchmark
+
+        report = benchmark(files, held, threads=counts, rounds=rounds)
+    click.echo({"text": str, "markdown": type(report).to_markdown, "json": type(report).to_json}[style](report))
+    session.finish(report.passed)
+
+
+def _counts(text):
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise ValueError(expected("--threads to be numbers, separated by commas", repr(text))) from error

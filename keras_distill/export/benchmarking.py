@@ -1,0 +1,193 @@
+"""Comparing TFLite files of any origin: size, operators, time, memory, and agreement with the first of them."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+
+from keras_distill._messages import expected
+from keras_distill.export import flatbuffer, labels, tensors
+from keras_distill.export.benchmark_report import BenchmarkReport, Measured
+from keras_distill.export.processes import ProcessError
+from keras_distill.export.report import FAILED, PASSED
+from keras_distill.export.runtimes.remote import RemoteRuntime, require
+from keras_distill.export.signature import Tensor
+from keras_distill.export.verification import Tally
+
+_RUNTIME = "any_litert"
+_BATCH = 64
+
+
+def benchmark(files, data=None, threads=(1, 4), rounds=3, time_limit=600.0):
+    """Run TFLite files by LiteRT, each in a process of its own, and compare them.
+
+    Files may be of any origin, with or without a signature, of any batch. They are timed in turns over several
+    rounds, so that what else the machine does meanwhile falls on all of them.
+
+    Args:
+        files: sequence of str or path; the first is what the others are compared with.
+        data: samples to compare on: an array `x`, a dict of arrays by input, or a tuple `(x, y)` with class indices
+            of the first output. An array goes to the only input, whatever its name. Values are those before
+            quantization. Defaults to None: the files are timed on random numbers and not compared.
+        threads: sequence of int, counts of threads to time with. Defaults to `(1, 4)`.
+        rounds: int. Defaults to 3.
+        time_limit: float, seconds that one request to a file's process may take. Defaults to 600.
+
+    Returns:
+        `BenchmarkReport`; a file that cannot be run is a row `failed: <why>`.
+
+    Raises:
+        ValueError: if there are no files, or a count is not positive.
+        FileNotFoundError: if a file is not there.
+        ImportError: if LiteRT is not installed.
+
+    Example:
+        >>> import tempfile, tensorflow as tf
+        >>> from keras_distill.export.quiet import quiet
+        >>> double = tf.function(lambda x: 2 * x, [tf.TensorSpec((1, 3), name="x")]).get_concrete_function()
+        >>> with tempfile.TemporaryDirectory() as folder, quiet():
+        ...     path = pathlib.Path(folder, "double.tflite")
+        ...     converter = tf.lite.TFLiteConverter.from_concrete_functions([double], tf.Module())
+        ...     _ = path.write_bytes(converter.convert())
+        ...     report = benchmark(path, np.eye(3, dtype="float32"), threads=[1], rounds=1)
+        >>> report[0].status, report[0].computing, report[0].samples
+        ('passed', {'FLOAT32': 1}, 3)
+    """
+    paths = [pathlib.Path(file) for file in ([files] if isinstance(files, (str, pathlib.Path)) else files)]
+    threads = tuple(dict.fromkeys([1, *threads]))
+    _check(paths, threads, rounds)
+    x, y = data if isinstance(data, tuple) else (data, None)
+    with tempfile.TemporaryDirectory() as work:
+        trials = [_Trial(path, pathlib.Path(work, str(place)), time_limit) for place, path in enumerate(paths)]
+        try:
+            for trial in trials:
+                trial.attempt(trial.open, x)
+            for _ in range(rounds):
+                for trial in trials:
+                    trial.attempt(trial.time, threads)
+            for trial in trials if x is not None else ():
+                trial.attempt(trial.compare, trials[0], y)
+        finally:
+            for trial in trials:
+                trial.close()
+    return BenchmarkReport([trial.row() for trial in trials])
+
+
+class _Trial:
+    """One file, while it is being measured."""
+
+    def __init__(self, path, work, time_limit):
+        work.mkdir()
+        self.path, self._work, self._time_limit = path, work, time_limit
+        self._failure, self._found, self._rounds, self._runtime = None, {}, [], None
+        self._inputs = self.outputs = None
+
+    def attempt(self, step, *arguments):
+        """Take a step, unless an earlier one failed."""
+        if self._failure is None:
+            try:
+                step(*arguments)
+            except (ProcessError, ValueError, OSError) as error:
+                self._failure = f"{FAILED}: {' '.join(str(error).split())}"
+                self.close()
+
+    def open(self, x):
+        self._found = {"bytes": self.path.stat().st_size}
+        described = flatbuffer.describe(self.path)
+        self._found |= {key: described[key] for key in ("operators", "computing")}
+        inputs, outputs = tensors.ends(flatbuffer.model_of(self.path))
+        self._found |= {"inputs": [str(end) for end in inputs], "outputs": [str(end) for end in outputs]}
+        self._inputs = _random(inputs) if x is None else _by_input(x, inputs)
+        self._runtime = RemoteRuntime(_RUNTIME, self.path, self._work, self._time_limit)
+
+    def time(self, threads):
+        self._rounds.append(self._runtime.measure(self._inputs, threads))
+
+    def compare(self, first, y):
+        """Run all samples; hold the outputs, in the graph's order, against the first file's."""
+        count = len(next(iter(self._inputs.values())))
+        parts = [
+            self._runtime({name: array[start : start + _BATCH] for name, array in self._inputs.items()})
+            for start in range(0, count, _BATCH)
+        ]
+        self.outputs = [np.concatenate([part[name] for part in parts]) for name in parts[0]]
+        if not all(np.isfinite(output).all() for output in self.outputs):
+            raise ValueError("an output is not finite")
+        self._found["samples"] = count
+        if first.outputs is None:
+            return
+        pairs = list(zip(first.outputs, self.outputs, strict=False))
+        if len(first.outputs) != len(self.outputs) or any(one.shape != other.shape for one, other in pairs):
+            return  # Not the same task: there is nothing to compare but their cost.
+        for place, (one, other) in enumerate(pairs):
+            figures = _tallied(one, other, y if place == 0 else None)
+            self._found["agreement"] = _least(self._found.get("agreement"), figures["agreement"], min)
+            self._found["max_difference"] = _least(self._found.get("max_difference"), figures["max_difference"], max)
+            self._found["accuracy"] = figures["accuracy"] if place == 0 else self._found["accuracy"]
+
+    def close(self):
+        if self._runtime is not None:
+            self._runtime.__exit__()
+            self._runtime = None
+
+    def row(self):
+        """Return what was found; of times, the medians over the rounds."""
+        found = dict(self._found)
+        if self._rounds and self._failure is None:
+            quantiles = {
+                int(count): np.median([turn["latency"][count] for turn in self._rounds], axis=0)
+                for count in self._rounds[0]["latency"]
+            }
+            found["latency_us"] = {count: float(values[0]) for count, values in quantiles.items()}
+            found["latency_range_us"] = {count: tuple(map(float, values[1:])) for count, values in quantiles.items()}
+            found["peak_memory"] = self._rounds[0]["peak_memory"]
+            found["partitions"] = self._rounds[0]["facts"].get("partitions")
+        return Measured(str(self.path), self._failure or PASSED, **found)
+
+
+def _check(paths, threads, rounds):
+    require(_RUNTIME)
+    if not paths:
+        raise ValueError(expected("at least one TFLite file", "none"))
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(expected("an existing TFLite file", str(path)))
+    if rounds < 1 or min(threads) < 1:
+        raise ValueError(expected("rounds and threads to be at least 1", f"rounds={rounds}, threads={threads}"))
+
+
+def _by_input(x, ends):
+    """Return the samples by the file's own input names."""
+    names = [end.name for end in ends]
+    given = x if isinstance(x, dict) else {name: x for name in names[:1]}
+    if len(ends) == 1 and len(given) == 1:
+        given = {names[0]: next(iter(given.values()))}
+    if set(given) != set(names):
+        raise ValueError(expected(f"data for the inputs {', '.join(names)}", ", ".join(map(str, given))))
+    return {name: np.asarray(given[name]) for name in names}
+
+
+def _random(ends):
+    """Return one sample that any file takes: numbers from 0 to 1, tokens 0, free sizes 1."""
+    generator = np.random.default_rng(0)
+    shapes = {end.name: (1, *(max(size, 1) for size in end.shape[1:])) for end in ends}
+    floats = {end.name for end in ends if "float" in end.dtype or end.quantized}
+    return {
+        name: generator.random(shape, dtype=np.float32) if name in floats else np.zeros(shape, np.int32)
+        for name, shape in shapes.items()
+    }
+
+
+def _tallied(first, other, y):
+    tally = Tally()
+    held = None
+    if y is not None:
+        output = Tensor("output", "first output", (None, *first.shape[1:]), "float32")
+        held = labels.named(np.asarray(y), (output,), len(first), "data").get("output")
+    tally.add(first, other, held)
+    return tally.figures()
+
+
+def _least(one, other, choose):
+    known = [value for value in (one, other) if value is not None]
+    return choose(known) if known else None

@@ -1,0 +1,93 @@
+"""Functions that write a format: each takes a `Source` and a path, writes the file or folder there, or raises."""
+
+import shutil
+
+from keras_distill.export.c_array import write_c_array
+
+_OPSET = 17
+
+
+def saved_model(source, path):
+    """Write a SavedModel."""
+    shutil.copytree(source.free_saved_model, path)
+
+
+def float32(source, path):
+    """Write a float32 TFLite file of batch 1."""
+    shutil.copyfile(source.float_file, path)
+
+
+def tflite(**settings):
+    """Return a writer of TFLite files of batch 1 by TensorFlow's converter.
+
+    Args:
+        **settings: `optimizations` and `supported_types`, lists of names as TensorFlow has them, and
+            `inference_type`, dtype of the inputs and outputs.
+    """
+
+    def write(source, path):
+        source.converter.ask("convert", saved_model=str(source.static_saved_model), output=str(path), settings=settings)
+
+    return write
+
+
+def dynamic_batch(source, path):
+    """Write a float32 TFLite file of any batch."""
+    source.converter.ask("convert", saved_model=str(source.batched_saved_model), output=str(path), settings={})
+
+
+def int8(inference_type):
+    """Return a writer of TFLite files that compute in int8.
+
+    Args:
+        inference_type: str, dtype of the inputs and outputs that are floats: `"int8"` or `"float32"`.
+    """
+    learned = tflite(optimizations=["DEFAULT"], inference_type=inference_type)
+
+    def write(source, path):
+        from keras_distill.quantization import is_quantize_aware
+
+        if is_quantize_aware(source.student):
+            # The ranges are in the graph; samples would make the converter measure them anew.
+            learned(source, path)
+        else:
+            request = {"calibrated": str(source.calibrated_file), "output": str(path)}
+            source.converter.ask("quantize_int8", inference_type=inference_type, **request)
+
+    def shared(source, path):
+        shutil.copyfile(source.shared(f"int8_{inference_type}.tflite", lambda file: write(source, file)), path)
+
+    return shared
+
+
+def quantized(recipe, algorithm=None, calibrated=False):
+    """Return a writer of TFLite files of batch 1 by litert-quantizer; see `conversion_worker.quantize`."""
+
+    def write(source, path):
+        model = source.calibrated_file if calibrated else source.float_file
+        request = {"recipe": recipe, "algorithm": algorithm, "calibrated": calibrated}
+        source.converter.ask("quantize", model=str(model), output=str(path), **request)
+
+    return write
+
+
+def onnx(source, path):
+    """Write an ONNX file."""
+    source.converter.ask("convert_to_onnx", saved_model=str(source.free_saved_model), output=str(path), opset=_OPSET)
+
+
+def c_array(write, name):
+    """Return a writer of a folder with a TFLite file as C++ source and header.
+
+    Args:
+        write: writer of the TFLite file.
+        name: str, name of the array and of both files.
+    """
+
+    def write_folder(source, path):
+        model = source.work / f"{name}.tflite"
+        write(source, model)
+        path.mkdir()
+        write_c_array(model, path / f"{name}.cc", name=name)
+
+    return write_folder

@@ -1,0 +1,25 @@
+"""Quantization-aware distillation: a student that trains with the arithmetic of its int8 file."""
+
+from keras_distill.quantization.aware import calibrate as calibrate
+from keras_distill.quantization.aware import check_trained as check_trained
+from keras_distill.quantization.aware import is_quantize_aware as is_quantize_aware
+from keras_distill.quantization.aware import quantize_aware as quantize_aware
+from keras_distill.quantization.aware import ranges as ranges
+from keras_distill.quantization.ranges import FakeQuantization as FakeQuantization
+from keras_distill.quantization.rules import LAYERS as LAYERS
+from keras_distill.quantization.rules import own_range as own_range
+from keras_distill.quantization.rules import same_range as same_range
+from keras_distill.quantization.stripping import float_student as float_student
+
+__all__ = [
+    "LAYERS",
+    "FakeQuantization",
+    "calibrate",
+    "check_trained",
+    "float_student",
+    "is_quantize_aware",
+    "own_range",
+    "quantize_aware",
+    "ranges",
+    "same_range",
+]

@@ -1,0 +1,48 @@
+"""Every student of the zoo in every format: each cell passes, or says why not; nothing crashes."""
+
+import pytest
+
+from keras_distill import export as room
+from tests.export.students import STUDENTS, specimen
+
+MICRO = "it cannot be run: ValueError: Expected a file that the microcontroller runtime can run. Received: the "
+NO_GELU, NO_SELECT = f"{MICRO}microcontroller runtime has no GELU", f"{MICRO}microcontroller runtime has no SELECT"
+# Bodies of random weights are less robust than trained ones: rounding to so few steps turns answers.
+TURNED = "agreement of output"
+
+# Cells that do not pass, and what their status says.
+EXPLAINED = {
+    ("cnn", "tflite_weights_int4"): TURNED,
+    ("mobilenet", "tflite_int8"): TURNED,
+    ("mobilenet", "tflite_int8_float_io"): TURNED,
+    ("mobilenet", "c_array_int8"): TURNED,
+    ("mobilenet", "tflite_weights_int4"): TURNED,
+    ("vit", "tflite_int16x8"): "SQUARED_DIFFERENCE does not compute in integers",
+    ("vit", "tflite_weights_int4"): TURNED,
+    ("vit", "c_array"): NO_GELU,
+    ("vit", "c_array_int8"): NO_GELU,
+    ("lstm", "tflite_int8"): TURNED,
+    ("lstm", "tflite_int8_float_io"): TURNED,
+    ("lstm", "tflite_weights_int4"): TURNED,
+    ("gru", "tflite_weights_int4"): TURNED,
+    ("two_ends", "tflite_weights_int4"): TURNED,
+    **{(name, array): NO_SELECT for name in ("lstm", "gru", "two_ends") for array in ("c_array", "c_array_int8")},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_format(name, tmp_path):
+    kind = specimen(name)
+    report = room.export(
+        kind.student,
+        tmp_path / "out",
+        tuple(room.FORMATS),
+        calibration_data=kind.calibration,
+        evaluation_data=kind.evaluation,
+    )
+    for row in report:
+        why = EXPLAINED.get((name, row.format))
+        assert row.passed if why is None else why in row.status, f"{row.format}: {row.status}\n{row.log[-1000:]}"
+    kept = {entry.name for entry in (tmp_path / "out").iterdir()} - {"export.json"}
+    assert kept == {room.FORMATS[row.format].filename for row in report if row.passed}

@@ -1,0 +1,76 @@
+"""One small model for each row of the table of layers, and for each activation."""
+
+import keras
+from keras import layers
+
+IMAGE, SEQUENCE, VECTOR = (8, 8, 3), (12, 3), (8,)
+
+
+def normalization():
+    """Make a batch normalization that has something to fold."""
+    uniform = keras.initializers.RandomUniform
+    return layers.BatchNormalization(
+        moving_mean_initializer=uniform(-0.3, 0.3, seed=1),
+        moving_variance_initializer=uniform(0.5, 2.0, seed=2),
+        gamma_initializer=uniform(0.5, 1.5, seed=3),
+        beta_initializer=uniform(-0.3, 0.3, seed=4),
+    )
+
+
+def _block():
+    return keras.Sequential([keras.Input(VECTOR), layers.Dense(8, activation="relu"), normalization()], name="block")
+
+
+# Name: shape of the input, function of the symbolic input, and by how many steps the kernels of its file may miss.
+CASES = {
+    "dense": (VECTOR, lambda x: layers.Dense(5, activation="relu6")(x), 1),
+    "dense of a sequence": (SEQUENCE, lambda x: normalization()(layers.Dense(5)(x)), 1),
+    "conv2d": (IMAGE, lambda x: layers.ReLU()(normalization()(layers.Conv2D(4, 3, 2, "same")(x))), 1),
+    "conv2d dilated": (IMAGE, lambda x: layers.Conv2D(4, 3, dilation_rate=2, activation="relu")(x), 1),
+    "conv1d": (SEQUENCE, lambda x: layers.ReLU()(normalization()(layers.Conv1D(4, 3, 2, "same")(x))), 1),
+    "conv1d causal": (SEQUENCE, lambda x: layers.Conv1D(4, 3, padding="causal", dilation_rate=2)(x), 1),
+    "depthwise": (IMAGE, lambda x: normalization()(layers.DepthwiseConv2D(3, depth_multiplier=2)(x)), 1),
+    "separable": (IMAGE, lambda x: normalization()(layers.SeparableConv2D(4, 3, depth_multiplier=2)(x)), 1),
+    "separable relu": (IMAGE, lambda x: layers.SeparableConv2D(4, 3, 2, "same", activation="relu")(x), 1),
+    "normalization alone": (IMAGE, lambda x: layers.ReLU()(normalization()(x)), 1),
+    "normalization of a vector": (VECTOR, lambda x: normalization()(x), 1),
+    "rescaling": (IMAGE, lambda x: layers.Rescaling([0.5, 1.0, 2.0], -0.5)(x), 1),
+    "max pooling": (IMAGE, lambda x: layers.GlobalMaxPooling2D()(layers.MaxPooling2D()(x)), 0),
+    "max pooling 1d": (SEQUENCE, lambda x: layers.GlobalMaxPooling1D()(layers.MaxPooling1D()(x)), 0),
+    "global mean": (IMAGE, lambda x: layers.GlobalAveragePooling2D()(x), 1),
+    "global mean 1d": (SEQUENCE, lambda x: layers.GlobalAveragePooling1D()(x), 1),
+    "mean pooling": (IMAGE, lambda x: layers.AveragePooling2D(2)(x), 1),
+    "mean pooling 1d": (SEQUENCE, lambda x: layers.AveragePooling1D(2)(x), 1),
+    "add": (VECTOR, lambda x: layers.ReLU()(layers.Add()([x, layers.Dense(8)(x), layers.Dense(8)(x)])), 1),
+    "subtract": (VECTOR, lambda x: layers.Subtract()([x, layers.Dense(8)(x)]), 1),
+    "multiply": (VECTOR, lambda x: layers.Multiply()([x, layers.Dense(8, activation="sigmoid")(x)]), 1),
+    "maximum": (VECTOR, lambda x: layers.Minimum()([x, layers.Maximum()([x, layers.Dense(8)(x)])]), 2),
+    "concatenate": (IMAGE, lambda x: layers.Concatenate()([x, layers.Conv2D(4, 3, 1, "same")(x)]), 1),
+    "shapes": (IMAGE, lambda x: layers.Reshape((-1, 4))(layers.Flatten()(layers.ZeroPadding2D()(x))), 0),
+    "crops": (IMAGE, lambda x: layers.Permute((2, 1, 3))(layers.Cropping2D()(layers.SpatialDropout2D(0.5)(x))), 0),
+    "crops 1d": (SEQUENCE, lambda x: layers.Cropping1D()(layers.ZeroPadding1D(2)(layers.SpatialDropout1D(0.5)(x))), 0),
+    "leaky": (VECTOR, lambda x: layers.LeakyReLU()(layers.ReLU(negative_slope=0.1)(layers.Identity()(x))), 2),
+    "softmax": (VECTOR, lambda x: layers.Softmax()(layers.Dropout(0.5)(x)), 1),
+    "relu of what others take": (VECTOR, lambda x: layers.Add()([d := layers.Dense(8)(x), layers.ReLU()(d)]), 1),
+    "relu of a normalization that others take": (
+        VECTOR,
+        lambda x: layers.Add()([d := normalization()(layers.Dense(8)(x)), layers.ReLU()(d)]),
+        1,
+    ),
+    "nested": (VECTOR, lambda x: layers.Dense(3)(_block()(x)), 1),
+    "relu": (VECTOR, lambda x: layers.Activation("relu")(layers.Dense(4)(x)), 1),
+    "hard_swish": (VECTOR, lambda x: layers.Activation("hard_swish")(layers.Dense(4)(x)), 2),
+    "hard_silu": (IMAGE, lambda x: layers.Conv2D(4, 3, activation="hard_silu")(x), 2),
+    "silu": (VECTOR, lambda x: layers.Dense(4, activation="silu")(x), 2),
+    "tanh": (VECTOR, lambda x: layers.Dense(3)(layers.Dense(4, activation="tanh")(x)), 1),
+    "sigmoid": (VECTOR, lambda x: layers.Dense(4, activation="sigmoid")(x), 1),
+    "leaky_relu": (VECTOR, lambda x: layers.Dense(4, activation="leaky_relu")(x), 1),
+    "softmax head": (VECTOR, lambda x: layers.Dense(4, activation="softmax", name="probabilities")(x), 1),
+}
+
+
+def model_of(case):
+    """Build the model of a case."""
+    shape, function, _ = CASES[case]
+    inputs = keras.Input(shape, name="x")
+    return keras.Model(inputs, function(inputs), name="student")

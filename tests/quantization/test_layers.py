@@ -1,0 +1,170 @@
+"""Every row of the tables: the copy computes what the student does, but for rounding, and goes back to float."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_distill import quantization
+from keras_distill.quantization.activations import ACTIVATIONS
+from keras_distill.quantization.rules import LAYERS
+from tests.quantization.layer_table import CASES, model_of
+
+
+def sample(model, count=32):
+    shapes = [(count, *each.shape[1:]) for each in model.inputs]
+    return [np.random.default_rng(5).normal(size=shape).astype("float32") for shape in shapes][0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_copy_is_the_student_but_for_rounding_and_back_again(case):
+    student = model_of(case)
+    before = student.get_weights()
+    x = sample(student)
+    aware = quantization.quantize_aware(student)
+    quantization.calibrate(aware, x)
+    wanted, got = np.asarray(student(x)), np.asarray(aware(x))
+    assert got.shape == wanted.shape
+    assert np.abs(got - wanted).mean() < 0.02 * np.ptp(wanted)
+    assert not quantization.is_quantize_aware(again := quantization.float_student(aware))
+    assert np.allclose(again(x), wanted, atol=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(before, student.get_weights(), strict=True))
+    # Nothing is shared with the student.
+    assert not {id(each) for each in aware.weights} & {id(each) for each in student.weights}
+
+
+def test_every_row_has_a_case():
+    seen, functions = set(), set()
+    for case in CASES:
+        for layer in model_of(case)._flatten_layers():
+            seen.add(type(layer))
+            functions.add(getattr(layer, "activation", None))
+    assert not LAYERS.keys() - seen
+    assert not ACTIVATIONS.keys() - functions
+
+
+def test_names_say_what_became_of_each_layer(student):
+    names = [layer.name for layer in quantization.quantize_aware(student).layers]
+    assert names[:7] == ["image", "image_range", "stem", "stem_relu", "stem_relu_range", "depth", "depth_relu"]
+    assert not [name for name in names if "norm" in name]
+    assert {"sum", "sum_relu_range", "both_range", "flat"} < set(names)
+    assert not {"stem_range", "sum_range", "max_range", "mean_range", "flat_range"} & set(names)
+    assert names[-2:] == ["logits_unrounded", "logits"]
+
+
+def test_structures_of_several_inputs_and_outputs_are_kept():
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    both = layers.Add()([layers.Dense(4)(a), b])
+    student = keras.Model({"b": b, "a": a}, {"sum": layers.Dense(2)(both), "both": both})
+    aware = quantization.quantize_aware(student)
+    x = {"a": np.ones((2, 4), "float32"), "b": np.zeros((2, 4), "float32")}
+    assert {name: each.shape for name, each in aware(x).items()} == {"sum": (2, 2), "both": (2, 4)}
+    assert {name: each.shape for name, each in quantization.float_student(aware)(x).items()} == {
+        "sum": (2, 2),
+        "both": (2, 4),
+    }
+
+
+def test_a_layer_called_twice_stays_one_layer():
+    shared, inputs = layers.Dense(4, name="shared"), keras.Input((4,))
+    aware = quantization.quantize_aware(keras.Model(inputs, shared(shared(inputs))))
+    kernels = [weight for weight in aware.trainable_weights if weight.name == "kernel"]
+    assert len(kernels) == 1
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+    quantization.calibrate(aware, x)
+    assert np.allclose(aware(x), shared(shared(x)), atol=0.1)
+
+
+def test_a_frozen_student_gives_a_copy_that_trains():
+    frozen = model_of("conv2d")
+    frozen.trainable = False
+    assert quantization.quantize_aware(frozen).trainable_weights
+    assert not frozen.trainable_weights
+
+
+class Scaled(layers.Layer):
+    """A layer of a user's own."""
+
+    def call(self, inputs):
+        return inputs * 0.5
+
+
+def test_custom_layers_follow_the_rule_given_with_them():
+    student = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="dense"), Scaled(name="mine")])
+    with pytest.raises(ValueError, match="custom_layers={Scaled: kd.quantization.own_range}"):
+        quantization.quantize_aware(student)
+    aware = quantization.quantize_aware(student, custom_layers={Scaled: quantization.own_range})
+    assert [layer.name for layer in aware.layers[2:]] == ["dense", "dense_range", "mine_unrounded", "mine"]
+
+
+def subclassed():
+    class Model(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    model = Model()
+    model(np.zeros((1, 4), "float32"))
+    return model
+
+
+def sequence(*within, shape=(8, 8, 4)):
+    return keras.Sequential([keras.Input(shape), *within])
+
+
+REFUSED = {
+    "an array": (lambda: np.zeros(3), "keras.Model"),
+    "not built": (lambda: keras.Sequential([layers.Dense(3)]), "to be built"),
+    "subclassed": (subclassed, "Functional or Sequential"),
+    "recurrent": (lambda: sequence(layers.LSTM(3, name="memory"), shape=(4, 3)), "'memory' of type LSTM"),
+    "attention": (
+        lambda: sequence(layers.LayerNormalization(name="norm")),
+        "'norm' of type LayerNormalization",
+    ),
+    "activation": (lambda: sequence(layers.Dense(3, activation="elu", name="odd")), "'elu' in layer 'odd'"),
+    "relu": (lambda: sequence(layers.ReLU(max_value=3.0, name="odd")), "max_value=3"),
+    "softmax": (lambda: sequence(layers.Softmax(axis=1, name="odd")), "axis=1"),
+    "groups": (lambda: sequence(layers.Conv2D(4, 1, groups=2, name="odd")), "groups=2"),
+    "channels first": (lambda: sequence(layers.MaxPooling2D(data_format="channels_first", name="odd")), "channels"),
+    "mixed precision": (lambda: sequence(layers.Dense(3, dtype="mixed_float16", name="half")), "'half' of dtype"),
+    "normalization": (lambda: sequence(layers.BatchNormalization(axis=1, name="odd")), "axis=1"),
+    "rescaling": (lambda: sequence(layers.Rescaling(np.ones((8, 1)), name="odd")), "per channel"),
+    "twice": (lambda: quantization.quantize_aware(sequence(layers.Flatten())), "aware already"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_name_what_is_wrong(case):
+    make, message = REFUSED[case]
+    student = make()
+    with pytest.raises(ValueError, match=message):
+        quantization.quantize_aware(student)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    (
+        ({"weight_bits": 3}, "weight_bits to be 8 or 4"),
+        ({"ranges": "best"}, "ranges to be one of"),
+        ({"momentum": 2.0}, "momentum"),
+        ({"custom_layers": {"Dense": None}}, "layer class to rule"),
+    ),
+)
+def test_refusals_of_arguments(arguments, message, student):
+    with pytest.raises(ValueError, match=message):
+        quantization.quantize_aware(student, **arguments)
+
+
+@pytest.mark.parametrize("function", (quantization.calibrate, quantization.ranges, quantization.float_student))
+def test_float_models_are_refused_where_an_aware_one_belongs(function, student):
+    arguments = (np.zeros((1, 8, 8, 1), "float32"),) if function is quantization.calibrate else ()
+    with pytest.raises(ValueError, match="quantization-aware model"):
+        function(student, *arguments)
+
+
+def test_what_has_seen_no_data_is_not_ready(student):
+    aware = quantization.quantize_aware(student)
+    with pytest.raises(ValueError, match="has seen data. Received: no range in 'image_range'"):
+        quantization.check_trained(aware)
+    quantization.calibrate(aware, np.ones((2, 8, 8, 1), "float32"))
+    quantization.check_trained(aware)
+    assert quantization.ranges(aware)["image_range"] == (0.0, 1.0)

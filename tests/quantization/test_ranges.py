@@ -1,0 +1,94 @@
+"""The layer that holds a range: how it moves, when it does not, and what inference sees."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_distill.quantization import FakeQuantization
+
+FIRST, SECOND = np.array([-1.0, 3.0], "float32"), np.array([-5.0, 1.0], "float32")
+
+
+def limits(layer):
+    return pytest.approx((float(layer.minimum), float(layer.maximum)))
+
+
+@pytest.mark.parametrize("jit_compile", (False, True))
+def test_moving_average_starts_with_the_first_batch(jit_compile):
+    layer = FakeQuantization(momentum=0.75)
+    layer.build((None,))
+    step = tf.function(lambda x: layer(x, training=True), jit_compile=jit_compile)
+    step(FIRST)
+    assert limits(layer) == (-1.0, 3.0)
+    step(SECOND)
+    assert limits(layer) == (0.75 * -1.0 + 0.25 * -5.0, 0.75 * 3.0 + 0.25 * 1.0)
+
+
+def test_a_range_always_has_zero_in_it_and_some_width():
+    layer = FakeQuantization()
+    layer(np.array([2.0, 3.0], "float32"), training=True)
+    assert limits(layer) == (0.0, 3.0)
+    layer = FakeQuantization()
+    assert np.asarray(layer(np.zeros(3, "float32"), training=True)).tolist() == [0.0] * 3
+
+
+def test_inference_and_frozen_layers_leave_the_range_alone():
+    layer = FakeQuantization()
+    layer(FIRST, training=True)
+    assert np.asarray(layer(SECOND)) == pytest.approx([-1.0, 1.0], abs=0.02)
+    layer.trainable = False
+    layer(SECOND, training=True)
+    assert limits(layer) == (-1.0, 3.0)
+
+
+def test_inference_before_training_takes_the_range_of_its_batch_and_forgets_it():
+    layer = FakeQuantization()
+    predict = tf.function(lambda x: layer(x, training=False))
+    assert np.asarray(predict(FIRST)).tolist() == pytest.approx(FIRST.tolist(), abs=0.02)
+    assert not layer.has_range
+    layer(np.array([-1.0, 1.0], "float32"), training=True)
+    # The graph traced before goes over to the range that training found.
+    assert np.asarray(predict(FIRST)) == pytest.approx([-1.0, 1.0], abs=0.02)
+
+
+def test_a_graph_traced_after_training_asks_no_question():
+    layer = FakeQuantization()
+    layer(FIRST, training=True)
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((2,))).graph
+    kinds = {operation.type for operation in graph.get_operations()}
+    assert "FakeQuantWithMinMaxVars" in kinds
+    assert not kinds & {"SelectV2", "If", "StatelessIf", "Min", "Max"}
+
+
+def test_learned_limits_get_the_gradient_of_what_they_clip():
+    layer = FakeQuantization(ranges="learned")
+    layer(np.array([-1.0, 1.0], "float32"), training=True)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(np.array([-7.0, 0.5, 4.0, 9.0], "float32"), training=True))
+    assert [float(each) for each in tape.gradient(loss, [layer.minimum, layer.maximum])] == [1.0, 2.0]
+    assert limits(layer) == (-1.0, 1.0)
+    assert [weight.name for weight in layer.trainable_weights] == ["minimum", "maximum"]
+
+
+def test_a_learned_range_that_lost_its_zero_finds_it_again():
+    layer = FakeQuantization(ranges="learned")
+    layer(FIRST, training=True)
+    layer.minimum.assign(2.0)
+    layer.maximum.assign(-1.0)
+    assert np.all(np.isfinite(layer(FIRST)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    (({"ranges": "percentile"}, "ranges to be one of"), ({"momentum": 1.0}, "below 1"), ({"momentum": -1}, "momentum")),
+)
+def test_refusals(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FakeQuantization(**arguments)
+
+
+def test_config_round_trip():
+    layer = FakeQuantization(ranges="learned", momentum=0.5, limits=(0.0, 1.0), bits=4, name="x")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer), safe_mode=True)
+    assert again.get_config() == layer.get_config()
