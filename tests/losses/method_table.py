@@ -34,23 +34,36 @@ class Batch:
         student = self.loss.adapt(student, self.given.get("adapter"), False)
         return self.loss.compute_loss(teacher, student, sample_weight=sample_weight, **self.given)
 
-    def value_and_gradient(self, teacher=None, student=None, jit=None, **arguments):
+    def value_and_gradient(self, teacher=None, student=None, **arguments):
         """Return the value and the gradients with respect to what the student says, NumPy arrays."""
-        teacher, student = (
+        return _arrays(self._differentiated(**arguments)(*self._tensors(teacher, student)))
+
+    def compiled(self):
+        """Return what `value_and_gradient` does, once from a graph and once from the same graph through XLA."""
+        graph = tf.function(self._differentiated())
+        by_xla = tf.function(lambda *outputs: graph(*outputs), jit_compile=True)
+        outputs = self._tensors()
+        return _arrays(graph(*outputs)), _arrays(by_xla(*outputs))
+
+    def _tensors(self, teacher=None, student=None):
+        return [
             keras.tree.map_structure(tf.convert_to_tensor, own if given is None else given)
             for own, given in ((self.teacher, teacher), (self.student, student))
-        )
+        ]
 
+    def _differentiated(self, **arguments):
         def compute(teacher, student):
             with tf.GradientTape() as tape:
                 tape.watch(student)
                 value = self.compute(teacher, student, **arguments)
             return value, keras.tree.flatten(tape.gradient(value, student))
 
-        if jit is not None:
-            compute = tf.function(compute, jit_compile=jit)
-        value, gradients = compute(teacher, student)
-        return value.numpy(), [gradient.numpy() for gradient in gradients]
+        return compute
+
+
+def _arrays(value_and_gradients):
+    value, gradients = value_and_gradients
+    return value.numpy(), [gradient.numpy() for gradient in gradients]
 
 
 def make(name, shape=None, dtype="float32", seed=0, **arguments):

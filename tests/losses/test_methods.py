@@ -45,10 +45,11 @@ def test_config_round_trip(name):
 
 
 @EVERY
-@pytest.mark.parametrize("jit", [False, True])
-def test_compiled_is_as_eager(name, jit):
+def test_compiled_is_as_eager(name):
     batch = make(name)
-    close(batch.value_and_gradient(jit=jit), batch.value_and_gradient(), rtol=1e-4)
+    eager, (graph, by_xla) = batch.value_and_gradient(), batch.compiled()
+    close(graph, eager, rtol=1e-4)
+    close(by_xla, eager, rtol=1e-4)
 
 
 @EVERY
@@ -257,33 +258,48 @@ def digits():
     return x[:64], y[:64]
 
 
+def in_training(name):
+    """Make the loss of a method for the layers of both convnets, and batches of digits for it."""
+    arguments = {"dataset_size": 64, "embedding_width": 8} if name == "crd" else {}
+    if name in ("ofd", "fsp"):  # The matrices of FSP are of the widths of both layers.
+        layers = [f"{stage}_{'norm' if name == 'ofd' else 'relu'}" for stage in ("first", "second")]
+        arguments = {"teacher_layer_name": layers, "student_layer_name": layers}
+    return kd.losses.get(name, **arguments)
+
+
+def fed(digits, indexed=False):
+    x, y = digits
+    if indexed:
+        return {"x": kd.data.indexed(x, y, batch_size=64, negatives=16, shuffle=False, seed=0)}
+    return {"x": x, "y": y, "batch_size": 64, "shuffle": False}
+
+
 @EVERY
 @pytest.mark.slow
 def test_three_steps_lower_the_loss(name, digits):
-    arguments = {"dataset_size": 64, "embedding_width": 8} if name == "crd" else {}
-    if name == "ofd":
-        arguments = {
-            "teacher_layer_name": ["first_norm", "second_norm"],
-            "student_layer_name": ["first_norm", "second_norm"],
-        }
-    if name == "fsp":  # Its matrices are of the widths of both layers.
-        arguments = {
-            "teacher_layer_name": ["first_relu", "second_relu"],
-            "student_layer_name": ["first_relu", "second_relu"],
-        }
-    loss = kd.losses.get(name, **arguments)
-    distiller = kd.Distiller(convnet(8, "teacher"), convnet(4, "student"), loss, student_loss_weight=0.0)
-    distiller.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
-    x, y = digits
-    if name == "crd":
-        batches = kd.data.indexed(x, y, batch_size=64, negatives=16, shuffle=False, seed=0)
-        losses = distiller.fit(batches, epochs=4, verbose=0).history["distillation_loss"]
-    else:
-        losses = distiller.fit(x, y, batch_size=64, epochs=4, shuffle=False, verbose=0).history["distillation_loss"]
+    # Step by step: a trace for each method costs three times as much, and `test_all_in_one_compiled_step` has them all.
+    distiller = kd.Distiller(convnet(8, "teacher"), convnet(4, "student"), in_training(name), student_loss_weight=0.0)
+    distiller.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy", run_eagerly=True)
+    losses = distiller.fit(**fed(digits, indexed=name == "crd"), epochs=4, verbose=0).history["distillation_loss"]
     assert losses[3] < losses[0] and np.isfinite(losses).all()
     assert sum(adapter is not None for adapter in distiller.objective.adapters) == (
         "adapter" in METHODS[name].needs and name not in ("cc",)
     )
+
+
+@pytest.mark.slow
+def test_all_in_one_compiled_step(digits):
+    histories = []
+    for eager in (False, True):
+        keras.utils.set_random_seed(7)
+        losses = [in_training(name) for name in METHODS]
+        distiller = kd.Distiller(convnet(8, "teacher"), convnet(4, "student"), losses, student_loss_weight=0.0)
+        distiller.compile(keras.optimizers.SGD(1e-5), "sparse_categorical_crossentropy", run_eagerly=eager)
+        distiller.optimizer.build(distiller.trainable_variables)  # Variables made in a trace cost a second one.
+        histories.append(distiller.fit(**fed(digits, indexed=True), epochs=2, verbose=0).history)
+    for name in METHODS:
+        np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
+        assert histories[0][name][0] != histories[0][name][1], name
 
 
 @pytest.mark.slow
@@ -296,9 +312,10 @@ def test_trains_in_the_distiller_of_keras(name, digits):
     distiller = keras.distillation.Distiller(
         convnet(4, "teacher"), convnet(4, "student"), kd.losses.get(name, **arguments), student_loss_weight=0.0
     )
-    distiller.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
-    x, y = digits
-    losses = distiller.fit(x, y, batch_size=64, epochs=4, shuffle=False, verbose=0).history["distillation_loss"]
+    # One method of each family in a graph; that the others compile is `test_compiled_is_as_eager`.
+    eager = name not in ("kd", "rkd", "at")
+    distiller.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy", run_eagerly=eager)
+    losses = distiller.fit(**fed(digits), epochs=4, verbose=0).history["distillation_loss"]
     assert losses[3] < losses[0]
 
 
