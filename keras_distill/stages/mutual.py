@@ -1,7 +1,6 @@
 """Students that teach each other while they learn."""
 
 import contextlib
-import re
 
 import keras
 
@@ -9,8 +8,8 @@ from keras_distill import compatibility, guards
 from keras_distill._messages import expected
 from keras_distill._models import run
 from keras_distill.distiller import Distiller
-from keras_distill.logs import Bookkeeping
 from keras_distill.stages.chain import check_students, own_losses
+from keras_distill.stages.logs import BookkeepingOfEach, joined, put_together, shared_logs, taken_apart
 from keras_distill.teachers import Ensemble
 
 
@@ -156,10 +155,10 @@ class MutualLearning(keras.Model):
         )
 
     def train_step(self, data):
-        return _joined([distiller.train_step(data) for distiller in self.distillers])
+        return joined([distiller.train_step(data) for distiller in self.distillers])
 
     def test_step(self, data):
-        return _joined([distiller.test_step(data) for distiller in self.distillers])
+        return joined([distiller.test_step(data) for distiller in self.distillers])
 
     @property
     def metrics(self):
@@ -167,7 +166,7 @@ class MutualLearning(keras.Model):
 
     def get_metrics_result(self):
         """Return the logs of a training step."""
-        return _joined([distiller.get_metrics_result() for distiller in self.distillers])
+        return joined([distiller.get_metrics_result() for distiller in self.distillers])
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """Train the students. See `keras.Model.fit`; without `y`, on each other's soft targets alone."""
@@ -177,7 +176,7 @@ class MutualLearning(keras.Model):
         for distiller in self.distillers:
             if distiller.built and not distiller.optimizer.built:  # A backup is restored before the first step.
                 distiller.optimizer.build(distiller.trainable_variables)
-        callbacks = [_BookkeepingOfEach(self.distillers), *keras.tree.flatten(callbacks or [])]
+        callbacks = [BookkeepingOfEach(self.distillers), *keras.tree.flatten(callbacks or [])]
         with guards.explained():
             history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
         for distiller in self.distillers:
@@ -189,8 +188,8 @@ class MutualLearning(keras.Model):
         compatibility.check_not_empty(x)
         with guards.explained():
             logs = super().evaluate(x, *args, return_dict=True, **kwargs)
-        parts = zip(self.distillers, _taken_apart(logs, len(self.distillers)), strict=True)
-        logs = _put_together(_shared(logs), [distiller.in_order(own) for distiller, own in parts])
+        parts = zip(self.distillers, taken_apart(logs, len(self.distillers)), strict=True)
+        logs = put_together(shared_logs(logs), [distiller.in_order(own) for distiller, own in parts])
         return logs if return_dict else list(logs.values())
 
     # Saving ----------------------------------------------------------------------------------------------------------
@@ -224,39 +223,6 @@ class MutualLearning(keras.Model):
         for distiller, own in zip(self.distillers, config.pop("distillers"), strict=True):
             distiller.compile_from_config(own)
         self._compile_steps(**config)
-
-
-class _BookkeepingOfEach(keras.callbacks.Callback):
-    """Give each distiller's `Bookkeeping` the logs of its student."""
-
-    async_safe = True
-
-    def __init__(self, distillers):
-        super().__init__()
-        self._each = [Bookkeeping() for _ in distillers]
-        for bookkeeping, distiller in zip(self._each, distillers, strict=True):
-            bookkeeping.set_model(distiller)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        for bookkeeping in self._each:
-            bookkeeping.on_epoch_begin(epoch)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._tell("on_train_batch_end", batch, logs)
-
-    def on_test_batch_end(self, batch, logs=None):
-        self._tell("on_test_batch_end", batch, logs)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._tell("on_epoch_end", epoch, logs)
-
-    def _tell(self, event, position, logs):
-        parts = _taken_apart(logs, len(self._each))
-        for bookkeeping, own in zip(self._each, parts, strict=True):
-            getattr(bookkeeping, event)(position, own)
-        ordered = _put_together(_shared(logs), parts)
-        logs.clear()
-        logs.update(ordered)
 
 
 def _peers(students, student):
@@ -294,29 +260,3 @@ def _copied(metrics):
         return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
 
     return keras.tree.map_structure(copy, metrics)
-
-
-def _joined(logs_of_each):
-    """Name the logs of one step by student."""
-    return _put_together({"loss": sum(own["loss"] for own in logs_of_each)}, logs_of_each)
-
-
-def _taken_apart(logs, count):
-    """Return the logs of each student under its own names, `val_loss` for `val_student_1_loss`."""
-    parts = []
-    for number in range(1, count + 1):
-        mine = re.compile(rf"^(val_)?student_{number}_")
-        parts.append({mine.sub(r"\1", name): value for name, value in logs.items() if mine.match(name)})
-    return parts
-
-
-def _put_together(shared, parts):
-    """Undo `_taken_apart`: the shared logs, those of each student, then those of the validation likewise."""
-    logs = dict(shared)
-    for number, own in enumerate(parts, 1):
-        logs.update({re.sub("^(val_)?", rf"\1student_{number}_", name): value for name, value in own.items()})
-    return dict(sorted(logs.items(), key=lambda item: item[0].startswith("val_")))
-
-
-def _shared(logs):
-    return {name: value for name, value in logs.items() if name in ("loss", "val_loss")}
