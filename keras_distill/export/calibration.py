@@ -1,7 +1,7 @@
 """Ranges of a float TFLite file's tensors over data, and where they are noted: in a copy of the file.
 
-TensorFlow's own calibration is not used: it looks at tensors after operators that work in place have overwritten them,
-and notes ranges that are too wide.
+TensorFlow's own calibration is not used: of larger graphs it notes ranges that the tensors do not have (sigmoids with
+minima below zero), probably since it looks at them after operators that work in place have overwritten them.
 """
 
 import contextlib

@@ -22,7 +22,17 @@ from keras_distill.export.formats import FORMATS, Source
 from keras_distill.export.quiet import quiet
 from keras_distill.export.report import Artifact
 
-_RECORDED_VERSIONS = ("keras_distill", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy")
+_RECORDED_VERSIONS = (
+    "keras_distill",
+    "keras",
+    "tensorflow",
+    "ai-edge-litert",
+    "litert-quantizer",
+    "onnxruntime",
+    "tf2onnx",
+    "tflite-micro",
+    "numpy",
+)
 _REASON_LENGTH = 400
 _TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 

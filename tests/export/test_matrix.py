@@ -44,5 +44,5 @@ def test_every_format(name, tmp_path):
     for row in report:
         why = EXPLAINED.get((name, row.format))
         assert row.passed if why is None else why in row.status, f"{row.format}: {row.status}\n{row.log[-1000:]}"
-    kept = {entry.name for entry in (tmp_path / "out").iterdir()} - {"export.json"}
+    kept = {entry.name for entry in (tmp_path / "out").iterdir()} - {"export.json", "README.md"}
     assert kept == {room.FORMATS[row.format].filename for row in report if row.passed}
