@@ -14,6 +14,7 @@ __all__ = [
     "features",
     "losses",
     "metrics",
+    "quantization",
     "recipes",
     "report",
     "schedules",

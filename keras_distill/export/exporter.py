@@ -81,7 +81,7 @@ def export(
     TFLite files and C arrays are of batch 1 unless the table says otherwise. Each conversion and each run happens in
     another process: a crash or a hang of a converter or a runtime costs one row. Calibrated formats take int8 ranges
     from `calibration_data`, but for quantization-aware students (`keras_distill.quantization`), which have learned
-    theirs.
+    theirs; the other formats of such a student are written from `keras_distill.quantization.float_student(student)`.
 
     Agreement is the share of samples where file and student have the same largest output; it counts for outputs of
     more than one unit, unless their labels are targets of a regression. Differences are limited as shares of the
@@ -160,13 +160,16 @@ def export(
     }
     overrides = {name: value for name, value in overrides.items() if value is not None}
     with publishing.beside(target) as temporary, Converter(temporary, time_limit) as converter:
-        staged, work = temporary / "files", temporary / "work"
+        staged = temporary / "files"
         staged.mkdir()
-        work.mkdir()
-        source = Source(
-            asked.student, asked.signature, asked.calibration, work, converter, time_limit, asked.calibration_method
-        )
-        rows = [_row(entry, asked, source, staged, target, overrides) for entry in asked.entries]
+        plain = _source(asked, asked.plain_student, temporary / "plain", converter, time_limit)
+        learned = plain
+        if asked.student is not asked.plain_student:
+            learned = _source(asked, asked.student, temporary / "learned", converter, time_limit)
+        rows = [
+            _row(entry, asked, learned if entry.takes_learned_ranges else plain, staged, target, overrides)
+            for entry in asked.entries
+        ]
         missing = gates.missing(asked.targets, rows)
         if not any(row.passed for row in rows):
             return report.ExportReport(None, rows, missing)
@@ -176,6 +179,12 @@ def export(
         publishing.write_manifest(staged, manifest)
         publishing.replace(target, staged)
     return report.ExportReport(str(target), rows, missing)
+
+
+def _source(asked, student, work, converter, time_limit):
+    """Return what formats of a student are written from."""
+    work.mkdir()
+    return Source(student, asked.signature, asked.calibration, work, converter, time_limit, asked.calibration_method)
 
 
 def _row(entry, asked, source, folder, target, overrides):

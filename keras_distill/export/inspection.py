@@ -6,7 +6,7 @@ Each takes a path, of a file or of the folder of a C array, and the student's `S
 from keras_distill.export.flatbuffer import model_of, operators_of, type_name, weights_of
 from keras_distill.export.tensors import ends
 
-_INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT32", "BOOL"})
+_INTEGERS = frozenset({"INT4", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT32", "BOOL"})
 _CONVERSIONS = frozenset({"CAST", "QUANTIZE"})
 _RESOURCES = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "HASHTABLE")
 _UNROLL = "recurrent layers keep their loop in floating point unless they are built with unroll=True"

@@ -12,6 +12,7 @@ from keras_distill.export import gates, metadata, preprocessing, samples, signat
 from keras_distill.export.formats import FORMATS, needs_calibration
 from keras_distill.export.precision import check_rebuilt, in_float32
 from keras_distill.quantization import check_trained, is_quantize_aware
+from keras_distill.quantization import float_student as without_ranges
 
 _COMPARED = 256
 
@@ -22,6 +23,8 @@ class Request:
 
     Attributes:
         student: float32 `keras.Model`, with its preprocessing if that is to be in the files.
+        plain_student: the same without its ranges, for formats that have no use for them, if it is
+            quantization-aware; else the student itself.
         signature: `signature.Signature` of it.
         entries: list of `formats.Format`.
         targets: list of str, names in `gates.TARGETS`.
@@ -35,6 +38,7 @@ class Request:
     """
 
     student: keras.Model
+    plain_student: keras.Model
     signature: signature.Signature
     entries: list
     targets: list
@@ -67,7 +71,9 @@ def checked(
         raise ValueError(expected("calibration_samples to be at least 1", calibration_samples))
     _check_data(entries, student, calibration_data, evaluation_data)
     float_student = in_float32(student)
-    wrapped = float_student if preprocessing_ is None else preprocessing.wrap(float_student, preprocessing_)
+    wrapped = plain = _wrapped(float_student, preprocessing_)
+    if is_quantize_aware(student):
+        plain = _wrapped(without_ranges(student), preprocessing_)
     what = "calibration_data" if evaluation_data is None else "evaluation_data"
     data = calibration_data if evaluation_data is None else evaluation_data
     found = _signature(wrapped, data, what)
@@ -86,6 +92,7 @@ def checked(
         check_rebuilt(student, float_student, found, next(iter(evaluation))[0])
     return Request(
         student=wrapped,
+        plain_student=plain,
         signature=dataclasses.replace(found, example_shapes=sizes.example_shapes),
         entries=entries,
         targets=targets,
@@ -97,6 +104,10 @@ def checked(
         evaluated_on=what,
         count=count,
     )
+
+
+def _wrapped(student, steps):
+    return student if steps is None else preprocessing.wrap(student, steps)
 
 
 def _entries(formats):
