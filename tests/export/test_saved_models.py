@@ -1,0 +1,35 @@
+"""The files committed in `saved_models/`: they are those of their manifest, and do what it says."""
+
+import hashlib
+import json
+import pathlib
+
+import pytest
+
+from keras_distill import data
+from keras_distill.export.formats import FORMATS
+from keras_distill.export.runtimes import runtime_class
+
+FOLDER = pathlib.Path(__file__).parents[2] / "saved_models" / "digits"
+MANIFEST = json.loads((FOLDER / "export.json").read_text(encoding="utf-8"))
+ROWS = {row["format"]: row for row in MANIFEST["artifacts"]}
+
+
+def test_the_files_are_those_of_the_manifest():
+    held = {file.relative_to(FOLDER).as_posix(): file.read_bytes() for file in FOLDER.rglob("*") if file.is_file()}
+    del held["export.json"]
+    listed = {name: entry["sha256"] for name, entry in MANIFEST["files"].items()}
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in held.items()} == listed
+
+
+def test_every_format_is_there():
+    assert set(ROWS) == set(FORMATS) and all(row["status"] == "passed" for row in ROWS.values())
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS)))
+def test_a_committed_file_is_as_right_as_it_says(name):
+    runtime = runtime_class(FORMATS[name].runtime)(FOLDER / ROWS[name]["path"])
+    images, labels = data.digits().test
+    (answers,) = runtime({MANIFEST["inputs"][0]["name"]: images}).values()
+    # On other processors single answers may turn.
+    assert (answers.argmax(-1) == labels).mean() == pytest.approx(ROWS[name]["accuracy"], abs=0.011)
