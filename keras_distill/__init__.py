@@ -19,6 +19,7 @@ __all__ = [
     "report",
     "schedules",
     "stages",
+    "targets",
     "teachers",
 ]
 

@@ -5,7 +5,7 @@ import os
 import keras
 from keras import ops
 
-from keras_distill import compatibility, guards
+from keras_distill import compatibility, guards, stored
 from keras_distill._messages import expected
 from keras_distill._models import Untracked, accepts, run, uses_float16
 from keras_distill.batches import batch_size, unpack
@@ -16,6 +16,7 @@ from keras_distill.losses.base import align_weights
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
+from keras_distill.losses.logits.top_k import as_answers, is_top_k
 from keras_distill.metrics.labelled import labelled_only
 from keras_distill.objective import Objective, extractor, replicas, taps
 from keras_distill.teachers import Trust, as_teacher
@@ -40,7 +41,9 @@ class Distiller(Coefficients, Logs, keras.Model):
 
     Args:
         teacher: A trained `keras.Model`; it is frozen. Or the path of a SavedModel, a `.tflite`, an `.onnx` or a
-            `.keras` file, or a callable on NumPy arrays; see `keras_distill.teachers.as_teacher`.
+            `.keras` file, or a callable on NumPy arrays; see `keras_distill.teachers.as_teacher`. Or a store of its
+            soft targets (`kd.targets.open(path)`) or the path of one: nothing runs then, and the batches of
+            `store.join(dataset)` carry what it said.
         student: The `keras.Model` to train, with the teacher's inputs and, for losses on outputs, its outputs.
         distillation_losses: One `keras_distill.losses.DistillationLoss` (or one of Keras's), the name of a method
             (`"dkd"`; all are in `keras_distill.losses.METHODS`), or a list of them.
@@ -91,18 +94,20 @@ class Distiller(Coefficients, Logs, keras.Model):
         compatibility.check_models(teacher, student, compare_outputs=on_outputs)
         weights = compatibility.check_loss_weights(distillation_loss_weights, len(losses))
         student_loss_weight = check_number("student_loss_weight", student_loss_weight, 0.0, 1.0)
+        from_store = stored.is_stored(teacher)
         for loss in losses:
-            loss.validate_model_compatibility(teacher, student)
+            if from_store:
+                stored.validate(loss, teacher, student)
+            else:
+                loss.validate_model_compatibility(teacher, student)
         # In float32 whatever the models are in: so are its coefficients, its adapters and its losses.
         super().__init__(name=name, **{"dtype": "float32", **kwargs})
 
         teacher.trainable = False
         self._teacher = Untracked(teacher)
         self.student = student
-        self._features = {
-            role: Untracked(extractor(role, model, losses))
-            for role, model in (("teacher", teacher), ("student", student))
-        }
+        taken = stored.StoredFeatures(teacher) if from_store else extractor("teacher", teacher, losses)
+        self._features = {"teacher": Untracked(taken), "student": Untracked(extractor("student", student, losses))}
         self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape, trust)
         # Counted here rather than taken from `fit`, so that schedules go on where a saved distiller stopped.
         self.epochs_trained = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
@@ -148,17 +153,24 @@ class Distiller(Coefficients, Logs, keras.Model):
         """Return the student's outputs."""
         return run(self.student, inputs, training)
 
-    def teacher_outputs(self, x):
-        """Run the teacher in inference mode.
+    def teacher_outputs(self, x, extras=None):
+        """Run the teacher in inference mode, or take from the batch what a stored one said.
 
         Args:
             x: A batch of inputs.
+            extras: Dict of what else the batch carries; only for a stored teacher. Defaults to `None`.
 
         Returns:
             A dict of `"final_output"` and, by name, the layers that the losses ask for.
         """
+        if stored.is_stored(self.teacher):
+            return self.teacher.answer(extras)
         extractor = self._teacher_feature_extractor
         return extractor(x, training=False) if extractor else {FINAL_OUTPUT: run(self.teacher, x, training=False)}
+
+    def _teacher_says(self, x, extras):
+        """Return `teacher_outputs`, by an override that knows of no stored teachers as well."""
+        return self.teacher_outputs(x, extras) if stored.is_stored(self.teacher) else self.teacher_outputs(x)
 
     def student_outputs(self, x, training):
         """Run the student once.
@@ -177,7 +189,7 @@ class Distiller(Coefficients, Logs, keras.Model):
         import tensorflow as tf
 
         x, y, sample_weight, extras = unpack(data)
-        teacher_outputs = self.teacher_outputs(x)  # Outside the tape: nothing of it is differentiated or remembered.
+        teacher_outputs = self._teacher_says(x, extras)  # Outside the tape: nothing of it is differentiated.
         with tf.GradientTape() as tape:
             student_outputs = self.student_outputs(x, training=True)
             y_pred = student_outputs[FINAL_OUTPUT]
@@ -192,7 +204,8 @@ class Distiller(Coefficients, Logs, keras.Model):
         x, y, sample_weight, extras = unpack(data)
         with_teacher = self.fidelity or not self._has_hard_labels(y)
         if with_teacher:
-            teacher_outputs, student_outputs = self.teacher_outputs(x), self.student_outputs(x, training=False)
+            teacher_outputs = self._teacher_says(x, extras)
+            student_outputs = self.student_outputs(x, training=False)
         else:
             teacher_outputs, student_outputs = None, {FINAL_OUTPUT: self(x, training=False)}
         y_pred = student_outputs[FINAL_OUTPUT]
@@ -228,7 +241,7 @@ class Distiller(Coefficients, Logs, keras.Model):
             sample_weight: Weights of the samples, for every term. Defaults to `None`.
             training: Whether it is for training. If not, the soft terms are left out unless teacher outputs are given
                 or there is no hard term. Defaults to `True`.
-            teacher_outputs: What `teacher_outputs(x)` returned. Defaults to `None`, a forward pass where needed.
+            teacher_outputs: What `teacher_outputs(x, extras)` returned. Defaults to `None`, an answer where needed.
             student_outputs: What `student_outputs(x, training)` returned. Defaults to `None`, likewise.
             extras: Dict of what else the batch carries, for the losses that name it (an `index` of each sample, say).
                 Defaults to `None`.
@@ -241,13 +254,13 @@ class Distiller(Coefficients, Logs, keras.Model):
         hard = self._compile_loss(y, y_pred, sample_weight) if self._has_hard_labels(y) else None
         soft = {}
         if training or teacher_outputs is not None or hard is None:
-            teacher_outputs = self.teacher_outputs(x) if teacher_outputs is None else teacher_outputs
+            teacher_outputs = self._teacher_says(x, extras) if teacher_outputs is None else teacher_outputs
             if student_outputs is None:
                 whole = self._student_feature_extractor is None
                 student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
             given = {"labels": y, "training": training, "extras": extras}
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
-            self._record_agreement(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)
+            self._record_agreement(as_answers(teacher_outputs[FINAL_OUTPUT]), y_pred, sample_weight)
         regularization = sum(ops.sum(loss) for loss in self.losses) / replicas() if self.losses else None
         return self.objective.weighted_sum(hard, soft, regularization, batch_size(x))
 
@@ -263,7 +276,7 @@ class Distiller(Coefficients, Logs, keras.Model):
             ("teacher", teacher_outputs, soft),
             ("student", student_outputs, soft or hard),
         ):
-            for output in keras.tree.flatten(outputs) if concerned else ():
+            for output in keras.tree.flatten(outputs) if concerned and not is_top_k(outputs) else ():
                 if head_of(output)[0] == "linear" and output.shape[-1] != 1:
                     checks = ops.logical_and(first, ops.prod(ops.shape(output)[:-1]) > 1)
                     found = ops.cond(checks, lambda output=output: rows_are_probabilities(output), lambda: False)
@@ -289,6 +302,9 @@ class Distiller(Coefficients, Logs, keras.Model):
             **kwargs: `metrics`, `weighted_metrics`, `loss_weights`, `run_eagerly`, `steps_per_execution`, as in
                 `keras.Model.compile`.
         """
+        if loss is not None and any(getattr(each, "fuses_head", False) for each in self.distillation_losses):
+            fix = "It computes the hard labels as well, weighted by `student_loss_weight`."
+            raise ValueError(expected("no loss beside one that never holds the logits", f"loss={loss!r}", fix))
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if auto_scale_loss and not scaled and uses_float16(self.student):
@@ -322,8 +338,15 @@ class Distiller(Coefficients, Logs, keras.Model):
         else:
             # Before all others, so that what they save at the end of an epoch counts that epoch.
             callbacks = [bookkeeping, *keras.tree.flatten(callbacks or [])]
+        self._build_optimizer()
         with guards.explained():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def _build_optimizer(self):
+        """Make the optimizer's variables now: those that the first trace makes cost a second trace of the step."""
+        if self.compiled and self.student.built and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def evaluate(self, x=None, *args, **kwargs):
         """Evaluate the student. See `keras.Model.evaluate`."""
@@ -358,7 +381,7 @@ class Distiller(Coefficients, Logs, keras.Model):
 
     def save_assets(self, inner_path):
         # Assets are in a `.keras` file and not in `save_weights`: the teacher comes back, and no checkpoint holds it.
-        if self.teacher.built:
+        if self.teacher.built and self.teacher.weights:
             self.teacher.save_weights(os.path.join(inner_path, _TEACHER_FILE))
 
     def load_assets(self, inner_path):

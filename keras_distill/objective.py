@@ -10,6 +10,7 @@ from keras_distill._messages import expected
 from keras_distill.features import FINAL_OUTPUT, FeatureExtractor, tap
 from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
 from keras_distill.losses.logits import check_temperature
+from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
 from keras_distill.teachers import at_temperature
 
 
@@ -97,12 +98,17 @@ class Objective(keras.layers.Layer):
                 _compared(loss, role, outputs)
                 for role, outputs in (("teacher", teacher_outputs), ("student", student_outputs))
             )
+            if is_top_k(teacher):
+                check_takes_top_k(loss)
             if isinstance(loss, DistillationLoss):
                 given = {"labels": labels, "training": training, "adapter": adapter, **(extras or {})}
                 if temperature is not None:
                     given["temperature"] = ops.convert_to_tensor(temperature)
-                if loss.compares_logits:
-                    teacher, weight = self._trusted(teacher, labels, weight)
+                fused = getattr(loss, "fuses_head", False)
+                if fused:
+                    given["student_loss_weight"] = ops.convert_to_tensor(self.student_loss_weight)
+                if loss.compares_logits or fused:
+                    teacher, weight = self._trusted(teacher, labels, weight, fused)
                     teacher = _tempered(teacher, getattr(adapter, "temperature", temperature))
                 student = loss.adapt(student, adapter, training)
                 loss.validate_outputs(teacher, student)
@@ -113,10 +119,13 @@ class Objective(keras.layers.Layer):
                 terms[name] = loss.compute_loss(teacher, student) / replicas()
         return terms
 
-    def _trusted(self, teacher_outputs, labels, sample_weight):
+    def _trusted(self, teacher_outputs, labels, sample_weight, fused):
         """Return the teacher's logits as far as they are trusted, and the weights of the samples with that trust."""
         if self.trust is None:
             return teacher_outputs, sample_weight
+        if is_top_k(teacher_outputs) or fused:
+            received = "the k greatest alone" if is_top_k(teacher_outputs) else "a loss that never holds them"
+            raise ValueError(expected("soft targets of all classes where `trust` is given", received))
         if keras.tree.is_nested(teacher_outputs):
             raise ValueError(expected("a teacher of one output where `trust` is given", f"{len(teacher_outputs)}"))
         weight = self.trust.weights(teacher_outputs, labels)

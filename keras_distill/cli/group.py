@@ -11,6 +11,7 @@ COMMANDS = {
     "benchmark": "Compare TFLite files: size, operators, time, memory, agreement.",
     "demo": "Teach, distil, export and verify on real digits, with explanations; no download.",
     "export": "Write a trained student to files, and verify each by another runtime.",
+    "label": "Ask a teacher once about every example, and store its soft targets.",
     "losses": "List the distillation methods: what each needs, and its paper.",
     "run": "Run a recipe: teacher, student alone, student distilled, over several seeds.",
 }

@@ -13,7 +13,9 @@ from keras_distill.teachers.tflite import TFLiteTeacher
 
 _KERAS = (".keras", ".h5", ".hdf5")
 _FILES = {".tflite": TFLiteTeacher, ".onnx": ONNXTeacher}
-_KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx), or a callable on NumPy arrays"
+_KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx, or a store of soft targets), or a "
+_KINDS += "callable on NumPy arrays"
+_MANIFEST = "manifest.json"
 
 
 def as_teacher(
@@ -41,6 +43,7 @@ def as_teacher(
     | a `.tflite` file | `TFLiteTeacher`, needs the extra `edge` |
     | a `.onnx` file | `ONNXTeacher`, needs the extra `onnx` |
     | a callable on NumPy arrays | `CallableTeacher` |
+    | a store of soft targets (`keras_distill.targets.TargetStore`), or its folder | `StoredTeacher`, runs nothing |
 
     A teacher learnt on probabilities is only as soft as its probabilities: of a softmax in a Keras model the logits
     are found under it, but a SavedModel, a `.tflite` or an `.onnx` file with a softmax, or a service that returns
@@ -84,6 +87,8 @@ def as_teacher(
     kind = _kind(teacher)
     if kind is keras.Model:
         return _keras_model(teacher, outputs)
+    if kind is None:
+        return _stored(teacher, outputs, name)
     if like is not None and input_shape is None:
         input_shape, input_dtype = _inputs_of(like)
     options = {"input_shape": input_shape, "input_dtype": input_dtype, "classes": classes, "batch_size": batch_size}
@@ -99,6 +104,8 @@ def as_teacher(
 def _kind(teacher):
     if isinstance(teacher, keras.Model):
         return keras.Model
+    if hasattr(teacher, "encoding") and hasattr(teacher, "join"):
+        return None  # A store of soft targets.
     if isinstance(teacher, (str, os.PathLike)):
         return _kind_of_path(os.fspath(teacher))
     if callable(teacher) and not isinstance(teacher, (type, keras.layers.Layer)):
@@ -113,8 +120,11 @@ def _kind_of_path(path):
     if os.path.isdir(path):
         if any(os.path.exists(os.path.join(path, f"saved_model.{kind}")) for kind in ("pb", "pbtxt")):
             return SavedModelTeacher
+        if os.path.exists(os.path.join(path, _MANIFEST)):
+            return None
         found = ", ".join(sorted(os.listdir(path))[:10]) or "nothing"
-        raise ValueError(expected("the folder of a SavedModel, with a saved_model.pb", f"{path!r}, which has {found}"))
+        what = f"the folder of a SavedModel, with a saved_model.pb, or of stored soft targets, with a {_MANIFEST}"
+        raise ValueError(expected(what, f"{path!r}, which has {found}"))
     if suffix in _KERAS:
         return keras.Model
     if suffix not in _FILES:
@@ -127,6 +137,16 @@ def _keras_model(teacher, outputs):
         fix = "A softmax at its end is looked under: leave `outputs` out."
         raise ValueError(expected('outputs="logits" of a Keras model', f"outputs={outputs!r}", fix))
     return teacher if isinstance(teacher, keras.Model) else keras.saving.load_model(os.fspath(teacher), compile=False)
+
+
+def _stored(store, outputs, name):
+    if outputs != "logits":
+        fix = "It says itself what it stores: leave `outputs` out."
+        raise ValueError(expected('outputs="logits" of a store of soft targets', f"outputs={outputs!r}", fix))
+    # At use: stores know their teachers.
+    from keras_distill.targets.teacher import StoredTeacher
+
+    return StoredTeacher(store, **({} if name is None else {"name": name}))
 
 
 def _inputs_of(model):

@@ -53,11 +53,11 @@ def test_help_lists_the_commands_and_the_exit_codes():
             assert word in result.output
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "export", "losses"])
+@pytest.mark.parametrize("command", ["demo", "run", "export", "benchmark", "label", "losses"])
 def test_every_command_explains_itself_with_an_example(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0
-    assert f"keras-distill {command}" in " ".join(result.output.split()).split("Example")[1]
+    assert f"keras-distill {command}" in " ".join(result.output.split()).split("Example")[-1]
 
 
 def test_losses():

@@ -7,18 +7,25 @@ from keras import ops
 from keras_distill._messages import expected
 from keras_distill.losses.base import DistillationLoss, zip_outputs
 from keras_distill.losses.heads import logits_of
+from keras_distill.losses.logits import top_k
 
 
 class LogitLoss(DistillationLoss):
     """Compare rows of logits. Override `per_sample`: it is given the logits of both, whatever their heads.
 
     Outputs may be `[batch, classes]`, `[batch, length, classes]`, `[batch, height, width, classes]`: a row is a row.
+    A loss that treats all classes alike can say `takes_top_k = True`: of a teacher of which only the k greatest classes
+    are stored, `per_sample` then is given rows of k + 1 logits of both, all other classes as one.
 
     Args:
         name: Name in the logs. Defaults to the name of the method.
     """
 
     compares_logits = True
+    takes_top_k = False
+    """Whether it can be computed on k classes and the mass of the rest."""
+    not_top_k = "it needs the logits of all classes"
+    """Why it cannot, in words."""
 
     def validate_outputs(self, teacher_outputs, student_outputs):
         """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
@@ -28,6 +35,16 @@ class LogitLoss(DistillationLoss):
     def prepare(self, teacher_output, student_output):
         """Return the logits of both."""
         return logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
+
+    def reduce_top_k(self, teacher, student_logits, temperature):
+        """Return the rows of k + 1 logits of a `keras_distill.targets.TopK` and a student, at a temperature."""
+        return teacher.reduced(student_logits, 1.0 if temperature is None else temperature)
+
+    def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, labels=None, **given):
+        if top_k.is_top_k(teacher_outputs):
+            given["top_k"], temperature = teacher_outputs, given.get("temperature")
+            teacher_outputs, student_outputs = top_k.reduced(self, teacher_outputs, student_outputs, temperature)
+        return super().compute_loss(teacher_outputs, student_outputs, sample_weight, labels, **given)
 
 
 class TemperedLogitLoss(LogitLoss):

@@ -133,6 +133,7 @@ class DIST(TemperedLogitLoss):
     """
 
     method = "dist"
+    not_top_k = "it correlates over the classes, each of which counts"
 
     def __init__(self, temperature=1.0, beta=2.0, gamma=2.0, epsilon=1e-8, name=None):
         super().__init__(temperature, name=name)

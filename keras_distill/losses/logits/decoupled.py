@@ -175,6 +175,7 @@ class DKD(TemperedLogitLoss):
     """
 
     method = "dkd"
+    not_top_k = "the labelled class may be one of those left out"
 
     def __init__(self, temperature=4.0, alpha=1.0, beta=8.0, name=None):
         super().__init__(temperature, name=name)
@@ -217,6 +218,7 @@ class NKD(TemperedLogitLoss):
     """
 
     method = "nkd"
+    not_top_k = "the labelled class may be one of those left out"
 
     def __init__(self, temperature=1.0, gamma=1.5, name=None):
         super().__init__(temperature, name=name)

@@ -119,6 +119,7 @@ class ForwardKL(TemperedLogitLoss):
     """
 
     method = "forward_kl"
+    takes_top_k = True
 
     def __init__(self, temperature=1.0, subtract_entropy=True, name=None):
         super().__init__(temperature, name=name)
@@ -158,6 +159,7 @@ class ReverseKL(TemperedLogitLoss):
     """
 
     method = "reverse_kl"
+    takes_top_k = True
 
     def per_sample(self, teacher_output, student_output, temperature=1.0):
         return reverse_kl(teacher_output, student_output, temperature)
@@ -193,6 +195,7 @@ class SymmetricKL(TemperedLogitLoss):
     """
 
     method = "symmetric_kl"
+    takes_top_k = True
 
     def __init__(self, temperature=1.0, lam=0.9, subtract_entropy=True, name=None):
         super().__init__(temperature, name=name)

@@ -130,6 +130,7 @@ class JSDistance(TemperedLogitLoss):
     """
 
     method = "js_distance"
+    takes_top_k = True
 
     def __init__(self, temperature=1.0, lam=0.9, name=None):
         super().__init__(temperature, name=name)
@@ -175,6 +176,7 @@ class GeneralizedJSD(TemperedLogitLoss):
     """
 
     method = "generalized_jsd"
+    takes_top_k = True
 
     def __init__(self, temperature=1.0, beta=0.5, per_sequence=False, name=None):
         super().__init__(temperature, name=name)
@@ -227,6 +229,7 @@ class TVDistance(TemperedLogitLoss):
     """
 
     method = "tv_distance"
+    takes_top_k = True
 
     def per_sample(self, teacher_output, student_output, temperature=1.0):
         return tv_distance(teacher_output, student_output, temperature)

@@ -153,6 +153,7 @@ class CTKD(LogitLoss):
     """
 
     method = "ctkd"
+    not_top_k = "it learns a temperature, and the mass of the rest is known at those alone that are stored"
 
     def __init__(self, t_start=1.0, t_end=20.0, ramp_epochs=10, name=None):
         super().__init__(name=name)

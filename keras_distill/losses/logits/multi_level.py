@@ -171,6 +171,7 @@ class MLKD(LogitLoss):
     """
 
     method = "mlkd"
+    not_top_k = "it compares samples with each other class by class, and they do not share the k"
 
     def __init__(self, temperatures=TEMPERATURES, instance_weight=1.0, batch_weight=1.0, class_weight=1.0, name=None):
         super().__init__(name=name)

@@ -97,6 +97,7 @@ class SkewForwardKL(TemperedLogitLoss):
     """
 
     method = "skew_forward_kl"
+    takes_top_k = True
 
     def __init__(self, temperature=1.0, lam=0.1, subtract_entropy=True, name=None):
         super().__init__(temperature, name=name)
@@ -139,6 +140,7 @@ class SkewReverseKL(TemperedLogitLoss):
     """
 
     method = "skew_reverse_kl"
+    takes_top_k = True
 
     def __init__(self, temperature=1.0, lam=0.1, name=None):
         super().__init__(temperature, name=name)

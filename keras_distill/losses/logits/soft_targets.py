@@ -6,6 +6,7 @@ from keras import ops
 from keras_distill._messages import expected
 from keras_distill.losses import divergences
 from keras_distill.losses.heads import logits_of
+from keras_distill.losses.logits import top_k
 from keras_distill.losses.logits.base import LogitLoss, check_classes, check_temperature
 from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss, takes_logits
 
@@ -105,6 +106,21 @@ class LogitsDistillation(PerOutputLoss):
         self.temperature = check_temperature(temperature)
         self.temperature_squared = bool(temperature_squared)
 
+    @property
+    def takes_top_k(self):
+        """Whether it compares distributions, which can be computed on k classes and the mass of the rest."""
+        divergence = divergences.kl_divergence, divergences.soft_cross_entropy
+        return all(each is None or each in divergence for each in self._comparisons)
+
+    not_top_k = "it compares the logits of the classes one by one"
+    reduce_top_k = LogitLoss.reduce_top_k
+
+    def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, temperature=None, **kwargs):
+        temperature = self.temperature if temperature is None else temperature
+        if top_k.is_top_k(teacher_outputs):
+            teacher_outputs, student_outputs = top_k.reduced(self, teacher_outputs, student_outputs, temperature)
+        return super().compute_loss(teacher_outputs, student_outputs, sample_weight, temperature=temperature, **kwargs)
+
     def resolve(self, loss):
         """Turn a spelling of a Keras loss into a function of teacher logits, student logits and temperature."""
         resolved = get_keras_loss(loss)
@@ -166,6 +182,8 @@ class LogitMatching(LogitLoss):
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.1.
     """
+
+    not_top_k = "it compares the logits of the classes one by one"
 
     def per_sample(self, teacher_output, student_output):
         return divergences.logit_matching(teacher_output, student_output)

@@ -8,6 +8,7 @@ from keras_distill.losses.base import DistillationLoss, mask_of
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import logits_of
+from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
 
 
 def standardize(logits, epsilon=1e-7):
@@ -84,6 +85,8 @@ class LogitStandardization(DistillationLoss):
 
     method = "logit_std"
     compares_logits = True
+    takes_top_k = False
+    not_top_k = "the mean and the deviation of all logits are not in them"
 
     def __init__(self, loss="kd", epsilon=1e-7, name=None):
         self.loss = _loss_of_logits(loss)
@@ -117,6 +120,8 @@ class LogitStandardization(DistillationLoss):
         return self.loss.adapt(student_outputs, adapter, training)
 
     def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, labels=None, **given):
+        if is_top_k(teacher_outputs):
+            check_takes_top_k(self)
         teachers = self._standardized(teacher_outputs, "teacher")
         students = self._standardized(student_outputs, "student")
         return self.loss.compute_loss(teachers, students, sample_weight=sample_weight, labels=labels, **given)

@@ -62,6 +62,27 @@ def wttm(teacher_logits, student_logits, temperature=4.0):
     return ops.exp(log_weight) * ttm(teacher_logits, student_logits, temperature)
 
 
+def wttm_of_top_k(top_k, teacher_reduced, student_reduced, temperature):
+    """Compute `wttm` of what a store keeps of a teacher: the weight is that of all classes.
+
+    Args:
+        top_k: A `keras_distill.targets.TopK`.
+        teacher_reduced: Float array `[..., k + 1]`, the teacher's logits with the rest as one, at the temperature.
+        student_reduced: Float array `[..., k + 1]`, the student's at temperature 1.
+        temperature: Positive number, array or variable that divides the teacher's logits.
+
+    Returns:
+        Float array `[...]`, never negative.
+    """
+    teacher = ops.cast(teacher_reduced, divergences.working_dtype(teacher_reduced, student_reduced))
+    temperature = ops.cast(temperature, teacher.dtype)
+    whole = teacher[..., : top_k.k]
+    if top_k.k < top_k.classes:
+        whole = ops.concatenate([whole, ops.cast(top_k.rest_at(1.0), teacher.dtype)[..., None]], axis=-1)
+    log_weight = ops.logsumexp(teacher / temperature, axis=-1) - ops.logsumexp(whole, axis=-1) / temperature
+    return ops.exp(ops.stop_gradient(log_weight)) * ttm(teacher, student_reduced, temperature)
+
+
 def _centred(teacher_logits, student_logits, temperature):
     """Return the teacher's logits, the largest of each row at 0, and the temperature, in one precision."""
     teacher, student = ops.convert_to_tensor(teacher_logits), ops.convert_to_tensor(student_logits)
@@ -98,9 +119,17 @@ class TTM(TemperedLogitLoss):
     """
 
     method = "ttm"
+    takes_top_k = True
 
     def __init__(self, temperature=4.0, name=None):
         super().__init__(temperature, name=name)
+
+    def reduce_top_k(self, teacher, student_logits, temperature):
+        """Return the rows of k + 1 logits: the teacher's at the temperature, the student's at 1."""
+        unchecked = type(teacher)(
+            teacher.indices, teacher.values, teacher.rest, teacher.temperatures, classes=teacher.classes
+        )
+        return teacher.reduced(student_logits, temperature)[0], unchecked.reduced(student_logits, 1.0)[1]
 
     def per_sample(self, teacher_output, student_output, temperature=4.0):
         return ttm(teacher_output, student_output, temperature)
@@ -135,9 +164,14 @@ class WTTM(TemperedLogitLoss):
     """
 
     method = "wttm"
+    takes_top_k = True
 
     def __init__(self, temperature=4.0, name=None):
         super().__init__(temperature, name=name)
 
-    def per_sample(self, teacher_output, student_output, temperature=4.0):
+    reduce_top_k = TTM.reduce_top_k
+
+    def per_sample(self, teacher_output, student_output, temperature=4.0, top_k=None):
+        if top_k is not None:
+            return wttm_of_top_k(top_k, teacher_output, student_output, temperature)
         return wttm(teacher_output, student_output, temperature)

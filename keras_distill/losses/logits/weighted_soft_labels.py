@@ -103,6 +103,7 @@ class WSLD(TemperedLogitLoss):
     """
 
     method = "wsld"
+    not_top_k = "the labelled class may be one of those left out"
 
     def __init__(self, temperature=2.0, alpha=2.25, name=None):
         super().__init__(temperature, name=name)

@@ -1,0 +1,68 @@
+"""Soft targets of the k greatest classes: reduced to k + 1 in this one place, or refused with a reason."""
+
+import keras
+from keras import ops
+
+from keras_distill._messages import expected
+from keras_distill.losses.base import mask_of
+from keras_distill.losses.heads import logits_of
+
+_FIX = "Store all classes (`kd.targets.write` without `top_k`), or take another loss: 'kd' or 'forward_kl', say."
+_REASON = "it needs the logits of all classes"
+
+
+def is_top_k(outputs):
+    """Tell whether a teacher's outputs are its k greatest classes and the mass of the rest.
+
+    Args:
+        outputs: A tensor, a `keras_distill.targets.TopK`, or a nest of them.
+    """
+    return any(hasattr(output, "reduced") for output in keras.tree.flatten(outputs))
+
+
+def check_takes_top_k(loss):
+    """Raise a `ValueError` with the reason unless a loss can be computed on k classes and the mass of the rest.
+
+    Args:
+        loss: A distillation loss, one of this package or not.
+    """
+    if not getattr(loss, "takes_top_k", False):
+        name = getattr(loss, "name", None) or type(loss).__name__
+        reason = getattr(loss, "not_top_k", _REASON)
+        what = f"soft targets of all classes for the loss {name!r}, because {reason}"
+        raise ValueError(expected(what, "the k greatest alone", _FIX))
+
+
+def as_answers(outputs):
+    """Return a teacher's outputs as rows of all classes, of which the largest alone says anything of the k greatest.
+
+    Args:
+        outputs: A tensor, a `keras_distill.targets.TopK`, or a nest of them.
+    """
+    if not is_top_k(outputs):
+        return outputs
+    best = ops.argmax(outputs.values, axis=-1)[..., None]
+    first = ops.take_along_axis(ops.cast(outputs.indices, "int32"), best, axis=-1)
+    return ops.one_hot(ops.squeeze(first, -1), outputs.classes)
+
+
+def reduced(loss, top_k, student_output, temperature):
+    """Return the logits of teacher and student over the k classes and all others as one.
+
+    Args:
+        loss: The loss that is to be computed on them.
+        top_k: A `keras_distill.targets.TopK`.
+        student_output: Float tensor `[..., classes]`, logits or the output of a softmax head.
+        temperature: Positive number or scalar tensor T at which the others are added up.
+
+    Returns:
+        Two float tensors `[..., k + 1]`; the student's has the mask of `student_output`.
+
+    Raises:
+        ValueError: If the loss cannot be computed on them.
+    """
+    check_takes_top_k(loss)
+    teacher, student = loss.reduce_top_k(top_k, logits_of(student_output, "student"), temperature)
+    if mask_of(student_output) is not None:
+        student._keras_mask = mask_of(student_output)
+    return teacher, student

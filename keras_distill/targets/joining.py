@@ -1,0 +1,224 @@
+"""Pairing the examples of a data set with stored answers, each by its key."""
+
+import keras
+import numpy as np
+
+from keras_distill import guards
+from keras_distill._messages import expected, unknown_name
+from keras_distill.batches import unpack
+from keras_distill.targets import sources
+from keras_distill.targets.keying import Keying
+from keras_distill.targets.keys import names_of, text_of
+from keras_distill.targets.teacher import EXTRA
+
+ORDERS = ("same", "any")
+
+_CHUNK = 64  # Examples that are paired at once where they come one by one.
+
+
+def join(store, dataset, order="same", key=None, batch_size=None, batched=None):
+    """Pair each example of a data set with what is stored of it.
+
+    The key of every example is computed anew and compared, so that none is ever given the answer to another: a data
+    set in another order, with other images or other preprocessing stops at the first wrong example. Join before
+    shuffling, augmenting and repeating; `order="any"` finds examples wherever they are, shuffled ones too.
+
+    Hashing takes some milliseconds of one core for each megabyte of inputs, in every epoch. What fits into memory is
+    best cached after the join, `store.join(dataset).cache()`, and then checked once; ids cost next to nothing.
+
+    Args:
+        store: A `TargetStore`.
+        dataset: A `tf.data.Dataset` of examples or of batches, a `keras.utils.PyDataset`, or arrays.
+        order: `"same"` reads on in the order of the store, the fastest way, and wants all of its examples; `"any"`
+            looks each up. Defaults to `"same"`.
+        key: As given to `write`; the name of ids is known to the store, a function is not. Defaults to `None`.
+        batch_size: Examples in a batch, for arrays. Defaults to `None`, 128.
+        batched: Whether the data set is of batches. Defaults to `None`, found out.
+
+    Returns:
+        A `tf.data.Dataset` of `(x, y, sample_weight, extras)`, where what the data set has not is `None`, and
+        `extras["soft_targets"]` is a dict of tensors by field.
+
+    Raises:
+        ValueError: If the data set cannot be that of the store; when it is read, at the first wrong example.
+    """
+    import tensorflow as tf
+
+    if order not in ORDERS:
+        raise ValueError(unknown_name("order", order, ORDERS))
+    keying = keying_of(store, key)
+    dataset, known = sources.as_dataset(dataset, batch_size)
+    batched = next((each for each in (known, batched) if each is not None), None)
+    ranks = [len(each.shape) for each in store.inputs]
+    batched = sources.is_batched(dataset, keying, ranks) if batched is None else batched
+    _check_inputs(store, sources.inputs_spec(dataset, keying), batched)
+    if order == "same":
+        _check_count(store, dataset, batched)
+    cardinality = dataset.cardinality()
+    # One by one, what a call costs would be paid for each example.
+    chunked = not batched and not callable(key) and _may_be_batched(dataset.element_spec)
+    pairing = _Pairing(store, keying, order, batched or chunked, _last_batch(dataset) if batched else -1)
+    joined = _paired(pairing, dataset.batch(_CHUNK) if chunked else dataset)
+    joined = joined.unbatch() if chunked else joined
+    joined = joined.apply(tf.data.experimental.assert_cardinality(cardinality)) if cardinality >= -1 else joined
+    return joined.prefetch(tf.data.AUTOTUNE)
+
+
+def _paired(pairing, dataset):
+    import tensorflow as tf
+
+    begin = (tf.constant(0, tf.int64), tf.constant(1, tf.int64))
+    as_it_is = tf.autograph.experimental.do_not_convert
+    options = tf.data.Options()
+    options.deterministic = True
+    joined = dataset.scan(begin, as_it_is(pairing.count))
+    return joined.map(as_it_is(pairing), num_parallel_calls=tf.data.AUTOTUNE).with_options(options)
+
+
+class _Pairing:
+    """The two steps of the pipeline: number the examples, then compare keys and add what is stored."""
+
+    def __init__(self, store, keying, order, batched, last):
+        self._store, self._keying, self._order, self._batched, self._last = store, keying, order, batched, last
+
+    def count(self, state, *element):
+        """Return the state after an element: position and number of elements; and the element with its own position."""
+        import tensorflow as tf
+
+        leaf = keras.tree.flatten(unpack(_whole(element))[0])[0]
+        size = tf.shape(leaf, tf.int64)[0] if self._batched else tf.constant(1, tf.int64)
+        position, number = state
+        return (position + size, number + 1), (position, tf.equal(number, self._last), element)
+
+    def __call__(self, position, last, element):
+        import tensorflow as tf
+
+        element = _whole(element)
+        inputs, ids = self._keying.split(element)
+        found, _ = self._keying.of(inputs, ids, self._batched)
+        x, y, sample_weight, extras = unpack(element)
+        if EXTRA in extras:
+            raise ValueError(expected("a data set that is not joined yet", f"one with the part {EXTRA!r}"))
+        leaf = keras.tree.flatten(inputs)[self._keying.padded_leaf(inputs)[0]]
+        longest = tf.shape(leaf, tf.int64)[int(self._batched)] if self._keying.padding is not None else -1
+        fields = self._store.fields
+        kinds = [dtype for dtype, _ in fields.values()]
+        tensors = tf.numpy_function(
+            guards.marked(self._stored), [position, last, found, longest], kinds, stateful=False
+        )
+        stored = {}
+        for (name, (_, shape)), tensor in zip(fields.items(), tensors, strict=True):
+            tensor.set_shape((found.shape[0], *shape))
+            stored[name] = tensor if self._batched else tensor[0]
+        return inputs if ids is not None else x, y, sample_weight, {**extras, EXTRA: stored}
+
+    def _stored(self, position, last, found, longest):
+        """Return the fields of a batch, in their order, once its keys are known to be right."""
+        if self._order == "same":
+            end = int(position) + len(found)
+            positions = np.arange(int(position), end) % len(self._store)
+            wrong = (self._store.keys[positions] != found).any(axis=1)
+        else:
+            positions = self._store.index.find(found)
+            wrong = positions < 0
+            end = 0
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(self._complaint(int(position) + row, found[row]))
+        if last and end % len(self._store):
+            raise ValueError(_too_few(self._store, end))
+        return list(self._store.gather(positions, None if longest < 0 else int(longest)).values())
+
+    def _complaint(self, position, key):
+        """Say which example is the wrong one, and why."""
+        size, told = len(self._store), self._store.manifest["preprocessing"]
+        where = int(self._store.index.find(key[None])[0])
+        if where < 0:
+            what = f"an example with the key {text_of(key)} in {self._store.path}"
+            prepared = f" Its examples were prepared so: {told}." if told else ""
+            fix = f"Other data, other preprocessing, or augmented before the join.{prepared}"
+            return expected(what, f"example {position} of the data set, which the teacher was never asked about", fix)
+        if position >= size and where != position % size:
+            fix = "A data set that repeats must do so whole, or after the join."
+            return expected(f"{size} examples, or all of them again", f"example {position}, that of {where}", fix)
+        fix = 'Join before shuffling, or pass order="any".'
+        return expected(f"the order of {self._store.path}", f"example {where} at position {position}", fix)
+
+
+def keying_of(store, key):
+    """Return the `Keying` of a store.
+
+    Args:
+        store: A `TargetStore`.
+        key: What was given to `join`, `None` for nothing.
+    """
+    record = store.manifest["key"]
+    kind = record["kind"]
+    if kind == "function" and not callable(key):
+        raise ValueError(expected(f"the function {record['name']!r} that gives the ids, as `key`", f"key={key!r}"))
+    if kind == "column":
+        key = record["name"] if key is None else key
+    if kind == "content" and key is not None:
+        raise ValueError(expected("no `key` for a store that knows its examples by a hash of them", f"key={key!r}"))
+    return Keying(key, record["padding"])
+
+
+def _check_inputs(store, spec, batched):
+    """Raise a `ValueError` where shapes and dtypes already tell that these are not the inputs of the store."""
+    if store.manifest["key"]["kind"] != "content":
+        return
+    leaves = keras.tree.flatten(spec)
+    names = names_of(spec)
+    found = {name: (leaf.dtype.name, tuple(leaf.shape[int(batched) :])) for name, leaf in zip(names, leaves)}
+    wanted = {each.name: (each.dtype, each.shape) for each in store.inputs}
+    alike = found.keys() == wanted.keys() and all(
+        found[name][0] == dtype and len(found[name][1]) == len(shape) and all(map(_may_be, shape, found[name][1]))
+        for name, (dtype, shape) in wanted.items()
+    )
+    if not alike:
+        fix = "The teacher was asked with other preprocessing: join the very data set that it was given."
+        raise ValueError(expected(f"inputs like those of the store, {_text(wanted)}", _text(found), fix))
+
+
+def _check_count(store, dataset, batched):
+    """Raise a `ValueError` where the data set is known to be shorter or longer than the store."""
+    count, size = int(dataset.cardinality()), _batch_size(dataset) if batched else 1
+    if count < 0 or size is None:
+        return
+    dropped = size - 1 if batched else 0
+    if count * size + dropped < len(store) or (count * size > len(store) and count * size % len(store)):
+        raise ValueError(_too_few(store, count * size))
+
+
+def _too_few(store, count):
+    fix = 'Join the whole data set, or pass order="any" for a part of it.'
+    return expected(f"the {len(store)} examples of {store.path}", f"{count}", fix)
+
+
+def _last_batch(dataset):
+    """Return the number of the last batch, -1 where its end need not be looked at or is not known."""
+    # Where batches are all of one size, a rest may have been dropped; that was looked at before.
+    return -1 if _batch_size(dataset) is not None else int(dataset.cardinality())
+
+
+def _batch_size(dataset):
+    return keras.tree.flatten(dataset.element_spec)[0].shape[0]
+
+
+def _may_be_batched(spec):
+    import tensorflow as tf
+
+    leaves = tf.nest.flatten(spec)
+    return all(isinstance(leaf, tf.TensorSpec) and leaf.shape.is_fully_defined() for leaf in leaves)
+
+
+def _may_be(wanted, found):
+    return None in (wanted, found) or wanted == found
+
+
+def _text(inputs):
+    return ", ".join(f"{name} {dtype} {shape}".strip() for name, (dtype, shape) in inputs.items())
+
+
+def _whole(element):
+    return element[0] if len(element) == 1 else element

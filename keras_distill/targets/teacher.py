@@ -1,0 +1,115 @@
+"""A store in the place of a teacher: it runs nothing, its answers come with the batches."""
+
+import keras
+
+from keras_distill import guards
+from keras_distill._messages import expected
+from keras_distill._models import Untracked
+from keras_distill.features import FINAL_OUTPUT
+from keras_distill.targets.top_k import TopK, only_at
+from keras_distill.teachers.soft_targets import with_temperatures
+
+EXTRA = "soft_targets"
+"""Name of the part of a batch that holds the stored answers."""
+
+_FIX = "Train on `store.join(dataset)`: its batches carry what the teacher said of each example."
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class StoredTeacher(keras.Model):
+    """Let a store teach. A `Distiller` makes one of a `TargetStore` or of its path.
+
+    It has no weights and cannot be run. What it says of a batch is in the batch, put there by `store.join`; `answer`
+    takes it out.
+
+    Args:
+        store: A `keras_distill.targets.TargetStore`, or its path.
+        fingerprint: Fingerprint that the store must have. Defaults to `None`, any.
+        name: Name of the model. Defaults to `"stored_teacher"`.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        ValueError: If the store is not what it was.
+    """
+
+    def __init__(self, store, fingerprint=None, name="stored_teacher", **kwargs):
+        if not hasattr(store, "encoding"):
+            from keras_distill.targets.store import open as open_store
+
+            store = open_store(store)
+        if fingerprint is not None and store.fingerprint != fingerprint:
+            received = f"{store.fingerprint} in {store.path}"
+            raise ValueError(expected(f"the store of soft targets {fingerprint}", received))
+        super().__init__(name=name, **{"dtype": "float32", **kwargs})
+        self._store = Untracked(store)
+        self.built = True
+
+    @property
+    def store(self):
+        """The `TargetStore`."""
+        return self._store.content
+
+    @property
+    def classes(self):
+        """Number of classes."""
+        return self.store.encoding.classes
+
+    @property
+    def features(self):
+        """The layers that are stored, a dict of name to shape with `None` for the batch."""
+        return {name: (None, *shape) for name, shape in self.store.feature_shapes.items()}
+
+    @property
+    def inputs(self):
+        """The inputs of the teacher that was asked, as symbolic tensors."""
+        return [keras.KerasTensor((None, *each.shape), each.dtype) for each in self.store.inputs]
+
+    @property
+    def outputs(self):
+        """The logits that the store stands for as a symbolic tensor, in a list."""
+        encoding = self.store.encoding
+        return [keras.KerasTensor((None, *encoding.shape, encoding.classes), "float32")]
+
+    def answer(self, extras):
+        """Return what the teacher said of a batch.
+
+        Args:
+            extras: Dict of what the batch carries beside inputs, labels and weights.
+
+        Returns:
+            A dict of `"final_output"`, logits `[batch, ..., classes]` in float32 or a `TopK`, and the stored layers
+            by name.
+
+        Raises:
+            ValueError: If the batch carries no soft targets, or those of another kind of store.
+        """
+        fields = (extras or {}).get(EXTRA)
+        if not isinstance(fields, dict):
+            received = f"a batch with {', '.join(sorted(extras))} beside it" if extras else "a batch without them"
+            raise ValueError(expected(f"batches with the part {EXTRA!r} for a stored teacher", received, _FIX))
+        missing = [name for name in self.store.fields if name not in fields]
+        if missing:
+            received = f"a batch with {', '.join(sorted(fields)) or 'none'}"
+            raise ValueError(expected(f"soft targets with {', '.join(self.store.fields)}", received, _FIX))
+        answers = {FINAL_OUTPUT: self._final_output(fields)}
+        for name, shape in self.features.items():
+            feature = keras.ops.cast(fields[self.store.feature_field(name)], "float32")
+            feature.set_shape((feature.shape[0], *shape[1:]))
+            answers[name] = feature
+        return answers
+
+    def _final_output(self, fields):
+        answer = self.store.encoding.decode(fields)
+        if self.store.asked_at is None or isinstance(answer, TopK):
+            return answer
+        return with_temperatures(answer, lambda temperature: only_at((self.store.asked_at,), temperature, answer))
+
+    def call(self, inputs):
+        """Refuse: there is nothing to run."""
+        return guards.marked(self._refuse)(inputs)
+
+    def _refuse(self, inputs):
+        raise ValueError(expected("soft targets in the batch", f"inputs alone for the store {self.store.path}", _FIX))
+
+    def get_config(self):
+        return {**super().get_config(), "store": str(self.store.path), "fingerprint": self.store.fingerprint}

@@ -1,0 +1,60 @@
+"""Keys: of a hash of everything, of ids, and found again."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from keras_distill.targets import key_of
+from keras_distill.targets.index import Index
+from keras_distill.targets.keys import content_keys, id_keys, lengths_of
+
+X = np.arange(12, dtype="float32").reshape(2, 3, 2)
+
+
+def test_a_key_is_the_hash_that_the_documentation_says():
+    text = b" <f4(3, 2)" + X[0].tobytes()
+    digest = hashlib.blake2b(text, digest_size=16).digest()
+    assert key_of(X[0]).astype("<u8").tobytes() == digest
+    np.testing.assert_array_equal(content_keys([""], [X])[0], key_of(X[0]))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [X[0].astype("float64"), X[0].reshape(2, 3), X[0][..., None], X[1], np.nextafter(X[0], 1), {"a": X[0]}],
+    ids=["dtype", "shape", "axis", "content", "one bit", "name"],
+)
+def test_whatever_differs_changes_the_key(other):
+    assert key_of(other).tolist() != key_of(X[0]).tolist()
+
+
+def test_strings_and_nests():
+    assert key_of({"a": np.array("ab"), "b": X[0]}).tolist() != key_of({"a": np.array("abc"), "b": X[0]}).tolist()
+    texts = np.array([b"ab", b"c"], object)
+    assert len(set(map(tuple, content_keys(["t"], [texts])))) == 2
+
+
+def test_padding_is_no_part_of_an_example():
+    short, long = np.array([[5, 7, 0]]), np.array([[5, 7, 0, 0, 0]])
+    keys = [content_keys(["ids"], [each], lengths_of(each, 0), each.shape[1]) for each in (short, long)]
+    np.testing.assert_array_equal(*keys)
+    np.testing.assert_array_equal(keys[0], content_keys(["ids"], [np.array([[5, 7]])]))
+
+
+def test_ids():
+    np.testing.assert_array_equal(id_keys(np.array([1, 2], "int32")), id_keys(np.array([1, 2], "uint8")))
+    assert len(set(map(tuple, id_keys(np.array([b"1", b"2"], object))))) == 2
+    assert id_keys(np.array([1])).tolist() != id_keys(np.array([b"1"], object)).tolist()
+    with pytest.raises(ValueError, match="one integer or string"):
+        id_keys(np.array([1.0]))
+
+
+def test_the_index_finds_all_and_nothing_else():
+    generator = np.random.default_rng(0)
+    keys = generator.integers(0, 4, (300, 2)).astype("uint64")  # Many halves are the same.
+    first = {}
+    for position, key in enumerate(map(tuple, keys.tolist())):
+        first.setdefault(key, position)
+    wanted = np.stack(np.meshgrid(np.arange(6), np.arange(6)), -1).reshape(-1, 2).astype("uint64")
+    expected = [first.get(tuple(key), -1) for key in wanted.tolist()]
+    assert Index(keys).find(wanted).tolist() == expected
