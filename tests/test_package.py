@@ -42,10 +42,13 @@ def code_blocks():
 def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert code_blocks()
+    names = {"__name__": "readme"}
     for block in code_blocks():
-        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+        exec(compile(block, "README.md", "exec"), names)
     assert "passed" in capsys.readouterr().out
     assert (tmp_path / "saved_models" / "digits" / "student_int8.tflite").stat().st_size > 1000
+    assert names["report"].passed and names["report"].missing_targets == ()
+    assert (tmp_path / "exported_int8" / "student_int8.tflite").stat().st_size > 1000
 
 
 def test_links_of_the_readme_lead_somewhere():
