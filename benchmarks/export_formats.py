@@ -22,11 +22,11 @@ import keras
 from keras import layers
 
 from benchmarks.environment import write
-from keras_distill.export import FORMATS, publishing, verification, writers
-from keras_distill.export.conversion import Converter
+from keras_distill.export import FORMATS, publishing, verification
+from keras_distill.export.conversion import Converter, writers
+from keras_distill.export.conversion.sources import Source
 from keras_distill.export.samples import Samples
 from keras_distill.export.signature import inputs_of, signature_of
-from keras_distill.export.sources import Source
 from keras_distill.recipes import mnist
 
 CALIBRATION, EVALUATION = 500, 1000

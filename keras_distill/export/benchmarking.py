@@ -6,12 +6,13 @@ import tempfile
 import numpy as np
 
 from keras_distill._messages import expected
-from keras_distill.export import flatbuffer, labels, tensors
-from keras_distill.export.benchmark_report import BenchmarkReport, Measured
+from keras_distill.export import labels
 from keras_distill.export.processes import ProcessError
-from keras_distill.export.report import FAILED, PASSED
+from keras_distill.export.reporting.benchmark_report import BenchmarkReport, Measured
+from keras_distill.export.reporting.report import FAILED, PASSED
 from keras_distill.export.runtimes.remote import RemoteRuntime, require
 from keras_distill.export.signature import Tensor
+from keras_distill.export.tflite import flatbuffer, tensors
 from keras_distill.export.verification import Tally
 
 _RUNTIME = "any_litert"

@@ -6,21 +6,13 @@ import importlib.metadata
 import os
 import re
 
-from keras_distill.export import (
-    card,
-    flatbuffer,
-    gates,
-    metadata,
-    publishing,
-    report,
-    request,
-    samples,
-    verification,
-)
+from keras_distill.export import gates, publishing, request, samples, verification
 from keras_distill.export.conversion import Converter
 from keras_distill.export.formats import FORMATS, Source
 from keras_distill.export.quiet import quiet
-from keras_distill.export.report import Artifact
+from keras_distill.export.reporting import card, report
+from keras_distill.export.reporting.report import Artifact
+from keras_distill.export.tflite import flatbuffer, metadata
 
 _RECORDED_VERSIONS = (
     "keras_distill",
@@ -193,8 +185,6 @@ def _row(entry, asked, source, folder, target, overrides):
     try:
         with quiet() as transcript:
             entry.write(source, path)
-            if path.suffix == ".tflite":
-                metadata.attach(path, metadata.describe(asked.signature, asked.labels, asked.preprocessing))
     except Exception as error:
         _raise_if_full(error)
         publishing.remove(path)
@@ -213,6 +203,9 @@ def _row(entry, asked, source, folder, target, overrides):
 def _verified(path, entry, asked, source, limits):
     """Return figures, complaints and what the runtime printed; a file that cannot be run is one complaint."""
     try:
+        if path.suffix == ".tflite":
+            # Before it is verified: what is verified is what ships.
+            metadata.attach(path, metadata.describe(asked.signature, asked.labels, asked.preprocessing))
         figures, complaints = verification.verify(path, entry, source, asked.evaluation, limits)
         if path.suffix == ".tflite":
             complaints += metadata.complaints(path, asked.signature, asked.labels)

@@ -5,9 +5,10 @@ import importlib.util
 from collections.abc import Callable
 
 from keras_distill._messages import expected
-from keras_distill.export import inspection, writers
+from keras_distill.export.conversion import writers
+from keras_distill.export.conversion.sources import Source as Source
 from keras_distill.export.runtimes.remote import require
-from keras_distill.export.sources import Source as Source
+from keras_distill.export.tflite import inspection
 from keras_distill.export.verification import Limits
 
 
@@ -170,7 +171,7 @@ FORMATS = {
             name="tflite_weights_int4",
             summary="TFLite, weights in int4, computing in float32, batch 1",
             filename="student_weights_int4.tflite",
-            # Of the ways to find scales, better than plain minimum and maximum on a CNN; on a transformer all did alike.
+            # Of the ways to find scales, better than plain minimum and maximum on a CNN; a transformer does not care.
             write=writers.quantized("weight_only_wi4_afp32", algorithm="OCTAV"),
             runtime="litert",
             limits=Limits(min_agreement=0.9, max_difference=None, max_mean_difference=0.1),

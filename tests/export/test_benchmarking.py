@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.export.benchmark_report import BenchmarkReport, Measured
 from keras_distill.export.benchmarking import benchmark
 from keras_distill.export.quiet import quiet
+from keras_distill.export.reporting.benchmark_report import BenchmarkReport, Measured
 from keras_distill.export.runtimes.any_litert import AnyLiteRTRuntime
 
 RNG = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def with_signature(data, key):
     """Give a file a signature of that name, or take it away."""
     from ai_edge_litert import schema_py_generated as schema
 
-    from keras_distill.export import flatbuffer
+    from keras_distill.export.tflite import flatbuffer
 
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     if key is None:

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from keras_distill.export.c_array import ALIGNMENT, read_back, write_c_array
+from keras_distill.export.tflite.c_array import ALIGNMENT, read_back, write_c_array
 
 DATA = bytes(4) + b"TFL3" + np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8).tobytes()
 PROGRAM = """\

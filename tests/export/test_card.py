@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.export import card, metadata, publishing
+from keras_distill.export import publishing
 from keras_distill.export.quiet import quiet
-from keras_distill.export.report import Artifact
+from keras_distill.export.reporting import card
+from keras_distill.export.reporting.report import Artifact
 from keras_distill.export.runtimes.litert import LiteRTRuntime
 from keras_distill.export.signature import inputs_of, signature_of
+from keras_distill.export.tflite import metadata
 
 RNG = np.random.default_rng(0)
 DATA = {"image": RNG.random((8, 6, 6, 1), dtype="float32"), "model": RNG.random((8, 2), dtype="float32")}

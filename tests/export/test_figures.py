@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from keras_distill.export import figures
-from keras_distill.export.report import Artifact, ExportReport
+from keras_distill.export.reporting import figures
+from keras_distill.export.reporting.report import Artifact, ExportReport
 
 WEAK = "exported, but failed verification: agreement of output 'logits' is 0.8"
 

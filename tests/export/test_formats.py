@@ -9,12 +9,14 @@ import pytest
 
 from keras_distill import export as room
 from keras_distill import quantization
-from keras_distill.export import arrays, calibration, flatbuffer, formats, inspection
+from keras_distill.export import arrays, formats
+from keras_distill.export.conversion import calibration
+from keras_distill.export.conversion.sources import Source
 from keras_distill.export.formats import FORMATS
 from keras_distill.export.runtimes.litert import LiteRTRuntime
 from keras_distill.export.runtimes.onnx import OnnxRuntime
 from keras_distill.export.signature import inputs_of, signature_of
-from keras_distill.export.sources import Source
+from keras_distill.export.tflite import flatbuffer, inspection
 
 
 def source_of(student, x, work, converter, **options):

@@ -12,9 +12,9 @@ from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
-from keras_distill.export import metadata, tensors
 from keras_distill.export.preprocessing import Preprocessing
 from keras_distill.export.signature import Signature, Tensor
+from keras_distill.export.tflite import metadata, tensors
 
 IMAGE = Tensor("image", "image", (None, 4, 4, 3), "float32")
 SPECIES, AGE = Tensor("species", "species", (None, 3), "float32"), Tensor("age", "age", (None, 1), "float32")

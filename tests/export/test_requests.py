@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_distill as kd
-from keras_distill.export import flatbuffer, metadata
+from keras_distill.export.tflite import flatbuffer, metadata
 
 RNG = np.random.default_rng(5)
 

@@ -8,7 +8,7 @@ import pytest
 
 from keras_distill import data
 from keras_distill.export.formats import FORMATS
-from keras_distill.export.runtimes import runtime_class
+from keras_distill.export.runtimes.remote import RemoteRuntime
 
 FOLDER = pathlib.Path(__file__).parents[2] / "saved_models" / "digits"
 MANIFEST = json.loads((FOLDER / "export.json").read_text(encoding="utf-8"))
@@ -27,9 +27,9 @@ def test_every_format_is_there():
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMATS)))
-def test_a_committed_file_is_as_right_as_it_says(name):
-    runtime = runtime_class(FORMATS[name].runtime)(FOLDER / ROWS[name]["path"])
+def test_a_committed_file_is_as_right_as_it_says(name, tmp_path):
     images, labels = data.digits().test
-    (answers,) = runtime({MANIFEST["inputs"][0]["name"]: images}).values()
+    with RemoteRuntime(FORMATS[name].runtime, FOLDER / ROWS[name]["path"], tmp_path) as runtime:
+        (answers,) = runtime({MANIFEST["inputs"][0]["name"]: images}).values()
     # On other processors single answers may turn.
     assert (answers.argmax(-1) == labels).mean() == pytest.approx(ROWS[name]["accuracy"], abs=0.011)

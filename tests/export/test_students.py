@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from keras_distill import export as room
-from keras_distill.export import flatbuffer, sources
+from keras_distill.export.conversion import sources
 from keras_distill.export.samples import Samples
 from keras_distill.export.signature import Signature, Tensor
+from keras_distill.export.tflite import flatbuffer
 
 RNG = np.random.default_rng(3)
 FORMATS = ("saved_model", "tflite", "tflite_int8")

@@ -10,19 +10,14 @@ import numpy as np
 import pytest
 
 from keras_distill import export as room
-from keras_distill.export import (
-    conversion,
-    exporter,
-    flatbuffer,
-    formats,
-    sources,
-    swapping,
-    verification,
-)
+from keras_distill.export import exporter, formats, swapping, verification
+from keras_distill.export.conversion import converter as conversion
+from keras_distill.export.conversion import sources
 from keras_distill.export.processes import ProcessError
 from keras_distill.export.runtimes import remote
 from keras_distill.export.runtimes.litert import LiteRTRuntime
 from keras_distill.export.signature import inputs_of, signature_of
+from keras_distill.export.tflite import flatbuffer
 
 
 def copying(source, change):
@@ -71,7 +66,11 @@ def test_corrupt_file_is_caught_and_withheld(name, exported, student, digits, tm
     report = room.export(student, tmp_path / "out", ("tflite_float16", "tflite"), evaluation_data=digits[1])
     assert report["tflite"].status.startswith(f"exported, but failed verification: {why}")
     assert report["tflite"].path is None and report["tflite_float16"].passed and not report.passed
-    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["export.json", "student_float16.tflite"]
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "export.json",
+        "student_float16.tflite",
+    ]
     rows = json.loads((tmp_path / "out" / "export.json").read_text())["artifacts"]
     assert rows[1]["path"] is None and rows[1]["status"] == report["tflite"].status
 
@@ -190,7 +189,9 @@ def test_a_runtime_that_dies_costs_one_row(tiny, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_calibration_on_noise_is_caught(student, digits, tmp_path):
     noise = 0.02 * np.random.default_rng(0).normal(size=(50, 8, 8, 1))
-    report = room.export(student, tmp_path / "out", "tflite_int8", calibration_data=noise, evaluation_data=digits[1])
+    data = {"calibration_data": noise, "evaluation_data": digits[1]}
+    with pytest.warns(UserWarning, match="the same scale"):
+        report = room.export(student, tmp_path / "out", "tflite_int8", **data)
     assert "agreement of output 'logits' is" in report["tflite_int8"].status
     assert list(tmp_path.iterdir()) == []
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from keras_distill._litert import dequantized, interpreter_class, quantized
 from keras_distill._messages import expected
-from keras_distill.export import tensors
 from keras_distill.export.runtimes.litert import LiteRTRuntime
+from keras_distill.export.tflite import tensors
 
 
 class AnyLiteRTRuntime(LiteRTRuntime):

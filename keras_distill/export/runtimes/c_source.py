@@ -3,10 +3,10 @@
 import pathlib
 import tempfile
 
-from keras_distill.export.flatbuffer import content_of
 from keras_distill.export.runtimes.litert import ReferenceRuntime
 from keras_distill.export.runtimes.micro import MicroRuntime
 from keras_distill.export.runtimes.runtime import Runtime
+from keras_distill.export.tflite.flatbuffer import content_of
 
 
 class CArrayRuntime(Runtime):

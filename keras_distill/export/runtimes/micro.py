@@ -17,9 +17,9 @@ import numpy as np
 
 from keras_distill._litert import dequantized, quantized
 from keras_distill._messages import expected
-from keras_distill.export.flatbuffer import content_of, operators
 from keras_distill.export.processes import Process, ProcessError
 from keras_distill.export.runtimes.runtime import Runtime
+from keras_distill.export.tflite.flatbuffer import content_of, operators
 
 _SIGNATURE = "serving_default"
 _ARENA_STEP = 64

@@ -2,7 +2,7 @@
 
 import shutil
 
-from keras_distill.export.c_array import write_c_array
+from keras_distill.export.tflite.c_array import write_c_array
 
 _OPSET = 17
 
@@ -61,7 +61,7 @@ def int8(inference_type):
 
 
 def quantized(recipe, algorithm=None, calibrated=False):
-    """Return a writer of TFLite files of batch 1 by litert-quantizer; see `conversion_worker.quantize`."""
+    """Return a writer of TFLite files of batch 1 by litert-quantizer; see `functions.quantize`."""
 
     def write(source, path):
         model = source.calibrated_file if calibrated else source.float_file

@@ -5,8 +5,8 @@ import dataclasses
 import math
 import pathlib
 
-from keras_distill.export.c_array import read_back
-from keras_distill.export.tensors import ends, opened
+from keras_distill.export.tflite.c_array import read_back
+from keras_distill.export.tflite.tensors import ends, opened
 
 _ALIGNMENT = 16
 # Types that weights come in; biases and shapes are other integers.

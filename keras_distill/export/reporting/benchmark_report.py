@@ -5,8 +5,8 @@ import io
 import json
 import pathlib
 
-from keras_distill.export import tables
-from keras_distill.export.report import PASSED
+from keras_distill.export.reporting import tables
+from keras_distill.export.reporting.report import PASSED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import io
 import json
 
 from keras_distill._messages import expected, unknown_name
-from keras_distill.export import tables
+from keras_distill.export.reporting import tables
 
 PASSED = "passed"
 FAILED_VERIFICATION = "exported, but failed verification"
@@ -157,7 +157,7 @@ class ExportReport:
             ImportError: if matplotlib is missing.
             ValueError: if no row has figures to draw.
         """
-        from keras_distill.export import figures
+        from keras_distill.export.reporting import figures
 
         figure = figures.trade_offs(list(self))
         if path is not None:

@@ -6,7 +6,7 @@ import pathlib
 import zipfile
 
 from keras_distill._messages import expected
-from keras_distill.export import flatbuffer, model_metadata, tensors
+from keras_distill.export.tflite import flatbuffer, model_metadata, tensors
 
 NAME = b"KERAS_DISTILL_METADATA"
 _VERSION = 1

@@ -3,8 +3,8 @@
 Each takes a path, of a file or of the folder of a C array, and the student's `Signature`.
 """
 
-from keras_distill.export.flatbuffer import model_of, operators_of, type_name, weights_of
-from keras_distill.export.tensors import ends
+from keras_distill.export.tflite.flatbuffer import model_of, operators_of, type_name, weights_of
+from keras_distill.export.tflite.tensors import ends
 
 _INTEGERS = frozenset({"INT4", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT32", "BOOL"})
 _CONVERSIONS = frozenset({"CAST", "QUANTIZE"})

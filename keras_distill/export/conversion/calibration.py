@@ -11,7 +11,8 @@ import pathlib
 import numpy as np
 
 from keras_distill._messages import unknown_name
-from keras_distill.export import arrays, flatbuffer
+from keras_distill.export import arrays
+from keras_distill.export.tflite import flatbuffer
 
 # Share of a tensor's values that lies below the end of its range, and above its start.
 METHODS = {"min_max": 1.0, "percentile": 0.9999}
@@ -35,7 +36,7 @@ class Range:
         >>> seen = Range(count=1001, share=0.99)
         >>> for part in np.split(np.arange(1001.0), 7):
         ...     seen.add(part)
-        >>> [float(end) for end in seen.ends()]
+        >>> [round(float(end), 6) for end in seen.ends()]
         [10.0, 990.0]
     """
 
@@ -66,7 +67,7 @@ class Range:
 
 
 def calibrate(model, samples, method, output):
-    """Copy a float TFLite file and note in the copy the range of every tensor; see `conversion_worker.calibrate`."""
+    """Copy a float TFLite file and note in the copy the range of every tensor; see `functions.calibrate`."""
     share = METHODS[check_method(method)]
     content = flatbuffer.opened(pathlib.Path(model).read_bytes())
     for tensor, found in _ranges(model, content, arrays.load(samples), share):

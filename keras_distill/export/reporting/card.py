@@ -2,8 +2,10 @@
 
 import pathlib
 
-from keras_distill.export import metadata, publishing, tables, tensors
-from keras_distill.export.card_code import LANGUAGES
+from keras_distill.export import publishing
+from keras_distill.export.reporting import tables
+from keras_distill.export.reporting.card_code import LANGUAGES
+from keras_distill.export.tflite import metadata, tensors
 
 _SHOWN_LABELS = 100
 

@@ -6,9 +6,9 @@ import pathlib
 
 from keras_distill.export import arrays
 from keras_distill.export.conversion import Converter
-from keras_distill.export.graph import save_graph, without_negation
+from keras_distill.export.conversion.graph import save_graph, without_negation
+from keras_distill.export.conversion.unrolling import unrolled
 from keras_distill.export.signature import Signature
-from keras_distill.export.unrolling import unrolled
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a file is worth against what it costs, drawn."""
 
 from keras_distill._messages import expected
-from keras_distill.export import tables
+from keras_distill.export.reporting import tables
 from keras_distill.report import plots
 
 _COSTS = (("bytes", "size (kB, log scale)", 1 / 1024), ("latency_us", "latency, one thread (µs, log scale)", 1.0))
