@@ -20,6 +20,29 @@ class QuantizedSiLU(keras.layers.Layer):
         return inputs * fake_quantize(ops.sigmoid(inputs), *UNIT)
 
 
+@keras.saving.register_keras_serializable(package="keras_distill")
+def gelu_tanh(x):
+    """Compute GELU by its approximation with tanh, which files have as one operation of integers; exact GELU has none.
+
+    An activation for students that are to be quantized. It differs from exact GELU by less than 0.0005.
+
+    Args:
+        x: Float tensor of any shape.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Example:
+
+    >>> [round(float(each), 4) for each in gelu_tanh(ops.convert_to_tensor([-1.0, 0.0, 2.0]))]
+    [-0.1588, 0.0, 1.9546]
+
+    Reference:
+        Hendrycks, Gimpel, "Gaussian Error Linear Units (GELUs)", 2016, arXiv:1606.08415.
+    """
+    return keras.activations.gelu(x, approximate=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Activation:
     """How a file computes one activation function.
@@ -39,6 +62,7 @@ ACTIVATIONS = {
     keras.activations.linear: Activation(fused=True),
     keras.activations.relu: Activation(fused=True),
     keras.activations.relu6: Activation(fused=True),
+    gelu_tanh: Activation(),
     keras.activations.hard_silu: Activation(),
     keras.activations.leaky_relu: Activation(),
     keras.activations.silu: Activation(layer=QuantizedSiLU),
@@ -53,5 +77,6 @@ def row_of(function, step):
     if function not in ACTIVATIONS:
         known = ", ".join(sorted(each.__name__ for each in ACTIVATIONS))
         received = f"{getattr(function, '__name__', function)!r} in layer {step.operation.name!r}"
-        raise ValueError(expected(f"an activation that a file can compute in integers: {known}", received))
+        fix = "Use kd.quantization.gelu_tanh." if function is keras.activations.gelu else None
+        raise ValueError(expected(f"an activation that a file can compute in integers: {known}", received, fix))
     return ACTIVATIONS[function]

@@ -35,8 +35,12 @@ class QuantizedAffine(QuantizedDepthwiseConv2D):
             scale, shift = folded(None, self.layer)
         else:
             scale, shift = (self._per_channel(each) for each in (self.layer.scale, self.layer.offset))
-            shift = shift * np.linspace(1.0, 1.0 + _RAMP, self._input_shape[-1], dtype="float32")
+            shift = self.told_apart(shift)
         return ops.reshape(scale, (1, 1, -1, 1)), shift
+
+    def told_apart(self, shift):
+        """Return what is added to each channel with no two the same, unless they are zero."""
+        return shift * np.linspace(1.0, 1.0 + _RAMP, self._input_shape[-1], dtype="float32")
 
     def rounded(self, kernel):
         """Return the kernel, exact as each channel has a range of its own."""

@@ -29,7 +29,8 @@ def quantize_aware(
     layer, its normalization and its ReLU give one rounded value; pooling and reshaping keep the range they are given.
 
     Layers keep their names. `NAME_range` rounds what the layer `NAME` gives; normalizations that were folded are gone;
-    a `SeparableConv2D` is two layers, `NAME_depthwise` and `NAME`; layers of nested models are called
+    a `SeparableConv2D` is two layers, `NAME_depthwise` and `NAME`, a `LayerNormalization` and a `MultiHeadAttention`
+    are one for each operation, `NAME_mean` or `NAME_scores`, the last `NAME`; layers of nested models are called
     `MODEL_NAME`. What gives an output of the model, and so its name to the output of a file, has the name of the
     student's layer, and what it rounds is called `NAME_unrounded`.
 
@@ -43,7 +44,8 @@ def quantize_aware(
             is trained. By default it uses the trained student's, as the file will: cheaper, and what training sees is
             then exactly what inference computes. Defaults to `False`.
         custom_layers: Dict of layer class to rule, for layers that are not in `LAYERS`: `own_range` for one that
-            computes new values by one operation of the file, `same_range` for one that only moves them. Defaults to
+            computes new values by one operation of the file, `rounded_weights` for one that does so with weights of
+            its own, as position embeddings that are added, `same_range` for one that only moves values. Defaults to
             `None`.
         name: Name of the copy. Defaults to the student's name with `_quantization_aware`.
 

@@ -88,9 +88,13 @@ class Builder:
 
     def twin(self, step, name=None):
         """Return the copy of the step's layer, the same one at each of its calls."""
+        return self.once(step, lambda: copy(step.operation, self.unique(name or step.name)))
+
+    def once(self, step, make):
+        """Return the layer that `make` makes for the step's own, the same one at each of its calls."""
         key = id(step.operation)
         if key not in self._twins:
-            self._twins[key] = copy(step.operation, self.unique(name or step.name))
+            self._twins[key] = make()
         return self._twins[key]
 
     @staticmethod
@@ -99,17 +103,18 @@ class Builder:
         arguments, keywords = step.arguments(tensors)
         return layer(*arguments, **keywords)
 
-    def kernel(self, quantized, step, layer, name, is_last=True):
+    def kernel(self, quantized, step, layer, name, is_last=True, **settings):
         """Return the `QuantizedKernel` of a float layer, which is copied; the same one at each of its calls.
 
-        The last, or only, one of a step takes in the batch normalization that follows.
+        The last, or only, one of a step takes in the batch normalization that follows. Further settings are the
+        arguments of its class alone.
         """
-        key = (id(step.operation), quantized)
+        # One float layer may hold several kernels, which have names of their own.
+        key = (id(step.operation), quantized, layer.name)
         if key not in self._twins:
             normalization = self._absorbed_after(step, layer) if is_last else None
-            self._twins[key] = quantized(
-                copy(layer, layer.name), normalization, name=self.unique(name), dtype="float32", **self._kernel_settings
-            )
+            settings = {"dtype": "float32", **self._kernel_settings, **settings}
+            self._twins[key] = quantized(copy(layer, layer.name), normalization, name=self.unique(name), **settings)
         return self._twins[key]
 
     def _absorbed_after(self, step, layer):

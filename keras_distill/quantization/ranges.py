@@ -129,8 +129,10 @@ def check_ranges(ranges):
 
 
 def _extent(inputs):
-    """Return minimum and maximum of a batch, zero counted in."""
+    """Return minimum and maximum of a batch, zero counted in, infinity not."""
     inputs = ops.stop_gradient(inputs)
+    # The inverse root of a variance that was rounded to zero; a file gives the largest number of the range.
+    inputs = ops.where(ops.isinf(inputs), ops.zeros_like(inputs), inputs)
     return ops.minimum(ops.min(inputs), 0.0), ops.maximum(ops.max(inputs), 0.0)
 
 

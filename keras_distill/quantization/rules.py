@@ -9,6 +9,7 @@ from keras import layers
 
 from keras_distill.quantization.activations import row_of
 from keras_distill.quantization.affine import QuantizedAffine, check_affine
+from keras_distill.quantization.attention import attention
 from keras_distill.quantization.builder import Value, refuse
 from keras_distill.quantization.kernels import (
     QuantizedConv1D,
@@ -16,6 +17,7 @@ from keras_distill.quantization.kernels import (
     QuantizedDense,
     QuantizedDepthwiseConv2D,
 )
+from keras_distill.quantization.normalization import layer_normalization
 from keras_distill.quantization.separable import depthwise_and_pointwise
 
 
@@ -177,6 +179,8 @@ LAYERS = {
     layers.Conv2D: _kernel(QuantizedConv2D),
     layers.Dense: _kernel(QuantizedDense),
     layers.DepthwiseConv2D: _kernel(QuantizedDepthwiseConv2D),
+    layers.LayerNormalization: layer_normalization,
+    layers.MultiHeadAttention: attention,
     layers.ReLU: _relu,
     layers.Rescaling: _affine,
     layers.SeparableConv2D: _separable,

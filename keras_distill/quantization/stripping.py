@@ -7,7 +7,9 @@ from keras_distill.quantization.activations import QuantizedSiLU
 from keras_distill.quantization.aware import is_quantize_aware
 from keras_distill.quantization.graph import copy, structures, transcribe
 from keras_distill.quantization.kernels import QuantizedKernel
+from keras_distill.quantization.parts import skipped
 from keras_distill.quantization.ranges import FakeQuantization
+from keras_distill.quantization.weights import RoundedWeights
 
 
 def float_student(model, name=None):
@@ -43,6 +45,9 @@ def float_student(model, name=None):
         layer = step.operation
         if isinstance(layer, FakeQuantization):
             return tensors[0]
+        within = skipped(layer, tensors)
+        if within is not None:
+            return _whole(layer, names[layer.name], within, twins)
         if id(layer) not in twins:
             twins[id(layer)] = _plain(layer, names[layer.name])
         if isinstance(layer, QuantizedKernel):
@@ -60,6 +65,15 @@ def float_student(model, name=None):
     )
 
 
+def _whole(layer, name, within, twins):
+    """Return what the float layer gives that a part ends, or, where none ends, what stands for it."""
+    if not getattr(layer, "ends", False):
+        return within
+    if id(layer) not in twins:
+        twins[id(layer)] = layer.whole(name, within.parts, within.tensors)
+    return layer.called(twins[id(layer)], within.tensors)
+
+
 def _names(model):
     """Return the student's own name for each layer."""
     kept = [layer.name for layer in model.layers if not isinstance(layer, FakeQuantization)]
@@ -70,6 +84,8 @@ def _names(model):
 def _plain(layer, name):
     if isinstance(layer, QuantizedKernel):
         return layer.float_layer(name)
+    if isinstance(layer, RoundedWeights):
+        return copy(layer.layer, name)
     if isinstance(layer, QuantizedSiLU):
         return keras.layers.Activation("silu", name=name)
     return copy(layer, name)

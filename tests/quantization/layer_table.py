@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from keras_distill.quantization import gelu_tanh
+
 IMAGE, SEQUENCE, VECTOR = (8, 8, 3), (12, 3), (8,)
 
 
@@ -65,6 +67,9 @@ CASES = {
     "tanh": (VECTOR, lambda x: layers.Dense(3)(layers.Dense(4, activation="tanh")(x)), 1),
     "sigmoid": (VECTOR, lambda x: layers.Dense(4, activation="sigmoid")(x), 1),
     "leaky_relu": (VECTOR, lambda x: layers.Dense(4, activation="leaky_relu")(x), 1),
+    "gelu_tanh": (VECTOR, lambda x: layers.Dense(4, activation=gelu_tanh)(x), 1),
+    "layer normalization": (SEQUENCE, lambda x: layers.LayerNormalization()(layers.Dense(8)(x)), 5),
+    "attention": (SEQUENCE, lambda x: layers.MultiHeadAttention(2, 4)(x, x), 2),
     "softmax head": (VECTOR, lambda x: layers.Dense(4, activation="softmax", name="probabilities")(x), 1),
 }
 

@@ -116,10 +116,6 @@ REFUSED = {
     "not built": (lambda: keras.Sequential([layers.Dense(3)]), "to be built"),
     "subclassed": (subclassed, "Functional or Sequential"),
     "recurrent": (lambda: sequence(layers.LSTM(3, name="memory"), shape=(4, 3)), "'memory' of type LSTM"),
-    "attention": (
-        lambda: sequence(layers.LayerNormalization(name="norm")),
-        "'norm' of type LayerNormalization",
-    ),
     "activation": (lambda: sequence(layers.Dense(3, activation="elu", name="odd")), "'elu' in layer 'odd'"),
     "relu": (lambda: sequence(layers.ReLU(max_value=3.0, name="odd")), "max_value=3"),
     "softmax": (lambda: sequence(layers.Softmax(axis=1, name="odd")), "axis=1"),
