@@ -23,7 +23,7 @@ def ragged_fields(plan):
     return frozenset(names)
 
 
-def plan_of(asker, encoding, shapes, keying, first, shard_size, facts):
+def plan_of(asker, encoding, shapes, keying, first, shard_size, facts, replay=None):
     """Return all that a store will say of itself and that is known before its first shard.
 
     Args:
@@ -34,6 +34,7 @@ def plan_of(asker, encoding, shapes, keying, first, shard_size, facts):
         first: The first batch, with its keys.
         shard_size: Examples in a shard, or `None`.
         facts: Dict of `name`, `preprocessing`, `class_names` and `batch_size`, as they were given to `write`.
+        replay: The `Replay` whose views are asked about. Defaults to `None`.
 
     Returns:
         A dict of plain values.
@@ -57,6 +58,7 @@ def plan_of(asker, encoding, shapes, keying, first, shard_size, facts):
         batch_size=facts["batch_size"],
         shard_size=shard_size or _shard_size(fields, first),
         versions={name: _version(name) for name in _VERSIONS},
+        **({} if replay is None else {"replay": replay.to_dict()}),
     )
 
 

@@ -165,12 +165,29 @@ class TargetStore:
         pairs = zip(owners, positions - self._starts[owners], strict=True)
         return np.array([self._shard(number).lengths(row) for number, row in pairs], "int64")
 
-    def join(self, dataset, order="same", key=None, batch_size=None, batched=None):
+    def join(
+        self,
+        dataset,
+        order="same",
+        key=None,
+        batch_size=None,
+        batched=None,
+        replay=None,
+        view="cycle",
+        first_epoch=0,
+    ):
         """Pair each example of a data set with what is stored of it. See `keras_distill.targets.joining.join`."""
-        return joining.join(self, dataset, order, key, batch_size, batched)
+        return joining.join(self, dataset, order, key, batch_size, batched, replay, view, first_epoch)
 
-    def verify(self, teacher, dataset, n=256, seed=0, key=None):
-        """Ask the teacher again for some examples. See `keras_distill.targets.verifying.verify`."""
+    def verify(self, teacher, dataset, n=256, seed=0, key=None, replay=None):
+        """Ask the teacher again for some examples. See `keras_distill.targets.verifying.verify`.
+
+        Of a store of views, `replay` makes them again.
+        """
+        joining.check_replay(self, replay)
+        if replay is not None:
+            ranks = [len(each.shape) for each in self.inputs]
+            dataset, _ = replay.keyed(dataset, joining.keying_of(self, key).inner, ranks, "all")
         return verifying.verify(self, teacher, dataset, n, seed, key)
 
     def describe(self):

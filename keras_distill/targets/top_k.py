@@ -114,7 +114,8 @@ class TopK:
         dtype = "float64" if standardize_dtype(self.rest.dtype) == "float64" else "float32"
         inverse = 1.0 / ops.cast(temperature, dtype)
         known = sorted((1.0 / each, column) for column, each in enumerate(self.temperatures))
-        knots = [(ops.convert_to_tensor(beta, dtype), ops.cast(self.rest[..., column], dtype)) for beta, column in known]
+        rest = ops.cast(self.rest, dtype)
+        knots = [(ops.convert_to_tensor(beta, dtype), rest[..., column]) for beta, column in known]
         empty = ops.isneginf(knots[0][1])
         # What is nothing at one temperature is nothing at all; a number in its place keeps the arithmetic finite.
         knots = [(beta, ops.where(empty, ops.zeros_like(rest), rest)) for beta, rest in knots]

@@ -16,6 +16,7 @@ from keras_distill.targets.keys import text_of
 from keras_distill.targets.locking import only_writer
 from keras_distill.targets.planning import begin, check_place, check_same_start, plan_of, ragged_fields
 from keras_distill.targets.progress import reported
+from keras_distill.targets.replay_views import ViewKeying
 from keras_distill.targets.store import TargetStore
 from keras_distill.teachers import as_teacher
 
@@ -40,6 +41,7 @@ def write(
     name=None,
     preprocessing=None,
     class_names=None,
+    replay=None,
 ):
     """Run a teacher over a data set once, and store what it says of each example.
 
@@ -75,6 +77,8 @@ def write(
         name: What the data set is called: name, version and split. Defaults to `None`.
         preprocessing: What was done to the inputs, in words. Defaults to `None`.
         class_names: Names of the classes. Defaults to `None`.
+        replay: A `keras_distill.targets.Replay`: the teacher is asked about each of its views of each example. Defaults
+            to `None`, the examples as they are.
 
     Returns:
         The `TargetStore`.
@@ -95,18 +99,21 @@ def write(
     """
     teacher = as_teacher(teacher)
     keying = Keying(key, padding)
-    _check_counts(shard_size=shard_size, batch_size=batch_size)
-    ranks = _ranks(teacher)
-    batches = sources.batches(dataset, keying, ranks, batch_size, batched)
+    check_counts(shard_size=shard_size, batch_size=batch_size)
+    axes = ranks(teacher)
+    if replay is not None:
+        dataset, _ = replay.keyed(dataset, keying, axes, "all", batch_size, batched)
+        keying, batched = ViewKeying(keying), False
+    batches = sources.batches(dataset, keying, axes, batch_size, batched)
     facts = {"name": name, "preprocessing": preprocessing, "class_names": class_names, "batch_size": batch_size}
     asker = Asker(teacher, temperatures, features or ())
     path = files.path_of(path)
     check_place(path)
     files.make_folder(path)
     with only_writer(path), guards.explained():
-        first, stream = _first_of(batches)
+        first, stream = first_of(batches)
         encoding, shapes = asker.settle(first["x"], padding is not None, top_k=top_k, values=values, dtype=dtype)
-        plan = plan_of(asker, encoding, shapes, keying, first, shard_size, facts)
+        plan = plan_of(asker, encoding, shapes, keying, first, shard_size, facts, replay)
         if not begin(path, plan, overwrite):
             check_same_start(path, first)
             return TargetStore(path)
@@ -232,13 +239,15 @@ def _check_unique(keys):
         raise ValueError(expected("an id of its own for each example", received))
 
 
-def _check_counts(**counts):
+def check_counts(**counts):
+    """Raise a `ValueError` unless each argument is a whole number >= 1, or `None`."""
     for name, value in counts.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(expected(f"{name} to be a whole number >= 1", f"{name}={value!r}"))
 
 
-def _first_of(batches):
+def first_of(batches):
+    """Return the first batch and an iterator of all of them, the first included."""
     stream = iter(batches)
     first = next(stream, None)
     if first is None:
@@ -246,7 +255,8 @@ def _first_of(batches):
     return first, itertools.chain([first], stream)
 
 
-def _ranks(teacher):
+def ranks(teacher):
+    """Return the number of axes of each input of one example; `None` where the teacher does not tell."""
     inputs = getattr(teacher, "inputs", None)
     return None if inputs is None else [len(each.shape) - 1 for each in keras.tree.flatten(inputs)]
 

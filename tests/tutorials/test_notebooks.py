@@ -27,7 +27,7 @@ def test_it_runs_from_start_to_end(notebook, tmp_path, monkeypatch):
     text = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
     assert "Traceback" not in text
     assert (tmp_path / "saved_models" / "digits" / "student_int8.tflite").exists()
-    assert text.count("passed") == 3
+    assert text.count("✓ passed") == 3
 
 
 def test_it_is_short_and_its_figures_are_there(notebook):
