@@ -1,7 +1,5 @@
 """The model that teaches: one teacher forward, one student forward and backward, one weighted sum."""
 
-import os
-
 import keras
 from keras import ops
 
@@ -19,13 +17,12 @@ from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.losses.logits.top_k import as_answers, is_top_k
 from keras_distill.metrics.labelled import labelled_only
 from keras_distill.objective import Objective, extractor, replicas, taps
+from keras_distill.saving import Saving
 from keras_distill.teachers import Trust, as_teacher
-
-_TEACHER_FILE = "teacher.weights.h5"
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class Distiller(Coefficients, Logs, keras.Model):
+class Distiller(Coefficients, Logs, Saving, keras.Model):
     """Train a small student to say what a large teacher says.
 
     The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
@@ -317,15 +314,6 @@ class Distiller(Coefficients, Logs, keras.Model):
         kwargs.update({name: labelled_only(kwargs[name]) for name in ("metrics", "weighted_metrics") if name in kwargs})
         super().compile(optimizer, loss=on_logits(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
 
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        return {**config, "fidelity": self.fidelity} if config else config
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
         compatibility.check_not_empty(x)
@@ -359,32 +347,3 @@ class Distiller(Coefficients, Logs, keras.Model):
         """Train the student on one batch. See `keras.Model.train_on_batch`."""
         with guards.explained():
             return super().train_on_batch(*args, **kwargs)
-
-    # Saving ----------------------------------------------------------------------------------------------------------
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "teacher": keras.saving.serialize_keras_object(self.teacher),
-            "student": keras.saving.serialize_keras_object(self.student),
-            "distillation_losses": [keras.saving.serialize_keras_object(loss) for loss in self.distillation_losses],
-            "distillation_loss_weights": self.distillation_loss_weights,
-            "student_loss_weight": self.student_loss_weight,
-            "trust": keras.saving.serialize_keras_object(self.objective.trust),
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        objects = ("teacher", "student", "distillation_losses", "trust")
-        made = {name: keras.saving.deserialize_keras_object(config[name]) for name in objects if name in config}
-        return cls(**{**config, **made})
-
-    def save_assets(self, inner_path):
-        # Assets are in a `.keras` file and not in `save_weights`: the teacher comes back, and no checkpoint holds it.
-        if self.teacher.built and self.teacher.weights:
-            self.teacher.save_weights(os.path.join(inner_path, _TEACHER_FILE))
-
-    def load_assets(self, inner_path):
-        path = os.path.join(inner_path, _TEACHER_FILE)
-        if os.path.exists(path):
-            self.teacher.load_weights(path)

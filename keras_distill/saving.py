@@ -1,0 +1,47 @@
+"""What a `.keras` file of a distiller holds: its parts by their configurations, the teacher's weights as an asset."""
+
+import os
+
+import keras
+
+_TEACHER_FILE = "teacher.weights.h5"
+
+
+class Saving:
+    """Save and load a `Distiller`: the teacher with it in a `.keras` file, and in no checkpoint."""
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return {**config, "fidelity": self.fidelity} if config else config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "teacher": keras.saving.serialize_keras_object(self.teacher),
+            "student": keras.saving.serialize_keras_object(self.student),
+            "distillation_losses": [keras.saving.serialize_keras_object(loss) for loss in self.distillation_losses],
+            "distillation_loss_weights": self.distillation_loss_weights,
+            "student_loss_weight": self.student_loss_weight,
+            "trust": keras.saving.serialize_keras_object(self.objective.trust),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        objects = ("teacher", "student", "distillation_losses", "trust")
+        made = {name: keras.saving.deserialize_keras_object(config[name]) for name in objects if name in config}
+        return cls(**{**config, **made})
+
+    def save_assets(self, inner_path):
+        # Assets are in a `.keras` file and not in `save_weights`: the teacher comes back, and no checkpoint holds it.
+        if self.teacher.built and self.teacher.weights:
+            self.teacher.save_weights(os.path.join(inner_path, _TEACHER_FILE))
+
+    def load_assets(self, inner_path):
+        path = os.path.join(inner_path, _TEACHER_FILE)
+        if os.path.exists(path):
+            self.teacher.load_weights(path)
