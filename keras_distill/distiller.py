@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_distill import compatibility, guards, stored
+from keras_distill import backends, compatibility, guards, stored
 from keras_distill._messages import expected
 from keras_distill._models import Untracked, accepts, run, uses_float16
 from keras_distill.batches import batch_size, unpack
@@ -16,13 +16,13 @@ from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.losses.logits.top_k import as_answers, is_top_k
 from keras_distill.metrics.labelled import labelled_only
-from keras_distill.objective import Objective, extractor, replicas, taps
+from keras_distill.objective import Objective, extractor, taps
 from keras_distill.saving import Saving
 from keras_distill.teachers import Trust, as_teacher
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class Distiller(Coefficients, Logs, Saving, keras.Model):
+class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
     """Train a small student to say what a large teacher says.
 
     The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
@@ -81,8 +81,7 @@ class Distiller(Coefficients, Logs, Saving, keras.Model):
         trust=None,
         **kwargs,
     ):
-        if keras.backend.backend() != "tensorflow":
-            raise ValueError(expected("the TensorFlow backend", f"KERAS_BACKEND={keras.backend.backend()}"))
+        backends.check_supported()
         teacher = as_teacher(teacher, like=student)
         if trust is not None and not isinstance(trust, Trust):
             raise ValueError(expected("trust to be a keras_distill.teachers.Trust", repr(trust)))
@@ -182,21 +181,6 @@ class Distiller(Coefficients, Logs, Saving, keras.Model):
         extractor = self._student_feature_extractor
         return extractor(x, training=training) if extractor else {FINAL_OUTPUT: self(x, training=training)}
 
-    def train_step(self, data):
-        import tensorflow as tf
-
-        x, y, sample_weight, extras = unpack(data)
-        teacher_outputs = self._teacher_says(x, extras)  # Outside the tape: nothing of it is differentiated.
-        with tf.GradientTape() as tape:
-            student_outputs = self.student_outputs(x, training=True)
-            y_pred = student_outputs[FINAL_OUTPUT]
-            self._check_first_batch(teacher_outputs[FINAL_OUTPUT], y_pred)
-            loss = self._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs, extras)
-            loss = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return self.compute_metrics(x, y, y_pred, sample_weight)
-
     def test_step(self, data):
         x, y, sample_weight, extras = unpack(data)
         with_teacher = self.fidelity or not self._has_hard_labels(y)
@@ -258,7 +242,7 @@ class Distiller(Coefficients, Logs, Saving, keras.Model):
             given = {"labels": y, "training": training, "extras": extras}
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
             self._record_agreement(as_answers(teacher_outputs[FINAL_OUTPUT]), y_pred, sample_weight)
-        regularization = sum(ops.sum(loss) for loss in self.losses) / replicas() if self.losses else None
+        regularization = sum(ops.sum(loss) for loss in self.losses) / backends.replicas() if self.losses else None
         return self.objective.weighted_sum(hard, soft, regularization, batch_size(x))
 
     def _has_hard_labels(self, y):
@@ -329,12 +313,6 @@ class Distiller(Coefficients, Logs, Saving, keras.Model):
         self._build_optimizer()
         with guards.explained():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
-
-    def _build_optimizer(self):
-        """Make the optimizer's variables now: those that the first trace makes cost a second trace of the step."""
-        if self.compiled and self.student.built and not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
 
     def evaluate(self, x=None, *args, **kwargs):
         """Evaluate the student. See `keras.Model.evaluate`."""

@@ -5,9 +5,9 @@ from keras import ops
 
 from keras_distill import guards
 from keras_distill._messages import expected
+from keras_distill.backends import replicas
 from keras_distill.batches import batch_size
 from keras_distill.metrics import Agreement
-from keras_distill.objective import replicas
 
 
 class Logs:

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_distill import guards
 from keras_distill._messages import expected
+from keras_distill.backends import replicas
 from keras_distill.features import FINAL_OUTPUT, FeatureExtractor, tap
 from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
 from keras_distill.losses.logits import check_temperature
@@ -198,13 +199,6 @@ def _tempered(teacher_outputs, temperature):
 def _compared(loss, role, outputs):
     keys = taps(loss, role)
     return [outputs[key] for key in keys] if isinstance(keys, list) else outputs[keys or FINAL_OUTPUT]
-
-
-def replicas():
-    """Return the number of replicas that each compute a share of the loss."""
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _adapter(loss, feature_shape):
