@@ -21,12 +21,15 @@ __all__ = [
     "stages",
     "targets",
     "teachers",
+    "tune",
+    "tuning",
 ]
+_FROM = {"Distiller": "keras_distill.distiller", "tune": "keras_distill.tuning"}
 
 
 def __getattr__(name):
-    if name == "Distiller":
-        return importlib.import_module("keras_distill.distiller").Distiller
+    if name in _FROM:
+        return getattr(importlib.import_module(_FROM[name]), name)
     if name in __all__:
         return importlib.import_module(f"keras_distill.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

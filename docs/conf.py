@@ -1,0 +1,32 @@
+"""The site: `python -m sphinx -W -b html docs docs/_build`. Reference and tutorials are made of the package itself."""
+
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from keras_distill import __version__  # noqa: E402
+
+project = "keras_distill"
+author = "the keras_distill authors"
+release = version = __version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "pages"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"keras_distill {release}"
+html_copy_source = False
+# Nothing is fetched when the pages are built or read: formulas are code, as in the docstrings.
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+# Docstrings are written for reading in an editor: single backticks are code.
+default_role = "code"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_custom_sections = ["Reference"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_inherit_docstrings = False

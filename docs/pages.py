@@ -1,0 +1,116 @@
+"""A Sphinx extension that writes the pages which the package knows best: the reference, the methods, the tutorials."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+import shutil
+import types
+
+HERE = pathlib.Path(__file__).parent
+TUTORIALS = HERE.parent / "tutorials"
+
+
+def setup(app):
+    app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", as_restructured_text)
+    app.connect("autodoc-process-signature", of_the_constructor)
+    return {"parallel_read_safe": True}
+
+
+def write_pages(app):
+    for folder in ("reference", "tutorials"):
+        shutil.rmtree(HERE / folder, ignore_errors=True)
+        (HERE / folder).mkdir()
+    for room in rooms():
+        _write(f"reference/{room}.rst", _reference(room))
+    _write("reference/index.rst", _index())
+    for notebook in sorted(TUTORIALS.glob("*.ipynb")):
+        shutil.copy(notebook, HERE / "tutorials")
+
+
+def rooms():
+    """Return the names of the package's public rooms."""
+    import keras_distill
+
+    return [name for name in keras_distill.__all__ if isinstance(getattr(keras_distill, name), types.ModuleType)]
+
+
+def public_names(room):
+    """Return the names that a room lets out: its `__all__`, or what it imports as itself."""
+    module = importlib.import_module(f"keras_distill.{room}" if room else "keras_distill")
+    if hasattr(module, "__all__"):
+        return list(module.__all__)
+    tree = ast.parse(pathlib.Path(module.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return [alias.name for node in imports for alias in node.names if alias.asname == alias.name]
+
+
+def of_the_constructor(app, what, name, thing, options, signature, returns):
+    """Show what a class is made of where Keras shows `(*args, **kwargs)`."""
+    if what != "class" or hasattr(thing, "_fields"):
+        return None
+    parameters = list(inspect.signature(thing.__init__).parameters.values())[1:]
+    return str(inspect.Signature(parameters)), returns
+
+
+def as_restructured_text(app, what, name, thing, options, lines):
+    """Make of a docstring, which is written for editors and terminals, what Sphinx reads."""
+    text = "\n".join(_tables(lines))
+    text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``\\ ", text)  # Single backticks are code, over lines too.
+    text = re.sub(r"\\ (?=[\s.,;:)]|$)", "", text)
+    text = re.sub(r"(?<![`\w*\\])(\*{1,2})(?=[a-z])", lambda found: found[1].replace("*", r"\*"), text)  # **kwargs
+    lines[:] = text.split("\n")
+
+
+def _tables(lines):
+    """Turn the tables of Markdown among the lines of a docstring into those of reStructuredText."""
+    rows = []
+    for line in [*lines, ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+            continue
+        if rows:
+            yield from ("", ".. list-table::", "   :header-rows: 1", "")
+            for row in rows[:1] + rows[2:]:
+                yield from (f"   {'  ' if place else '* '}- {cell}" for place, cell in enumerate(row))
+            yield ""
+            rows = []
+        yield line
+
+
+def _index():
+    listed = "\n".join(f"   {room}" for room in rooms())
+    distiller = ".. autoclass:: keras_distill.Distiller\n   :members:\n"
+    return f"{_title('Reference')}{distiller}\n.. toctree::\n   :maxdepth: 1\n\n{listed}\n"
+
+
+def _reference(room):
+    module = importlib.import_module(f"keras_distill.{room}")
+    summary = inspect.getdoc(module).split("\n\n>>>")[0]
+    return "\n".join(
+        [_title(f"keras_distill.{room}"), summary, "", *map(lambda n: _entry(room, n), public_names(room))]
+    )
+
+
+def _entry(room, name):
+    path = f"keras_distill.{room}.{name}"
+    thing = getattr(importlib.import_module(f"keras_distill.{room}"), name)
+    if isinstance(thing, types.ModuleType):
+        return f".. automodule:: {thing.__name__}\n   :members:\n"
+    if inspect.isclass(thing):
+        members = "" if hasattr(thing, "_fields") else "   :members:\n"  # Those of a named tuple are its attributes.
+        return f".. autoclass:: {path}\n{members}"
+    if callable(thing):
+        return f".. autofunction:: {path}\n"
+    held = ", ".join(f"``{key}``" for key in thing) if isinstance(thing, (dict, tuple)) else f"``{thing!r}``"
+    return f".. py:data:: {path}\n\n   A {type(thing).__name__}: {held}.\n"
+
+
+def _title(text):
+    return f"{text}\n{'=' * len(text)}\n\n"
+
+
+def _write(name, text):
+    (HERE / name).write_text(text, encoding="utf-8")
