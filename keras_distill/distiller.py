@@ -7,22 +7,25 @@ from keras_distill import backends, compatibility, guards, stored
 from keras_distill._messages import expected
 from keras_distill._models import Untracked, accepts, run, uses_float16
 from keras_distill.batches import batch_size, unpack
+from keras_distill.callbacks._scheduler import Scheduler
 from keras_distill.coefficients import Coefficients
 from keras_distill.features import FINAL_OUTPUT
-from keras_distill.logs import Bookkeeping, Logs
+from keras_distill.logs import Bookkeeping, Logs, split_fidelity
 from keras_distill.losses.base import align_weights
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
-from keras_distill.losses.logits.top_k import as_answers, is_top_k
+from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.labelled import labelled_only
 from keras_distill.objective import Objective, extractor, taps
+from keras_distill.overview import Overview
+from keras_distill.progress_bar import ProgressBar
 from keras_distill.saving import Saving
 from keras_distill.teachers import Trust, as_teacher
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
+class Distiller(Coefficients, Logs, Overview, Saving, backends.Steps, keras.Model):
     """Train a small student to say what a large teacher says.
 
     The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
@@ -183,7 +186,7 @@ class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
 
     def test_step(self, data):
         x, y, sample_weight, extras = unpack(data)
-        with_teacher = self.fidelity or not self._has_hard_labels(y)
+        with_teacher = bool(self.fidelity_metrics) or not self._has_hard_labels(y)
         if with_teacher:
             teacher_outputs = self._teacher_says(x, extras)
             student_outputs = self.student_outputs(x, training=False)
@@ -193,6 +196,14 @@ class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
         self._loss_of_step(x, y, sample_weight, False, teacher_outputs, student_outputs, extras)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return self.measured(logs, labels=self._has_hard_labels(y), teacher=with_teacher)
+
+    def _loss_to_minimise(self, x, y, sample_weight, extras, teacher_outputs):
+        """Run the student on a batch to train on; return the loss, and the output."""
+        student_outputs = self.student_outputs(x, training=True)
+        y_pred = student_outputs[FINAL_OUTPUT]
+        self._check_first_batch(teacher_outputs[FINAL_OUTPUT], y_pred)
+        loss = self._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs, extras)
+        return loss, y_pred
 
     def _loss_of_step(self, x, y, sample_weight, training, teacher_outputs, student_outputs, extras):
         """Compute and record the loss, by an override of `compute_loss` that has Keras's arguments as well."""
@@ -241,7 +252,7 @@ class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
                 student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
             given = {"labels": y, "training": training, "extras": extras}
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
-            self._record_agreement(as_answers(teacher_outputs[FINAL_OUTPUT]), y_pred, sample_weight)
+            self._record_fidelity(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)
         regularization = sum(ops.sum(loss) for loss in self.losses) / backends.replicas() if self.losses else None
         return self.objective.weighted_sum(hard, soft, regularization, batch_size(x))
 
@@ -277,7 +288,8 @@ class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
                 A sparse label of -1 stands for none: such samples count in the soft terms, not in this one or in
                 metrics.
             fidelity: Whether to measure agreement with the teacher, in training and in evaluation; evaluation then
-                runs the teacher and computes the whole loss. Defaults to `False`.
+                runs the teacher and computes the whole loss, as it does for every `FidelityMetric` in `metrics`.
+                Defaults to `False`.
             auto_scale_loss: Whether to scale the loss of a student in mixed float16. Defaults to `True`.
             jit_compile: As in `keras.Model.compile`. Defaults to `"auto"`.
             **kwargs: `metrics`, `weighted_metrics`, `loss_weights`, `run_eagerly`, `steps_per_execution`, as in
@@ -286,6 +298,7 @@ class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
         if loss is not None and any(getattr(each, "fuses_head", False) for each in self.distillation_losses):
             fix = "It computes the hard labels as well, weighted by `student_loss_weight`."
             raise ValueError(expected("no loss beside one that never holds the logits", f"loss={loss!r}", fix))
+        self.asked_jit_compile = jit_compile
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if auto_scale_loss and not scaled and uses_float16(self.student):
@@ -295,7 +308,12 @@ class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
                 raise ValueError(expected("jit_compile=False with this teacher, which XLA cannot run", "True"))
             jit_compile = False
         self.fidelity = bool(fidelity)
-        kwargs.update({name: labelled_only(kwargs[name]) for name in ("metrics", "weighted_metrics") if name in kwargs})
+        measured = [self.agreement] if fidelity else []
+        for name in [name for name in ("metrics", "weighted_metrics") if name in kwargs]:
+            of_fidelity, others = split_fidelity(kwargs[name])
+            measured += of_fidelity
+            kwargs[name] = labelled_only(others)
+        self._fidelity_metrics = Untracked(measured)
         super().compile(optimizer, loss=on_logits(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
@@ -308,8 +326,12 @@ class Distiller(Coefficients, Logs, Saving, backends.Steps, keras.Model):
             callbacks.callbacks.insert(0, bookkeeping)
             bookkeeping.set_model(self)
         else:
-            # Before all others, so that what they save at the end of an epoch counts that epoch.
-            callbacks = [bookkeeping, *keras.tree.flatten(callbacks or [])]
+            # Before all others, so that what they save at the end of an epoch counts that epoch; then what moves
+            # temperature and weights, which are saved with it.
+            callbacks = sorted(keras.tree.flatten(callbacks or []), key=lambda each: not isinstance(each, Scheduler))
+            callbacks.insert(0, bookkeeping)
+            if verbose != 0 and not any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks):
+                callbacks.append(ProgressBar())
         self._build_optimizer()
         with guards.explained():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)

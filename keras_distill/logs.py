@@ -5,9 +5,12 @@ from keras import ops
 
 from keras_distill import guards
 from keras_distill._messages import expected
+from keras_distill._models import Untracked
 from keras_distill.backends import replicas
 from keras_distill.batches import batch_size
-from keras_distill.metrics import Agreement
+from keras_distill.losses.logits.top_k import is_top_k
+from keras_distill.metrics.agreement import Agreement
+from keras_distill.metrics.fidelity import FidelityMetric
 
 
 class Logs:
@@ -16,12 +19,18 @@ class Logs:
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.agreement = Agreement()
+        self._fidelity_metrics = Untracked([])
+
+    @property
+    def fidelity_metrics(self):
+        """The metrics that compare the student with its teacher, a list; empty if `compile` was given none."""
+        return list(self._fidelity_metrics.content)
 
     @property
     def metrics(self):
         metrics = super().metrics
-        own = [*self.objective.trackers.values(), self.agreement]
-        others = [metric for metric in metrics if not any(metric is mine for mine in own)]
+        own = [*self.objective.trackers.values(), *self.fidelity_metrics]
+        others = [metric for metric in metrics if not any(metric is mine for mine in (*own, self.agreement))]
         return [*others[:1], *own, *others[1:]] if self.compiled else [*own, *others]
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -39,29 +48,34 @@ class Logs:
                 logs.update(result if isinstance(result, dict) else {metric.name: result})
         logs["total_loss"] = logs["loss"]  # The name that `keras.distillation` gives it.
         temperatures = {name: ops.convert_to_tensor(value) for name, value in self._temperatures_by_log().items()}
-        hidden = set() if self.fidelity else {self.agreement.name}
-        if self._compile_loss is None:
-            hidden.add("student_loss")
+        hidden = {"student_loss"} if self._compile_loss is None else set()
         if len(self.objective.names) == 1:
             hidden.update(self.objective.names)
         return self.in_order({name: value for name, value in {**logs, **temperatures}.items() if name not in hidden})
 
     def measured(self, logs, labels, teacher):
         """Leave out of the logs of an evaluation what there were no labels for, or no teacher outputs."""
-        soft = {*self.objective.trackers, *self._temperatures_by_log(), self.agreement.name} - {"student_loss"}
+        soft = {*self.objective.trackers, *self._temperatures_by_log(), *self._fidelity_names()} - {"student_loss"}
         missing = (set() if labels else {"student_loss"}) | (set() if teacher else soft)
         return {name: value for name, value in logs.items() if name not in missing}
 
     def in_order(self, logs):
-        """Sort logs: losses, temperature, the user's metrics, agreement; then those of the validation likewise."""
+        """Sort logs: losses, temperature, the user's metrics, fidelity; then those of the validation likewise."""
         losses = ("loss", "student_loss", "distillation_loss", "total_loss", *self.objective.names)
         ranks = {name: rank for rank, name in enumerate((*losses, *self._temperatures_by_log()))}
 
         def rank(item):
             name = item[0].removeprefix("val_")
-            return name != item[0], name == self.agreement.name, ranks.get(name, len(ranks))
+            return name != item[0], name in self._fidelity_names(), ranks.get(name, len(ranks))
 
         return dict(sorted(logs.items(), key=rank))
+
+    def details(self):
+        """Return the names of the logs that only tell apart what another one sums up."""
+        return [*self.objective.names, *list(self._temperatures_by_log())[1:]]
+
+    def _fidelity_names(self):
+        return [metric.name for metric in self.fidelity_metrics]
 
     def _temperatures_by_log(self):
         temperatures = {**self.objective.current_temperatures(), **self.objective.learned_temperatures()}
@@ -75,12 +89,33 @@ class Logs:
     def _record_loss(self, loss, x):
         self._loss_tracker.update_state(loss * replicas(), sample_weight=batch_size(x))
 
-    def _record_agreement(self, teacher_outputs, student_outputs, sample_weight):
-        if self.fidelity:
-            weight = None if keras.tree.is_nested(sample_weight) else sample_weight
-            teachers, students = keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs)
-            for teacher, student in zip(teachers, students, strict=True):
-                self.agreement.update_state(teacher, student, weight)
+    def _record_fidelity(self, teacher_outputs, student_outputs, sample_weight):
+        weight = None if keras.tree.is_nested(sample_weight) else sample_weight
+        temperature = next(iter(self._temperatures_by_log().values()), None)
+        for metric in self.fidelity_metrics:
+            for teacher, student in _by_output(teacher_outputs, student_outputs):
+                metric.update_state(teacher, student, weight, temperature=temperature)
+
+
+def _by_output(teacher_outputs, student_outputs):
+    """Return the pairs of a teacher's and a student's outputs; what is stored of a teacher's output is one."""
+    if is_top_k(teacher_outputs):
+        return [(teacher_outputs, student_outputs)]
+    return zip(keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs), strict=True)
+
+
+def split_fidelity(metrics):
+    """Split what `compile` was given as metrics into those that compare student and teacher, and the others."""
+    if isinstance(metrics, FidelityMetric):
+        return [metrics], None
+    if not isinstance(metrics, (list, tuple)):
+        nested = [metric for metric in keras.tree.flatten(metrics) if isinstance(metric, FidelityMetric)]
+        if nested:
+            received = f"{nested[0].name!r} in a {type(metrics).__name__}"
+            raise ValueError(expected("metrics of fidelity in a flat list", received))
+        return [], metrics
+    fidelity = [metric for metric in metrics if isinstance(metric, FidelityMetric)]
+    return fidelity, [metric for metric in metrics if not isinstance(metric, FidelityMetric)]
 
 
 class Bookkeeping(keras.callbacks.Callback):

@@ -12,7 +12,15 @@ class Saving:
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        return {**config, "fidelity": self.fidelity} if config else config
+        if not config:
+            return config
+        given = [metric for metric in self.fidelity_metrics if metric is not self.agreement]
+        if given:
+            others = config.get("metrics")
+            others = others if isinstance(others, list) else [] if others is None else [others]
+            config = {**config, "metrics": [*others, *map(keras.saving.serialize_keras_object, given)]}
+        # Keras would save what it has made of "auto" on this backend.
+        return {**config, "fidelity": self.fidelity, "jit_compile": self.asked_jit_compile}
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -3,6 +3,7 @@
 import fractions
 import math
 
+import keras
 import numpy as np
 import pytest
 
@@ -136,3 +137,75 @@ def test_warmup_of_pieces():
 def test_warmup_refused(arguments):
     with pytest.raises(ValueError, match=r"^Expected `\w+` to be a finite number.*\. Received: \w+="):
         schedules.warmup(**{"schedule": 4.0, "start": 0.0, "steps": 2, **arguments})
+
+
+@pytest.mark.parametrize("factor, starts", [(1.0, [0, 4, 8, 12, 16]), (2.0, [0, 4, 12]), (1.5, [0, 4, 10])])
+def test_restarts(factor, starts):
+    schedule = schedules.restarts(schedules.linear(8.0, 1.0, 4), period=4, factor=factor)
+    values = [schedule(position) for position in range(17)]
+    assert [position for position, value in enumerate(values) if value == 8.0] == starts
+    assert values[:4] == [8.0, 6.25, 4.5, 2.75] and schedule(-3) == 8.0
+    # As many times more slowly as the period is longer.
+    np.testing.assert_allclose(schedule(4 + 2 * factor), 4.5)
+
+
+def test_restarts_far_on():
+    schedule = schedules.restarts(lambda position: position, period=3)
+    assert schedule(3 * 10**15 + 2) == 2
+    assert schedules.restarts(lambda position: position, 3, factor=2.0)(3 * (2**40 - 1)) == 0
+
+
+@pytest.mark.parametrize("arguments", [{"period": 0}, {"period": math.nan}, {"factor": 0.5}, {"factor": math.inf}])
+def test_restarts_refused(arguments):
+    with pytest.raises(ValueError, match=r"^Expected `(period|factor)` to be .*\. Received: (period|factor)="):
+        schedules.restarts(**{"schedule": 4.0, "period": 3, **arguments})
+
+
+def test_sums_and_products():
+    wave, decay = schedules.restarts(schedules.linear(1.0, 0.0, 2), 2), schedules.exponential(8.0, 2.0, 2)
+    assert [schedules.multiply(wave, decay)(position) for position in range(4)] == [8.0, 2.0, 2.0, 1.0]
+    assert [schedules.add(wave, decay, 1)(position) for position in range(4)] == [10.0, 5.5, 4.0, 3.5]
+    assert schedules.add()(5) == 0.0 and schedules.multiply()(5) == 1.0
+
+
+def test_schedules_of_keras_are_schedules():
+    decay = keras.optimizers.schedules.CosineDecay(8.0, decay_steps=4, alpha=0.125)
+    wanted = [schedules.cosine(8.0, 1.0, 4)(position) for position in range(6)]
+    np.testing.assert_allclose([float(decay(position)) for position in range(6)], wanted, rtol=1e-6)
+    doubled = schedules.multiply(decay, 2.0)(2)
+    assert type(doubled) is float and doubled == pytest.approx(9.0)
+    np.testing.assert_allclose(schedules.warmup(decay, 0.0, 2)(1), 4.0)
+
+
+def test_driven():
+    schedule = schedules.driven("val_agreement", lambda agreement: 8.0 * agreement)
+    assert schedule(0, {"val_agreement": np.float32(0.5)}) == 4.0
+    assert schedule(0, {"agreement": 0.5}) is None  # An epoch without validation.
+    for logs, metric in (({"val_loss": 1.0}, "val_agreement"), ({"loss": 1.0}, "accuracy"), ({}, "loss")):
+        with pytest.raises(
+            ValueError, match=rf"^Expected logs with '{metric}' to drive .*\. Received: (val_loss|loss|none)\.$"
+        ):
+            schedules.driven(metric, float)(0, logs)
+    with pytest.raises(ValueError, match=r"^Expected a function from a measured number to a value\. Received: "):
+        schedules.driven("loss", 3.0)
+
+
+@pytest.mark.parametrize("make", [schedules.add, lambda part: schedules.piecewise([3], [1.0, part])])
+def test_what_is_driven_is_no_part_of_others(make):
+    with pytest.raises(ValueError, match=r"^Expected schedules of the position alone .* Received: one that takes logs"):
+        make(schedules.driven("loss", float))
+
+
+@pytest.mark.parametrize(
+    "schedule, takes",
+    [
+        (schedules.driven("loss", float), True),
+        (lambda position, logs=None: 1.0, True),
+        (schedules.constant(1.0), False),
+        (keras.optimizers.schedules.ExponentialDecay(1.0, 1, 0.5), False),
+        (math.sqrt, False),
+        (np.sqrt, False),
+    ],
+)
+def test_who_takes_logs(schedule, takes):
+    assert schedules.takes_logs(schedule) is takes

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_distill._messages import expected
 from keras_distill.losses.checks import check_number
+from keras_distill.losses.divergences import wide_dtype
 
 
 class MomentumTeacher(keras.callbacks.Callback):
@@ -45,17 +46,16 @@ class MomentumTeacher(keras.callbacks.Callback):
         self._move = None
 
     def on_train_begin(self, logs=None):
-        import tensorflow as tf
-
         # One graph for all weights: an assignment each, from Python, would take longer than a small student's step.
-        self._move = tf.function(_mover(*_paired(self.model)))
+        self._move = _compiled(_mover, *_paired(self.model))
 
     def on_train_batch_end(self, batch, logs=None):
-        momentum = self.momentum
+        # On JAX, to ask for the model is what lets its variables have the values of this step.
+        model, momentum = self.model, self.momentum
         if callable(momentum):
-            step = int(self.model.optimizer.iterations)
+            step = int(model.optimizer.iterations.numpy())
             momentum = check_number("momentum", momentum(step), 0.0, 1.0)
-        self._move(ops.convert_to_tensor(1.0 - momentum, "float64"))
+        self._move(ops.convert_to_tensor(1.0 - momentum, wide_dtype("float32")))
 
 
 def _paired(model):
@@ -81,6 +81,29 @@ def _mover(teacher, student):
                 old.assign(ops.convert_to_tensor(new))
 
     return move
+
+
+def _compiled(mover, teacher, student):
+    """Return the function that a mover makes, as one graph."""
+    move = mover(teacher, student)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(move)
+    import jax
+
+    @jax.jit
+    def moved(share, *values):
+        with keras.StatelessScope(zip([*teacher, *student], values, strict=True)) as scope:
+            move(share)
+        return [scope.get_current_value(variable) for variable in teacher]
+
+    def run(share):
+        values = moved(share, *(variable.value for variable in (*teacher, *student)))
+        for variable, value in zip(teacher, values, strict=True):
+            variable.assign(value)
+
+    return run
 
 
 def _listed(model):

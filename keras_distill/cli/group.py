@@ -13,6 +13,8 @@ COMMANDS = {
     "export": "Write a trained student to files, and verify each by another runtime.",
     "label": "Ask a teacher once about every example, and store its soft targets.",
     "losses": "List the distillation methods: what each needs, and its paper.",
+    "profile": "Tell where the time of a training step goes: input, teacher, student, losses, optimizer.",
+    "report": "Write a page on a finished run: figures, fidelity, calibration, disagreements.",
     "run": "Run a recipe: teacher, student alone, student distilled, over several seeds.",
 }
 NOT_PASSED, BAD_INPUT = 1, 2

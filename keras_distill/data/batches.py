@@ -19,9 +19,10 @@ class Batches(keras.utils.PyDataset):
         seed: Seed of order and moves. Defaults to 0.
         shift: Largest move up, down, left and right, in pixels; what moves in is 0. Defaults to 0.
         flip: Whether to mirror half of the images left to right. Defaults to `False`.
+        epoch: Epoch to begin with, for a training that goes on. Defaults to 0.
 
     Raises:
-        ValueError: If there are fewer samples than one batch, or `shift` is negative.
+        ValueError: If there are fewer samples than one batch, or `shift` or `epoch` is negative.
 
     Example:
 
@@ -31,15 +32,17 @@ class Batches(keras.utils.PyDataset):
     [True, True, True]
     """
 
-    def __init__(self, x, y, batch_size, seed=0, shift=0, flip=False):
+    def __init__(self, x, y, batch_size, seed=0, shift=0, flip=False, epoch=0):
         super().__init__()
         if not 0 < batch_size <= len(y):
             raise ValueError(expected(f"a batch size from 1 to {len(y)}, the samples", f"batch_size={batch_size!r}"))
         if shift < 0:
             raise ValueError(expected("`shift` of 0 pixels or more", f"shift={shift!r}"))
+        if epoch < 0:
+            raise ValueError(expected("`epoch` of 0 or more", f"epoch={epoch!r}"))
         self.x, self.y, self.batch_size = x, y, batch_size
         self.seed, self.shift, self.flip = seed, shift, flip
-        self.epoch = 0
+        self.epoch = epoch
         self._windows = _windows(x, shift) if shift else None
         self._draw()
 

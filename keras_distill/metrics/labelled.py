@@ -35,8 +35,14 @@ class Labelled(keras.metrics.Metric):
     def __init__(self, metric, name=None):
         super().__init__(name=name or _name_of(metric))
         self._given = metric
-        self._function = None
-        self.metric = metric if isinstance(metric, keras.metrics.Metric) else None
+        by_shape = isinstance(metric, str) and metric.lower() in _BY_SHAPE
+        found = _accuracy if by_shape else keras.metrics.get(metric)
+        is_metric = isinstance(found, keras.metrics.Metric)
+        self._function = None if by_shape or is_metric else found
+        # Made now and not by the first labels, as Keras does: variables that a step makes cost a second trace of it.
+        self.metric = found if is_metric else keras.metrics.MeanMetricWrapper(found)
+        if self.metric is not metric:
+            self.metric.name = self.name
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch.
@@ -47,7 +53,7 @@ class Labelled(keras.metrics.Metric):
             sample_weight: Optional weights that broadcast to `[batch, positions...]`. Defaults to `None`.
         """
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        metric = self._resolved(y_true, y_pred)
+        metric = self.metric
         if _is_sparse(y_true, y_pred) and metric.variables and self._has_value_per_sample(y_true, y_pred):
             self._update_by_label(metric, y_true, y_pred, sample_weight)
         else:
@@ -71,19 +77,9 @@ class Labelled(keras.metrics.Metric):
         partly = ops.any(missing)
         _assign(metric, [ops.where(partly, new, old) for new, old in zip(_values(metric), as_it_is, strict=True)])
 
-    def _resolved(self, y_true, y_pred):
-        """Return the metric that a name or a function stands for, as Keras chooses it by the first batch."""
-        if self.metric is None:
-            found = self._given
-            if isinstance(found, str) and found.lower() in _BY_SHAPE:
-                found = _accuracy(y_true, y_pred)
-            found = keras.metrics.get(found)
-            if not isinstance(found, keras.metrics.Metric):
-                self._function = found
-                found = keras.metrics.MeanMetricWrapper(found)
-            found.name = self.name
-            self.metric = found
-        return self.metric
+    @property
+    def _direction(self):
+        return self.metric._direction  # Whether more is better, for callbacks that watch it.
 
     def _has_value_per_sample(self, y_true, y_pred):
         return self._function is None or len(self._function(ops.maximum(y_true, 0), y_pred).shape) > 0
@@ -92,8 +88,7 @@ class Labelled(keras.metrics.Metric):
         return self.metric.result()
 
     def reset_state(self):
-        if self.metric is not None:
-            self.metric.reset_state()
+        self.metric.reset_state()
 
     def get_config(self):
         return {"metric": keras.saving.serialize_keras_object(self._given), "name": self.name}
@@ -113,11 +108,11 @@ def labelled_only(metrics):
 
 
 def _accuracy(y_true, y_pred):
+    """Return the accuracy of each sample, of the kind that Keras chooses by the shapes."""
     if y_pred.shape[-1] == 1:
-        return keras.metrics.BinaryAccuracy()
-    return (
-        keras.metrics.SparseCategoricalAccuracy() if _is_sparse(y_true, y_pred) else keras.metrics.CategoricalAccuracy()
-    )
+        return keras.metrics.binary_accuracy(y_true, y_pred)
+    sparse = _is_sparse(y_true, y_pred)
+    return (keras.metrics.sparse_categorical_accuracy if sparse else keras.metrics.categorical_accuracy)(y_true, y_pred)
 
 
 def _is_sparse(y_true, y_pred):

@@ -8,8 +8,16 @@ from keras_distill._messages import expected
 
 RESULTS = "results.json"
 EXAMPLES = "examples.npz"
+PREDICTIONS = "predictions.npz"
 PRODUCER = "keras_distill run"
-ENTRIES = ("logs", "plots", "student", "student.keras", "teacher.keras", EXAMPLES, RESULTS)
+ENTRIES = ("logs", "plots", "student", "student.keras", "teacher.keras", EXAMPLES, PREDICTIONS, RESULTS)
+# Written into a run's folder later, by `keras_distill.report`; they tell of these results and leave with them.
+REPORTS = {"html": "report.html", "md": "report.md", "json": "report.json"}
+REPORTER = "keras_distill report"
+_PARTIAL = ".partial"
+# How a page, a Markdown file and a JSON one name what wrote them, among their first characters.
+_BEFORE_REPORTER = ('name="generator" content="', "<!-- ", '"producer": "')
+_HEAD = 500
 
 
 class RunFolder:
@@ -35,7 +43,7 @@ class RunFolder:
 
     def __init__(self, path):
         self.path = pathlib.Path(path).expanduser().resolve()
-        self.partial = self.path.with_name(f"{self.path.name}.partial")
+        self.partial = self.path.with_name(self.path.name + _PARTIAL)
         for folder in (self.path, self.partial):
             _check_ours(folder)
 
@@ -75,16 +83,31 @@ def read_results(path):
         A dict: what `results.json` holds.
 
     Raises:
-        FileNotFoundError: If there are no results of ours.
+        FileNotFoundError: If there are no results.
+        ValueError: If they are damaged, not ours, or those of a run that has not finished.
     """
-    results = _results(pathlib.Path(path))
-    if results is None:
-        raise FileNotFoundError(expected(f"the folder of a run, with its {RESULTS}", str(path)))
-    return results
+    path = pathlib.Path(path).expanduser().resolve()
+    results, reason = _read(path)
+    if reason is None and (path.name.endswith(_PARTIAL) or set(results) == {"producer"}):
+        reason = "a run that goes on or was interrupted"
+    if reason is None:
+        return results
+    wanted = expected(f"the folder of a finished run, with its {RESULTS}", f"{path}, {reason}", _hint(path))
+    raise (ValueError if (path / RESULTS).is_file() else FileNotFoundError)(wanted)
+
+
+def is_report(path):
+    """Say whether a file is a report that `keras_distill.report` wrote."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            head = file.read(_HEAD)
+    except (OSError, ValueError):
+        return False
+    return any(before + REPORTER in head for before in _BEFORE_REPORTER)
 
 
 def _check_ours(path):
-    if path.is_dir() and (not any(path.iterdir()) or _results(path) is not None):
+    if path.is_dir() and (not any(path.iterdir()) or _read(path)[1] is None):
         return
     if path.exists():
         fix = "Choose another one with --out, or remove it."
@@ -93,12 +116,22 @@ def _check_ours(path):
         )
 
 
-def _results(path):
+def _read(path):
+    """Return the results in a folder, and the reason, or None, for which they are not those of a run."""
     try:
         results = json.loads((path / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return results if isinstance(results, dict) and results.get("producer") == PRODUCER else None
+    except OSError as error:
+        return None, f"where it cannot be read ({error.strerror or error})"
+    except (ValueError, RecursionError) as error:
+        return None, f"where it is damaged ({error})"
+    if not isinstance(results, dict) or results.get("producer") != PRODUCER:
+        return None, "where it is of another origin"
+    return results, None
+
+
+def _hint(path):
+    beside = path.with_name(path.name + _PARTIAL)
+    return f"{beside.name} beside it goes on or was interrupted." if beside.is_dir() else None
 
 
 def _clear(path):
@@ -108,3 +141,6 @@ def _clear(path):
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
+    for name in REPORTS.values():
+        if is_report(path / name):
+            (path / name).unlink()

@@ -6,6 +6,7 @@ import time
 import keras
 import numpy as np
 
+from keras_distill.losses.divergences import kl_divergence
 from keras_distill.metrics import agreement
 
 _BATCH = 500
@@ -79,3 +80,26 @@ def examples(test, teacher, alone, distilled, count=4):
     rows = np.array(list(picked.values())[:count])
     logits = {"teacher": teacher, "alone": alone, "distilled": distilled}
     return {"x": x[rows], "y": y[rows], **{name: values[rows] for name, values in logits.items()}}
+
+
+def predictions(test, teacher, alone, distilled, exported, count=9):
+    """Gather what every model answers on the test split, and where the exported student is farthest from its teacher.
+
+    Args:
+        test: Pair `(x, y)`.
+        teacher: The teacher's logits `[samples, classes]`.
+        alone: Logits of the students alone, a list by seed.
+        distilled: Logits of the distilled students, a list by seed.
+        exported: Position in that list of the student that is exported.
+        count: How many samples to show of those with the largest divergence. Defaults to 9.
+
+    Returns:
+        A dict of arrays: labels `y` `[samples]`; logits `teacher` `[samples, classes]`, and `alone` and `distilled`
+        `[seeds, samples, classes]`; `farthest` `[count]`, positions of samples by falling divergence, and `x`
+        `[count, ...]`, their inputs.
+    """
+    x, y = test
+    divergence = keras.ops.convert_to_numpy(kl_divergence(teacher, distilled[exported]))
+    farthest = np.argsort(-divergence, kind="stable")[:count]
+    logits = {"teacher": teacher, "alone": np.stack(alone), "distilled": np.stack(distilled)}
+    return {"y": y, **logits, "farthest": farthest, "x": x[farthest]}

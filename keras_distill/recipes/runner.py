@@ -3,7 +3,9 @@
 import dataclasses
 import datetime
 import importlib.metadata
+import os
 import pathlib
+import platform
 import sys
 import time
 
@@ -13,7 +15,7 @@ import numpy as np
 from keras_distill._messages import expected, unknown_name
 from keras_distill.export import FORMATS, export
 from keras_distill.recipes import measuring
-from keras_distill.recipes.folder import EXAMPLES, RunFolder
+from keras_distill.recipes.folder import EXAMPLES, PREDICTIONS, RunFolder
 from keras_distill.recipes.progress import Progress
 from keras_distill.recipes.registry import load
 from keras_distill.recipes.training import Trainer
@@ -170,6 +172,16 @@ def _facts(recipe, data, seeds, quick):
         "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": {name: _version(name) for name in _VERSIONS},
+        "machine": _machine(),
+    }
+
+
+def _machine():
+    return {
+        "python": platform.python_version(),
+        "backend": keras.backend.backend(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 
 
@@ -187,7 +199,7 @@ def _version(name):
 def _measure(results, trained, data, folder, formats, progress):
     """Read the test split, once, now that nothing is left to choose; add the figures to `results`."""
     progress.stage("Test", "Every choice is made. Only now the test split is read, by every model, once.")
-    test, teacher = data.test, trained["teacher"]
+    test, teacher, students = data.test, trained["teacher"], {}
     teacher_logits = measuring.outputs(teacher.model, test)
     results["teacher"] = measuring.record(teacher, teacher_logits, teacher_logits, test)
     for way in ("alone", "distilled"):
@@ -196,11 +208,13 @@ def _measure(results, trained, data, folder, formats, progress):
             {"seed": seed, **measuring.record(student, outputs, teacher_logits, test)}
             for seed, student, outputs in zip(results["seeds"], trained[way], logits, strict=True)
         ]
-        trained[f"{way}_logits"] = logits
+        students[way] = logits
     chosen = int(np.argmax([student.validation_accuracy for student in trained["distilled"]]))
     results["exported_seed"] = results["seeds"][chosen]
-    students = {way: trained[f"{way}_logits"][chosen] for way in ("alone", "distilled")}
-    np.savez_compressed(folder / EXAMPLES, **measuring.examples(test, teacher=teacher_logits, **students))
+    shown = {way: logits[chosen] for way, logits in students.items()}
+    np.savez_compressed(folder / EXAMPLES, **measuring.examples(test, teacher=teacher_logits, **shown))
+    answers = measuring.predictions(test, teacher=teacher_logits, **students, exported=chosen)
+    np.savez_compressed(folder / PREDICTIONS, **answers)
     _export(results, trained["distilled"][chosen].model, data, folder, formats, progress)
 
 

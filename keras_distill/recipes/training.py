@@ -1,5 +1,6 @@
 """The three trainings of a run: a teacher, a student alone, the same student distilled."""
 
+import contextlib
 import dataclasses
 import hashlib
 import time
@@ -40,41 +41,76 @@ class Trainer:
         data: A `Data`; its test split is not looked at.
         logs: Folder for TensorBoard, a `pathlib.Path`.
         progress: A `Progress`.
+        strategy: A `tf.distribute.Strategy`; batches are then those of all replicas together, and the models that
+            come out belong to none. Defaults to `None`, a single device.
     """
 
-    def __init__(self, recipe, data, logs, progress):
+    def __init__(self, recipe, data, logs, progress, strategy=None):
         self._recipe, self._logs, self._progress = recipe, logs, progress
         self._data, self._transfer_set = data, data.first(recipe.transfer_samples)
+        self._strategy = strategy if strategy is not None and strategy.num_replicas_in_sync > 1 else None
 
     def teacher(self, seed):
         """Train the teacher; return a `Trained`."""
-        keras.utils.set_random_seed(seed)
-        teacher = self._recipe.teacher()
-        return self._fit(teacher, teacher, self._data, "teacher", self._recipe.teacher_epochs, seed)
-
-    def new_student(self, seed):
-        """Build the student with the initial weights of a seed; return it."""
-        keras.utils.set_random_seed(seed)
-        return self._recipe.student()
+        teacher = self._built(self._recipe.teacher, seed)
+        trained = self._fit(self._alone(teacher), teacher, self._data, "teacher", self._recipe.teacher_epochs, seed)
+        return self._of_no_strategy(trained, self._recipe.teacher)
 
     def alone(self, seed):
         """Train the student of a seed on the hard labels alone; return a `Trained`."""
-        student = self.new_student(seed)
-        title = f"student alone, seed {seed}"
-        return self._fit(student, student, self._transfer_set, title, self._recipe.student_epochs, seed)
+        student, title = self._built(self._recipe.student, seed), f"student alone, seed {seed}"
+        epochs = self._recipe.student_epochs
+        trained = self._fit(self._alone(student), student, self._transfer_set, title, epochs, seed)
+        return self._of_no_strategy(trained, self._recipe.student)
 
     def distilled(self, seed, teacher):
         """Train the student of a seed on the teacher's soft targets and the hard labels; return a `Trained`."""
-        student, epochs = self.new_student(seed), self._recipe.student_epochs
+        student, epochs = self._built(self._recipe.student, seed), self._recipe.student_epochs
         schedule = self._recipe.temperature(epochs)
-        distiller = Distiller(
-            teacher=teacher,
-            student=student,
-            distillation_losses=LogitsDistillation(temperature=schedule(0)),
-            student_loss_weight=self._recipe.student_loss_weight,
-        )
+        with self._scope():
+            distiller = Distiller(
+                teacher=self._on_replicas(teacher),
+                student=student,
+                distillation_losses=LogitsDistillation(temperature=schedule(0)),
+                student_loss_weight=self._recipe.student_loss_weight,
+            )
         title, callbacks = f"student distilled, seed {seed}", [TemperatureScheduler(schedule)]
-        return self._fit(distiller, student, self._transfer_set, title, epochs, seed, callbacks)
+        trained = self._fit(distiller, student, self._transfer_set, title, epochs, seed, callbacks)
+        return self._of_no_strategy(trained, self._recipe.student)
+
+    def _scope(self):
+        return self._strategy.scope() if self._strategy else contextlib.nullcontext()
+
+    def _built(self, build, seed):
+        """Build a model with the initial weights of a seed."""
+        keras.utils.set_random_seed(seed)
+        with self._scope():
+            return build()
+
+    def _alone(self, model):
+        """Return what trains a model on hard labels: the model, or under a strategy one that holds it."""
+        if self._strategy is None:
+            return model
+        from keras_distill.distribution.training import DistributedModel
+
+        with self._scope():
+            return DistributedModel(model)
+
+    def _on_replicas(self, teacher):
+        """Return the teacher; under a strategy a copy on every replica, which would ask the first one's otherwise."""
+        if self._strategy is None:
+            return teacher
+        copy = self._recipe.teacher()
+        copy.set_weights(teacher.get_weights())
+        return copy
+
+    def _of_no_strategy(self, trained, build):
+        """Return a `Trained` whose model can be measured and exported like any other."""
+        if self._strategy is None:
+            return trained
+        model = build()
+        model.set_weights(trained.model.get_weights())
+        return dataclasses.replace(trained, model=model)
 
     def _fit(self, trained, model, data, title, epochs, seed, callbacks=()):
         """Fit `trained`, which is `model` or holds it. Whatever is fitted gets the same batches and the same steps."""
@@ -83,12 +119,13 @@ class Trainer:
         recipe, best = self._recipe, _BestEpoch(epochs)
         batches, validation, loss = self._batches(data, seed, views=recipe.views if title != "teacher" else None)
         decay = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, epochs * len(batches))
-        trained.compile(
-            optimizer=keras.optimizers.Adam(decay),
-            loss=loss,
-            metrics=["accuracy"],
-            steps_per_execution=min(len(batches), _STEPS_PER_CALL),
-        )
+        with self._scope():
+            trained.compile(
+                optimizer=keras.optimizers.Adam(decay),
+                loss=loss,
+                metrics=["accuracy"],
+                steps_per_execution=min(len(batches), _STEPS_PER_CALL),
+            )
         logs = self._logs / title.replace(", ", "/").replace(" ", "_")
         board = keras.callbacks.TensorBoard(logs, write_graph=False)
         start = time.perf_counter()

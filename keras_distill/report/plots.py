@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from keras_distill._messages import expected
+from keras_distill.report import pictures
 
 # Okabe and Ito's palette: told apart by colour-blind eyes, and by their lightness in grey.
 TEACHER, ALONE, DISTILLED = "#4d4d4d", "#56b4e9", "#d55e00"
@@ -27,6 +28,7 @@ STYLE = {
     "savefig.dpi": 160,
 }
 _FLOOR = 1e-3
+_MARKED_EPOCHS = 30
 
 
 def draw_all(results, examples, folder):
@@ -87,7 +89,8 @@ def temperature(results):
     with matplotlib().rc_context(STYLE):
         figure, axes = new_figure(6.4, 3.0)
         values = results["distilled"][0]["history"]["temperature"]
-        axes.plot(_epochs(values), values, color=DISTILLED, marker="o", markersize=3.5, linewidth=1.6)
+        marker = "o" if len(values) <= _MARKED_EPOCHS else None
+        axes.plot(_epochs(values), values, color=DISTILLED, marker=marker, markersize=3.5, linewidth=1.6)
         axes.set(title="Temperature of the soft targets", xlabel="epoch", ylabel="temperature")
         axes.set_ylim(bottom=0)
         _whole_numbers(axes)
@@ -200,7 +203,8 @@ def _bars(axes, results, examples, row, last):
     axes.minorticks_off()
     words = max(map(len, names)) > 2
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if words else {}
-    axes.set_xticklabels(names if last else [], **(slanted if last else {}))
+    # A name may hold dollar signs, which would begin a formula.
+    axes.set_xticklabels(names if last else [], parse_math=False, **(slanted if last else {}))
     axes.tick_params(axis="x", length=0)
     right = int(examples["y"][row])
     axes.axvspan(right - 0.5, right + 0.5, color="#ececec", zorder=0, linewidth=0)
@@ -213,7 +217,10 @@ def _last_temperature(results):
 
 
 def _image(axes, image):
-    axes.imshow(image.squeeze(), cmap="gray_r" if image.shape[-1] == 1 else None, interpolation="nearest")
+    if not pictures.is_picture(image):
+        axes.set_axis_off()
+        return
+    axes.imshow(pictures.pixels(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(visible=True, color="#d0d0d0")
@@ -232,6 +239,16 @@ def _whole_numbers(axes):
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+
+
+def plain_numbers(axis):
+    """Label an axis of a log scale by numbers as they are spoken: 1, 10, 100."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 30.0 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def new_figure(width, height, rows=1, columns=1, **options):
@@ -256,6 +273,6 @@ def matplotlib():
     try:
         import matplotlib
     except ImportError as error:
-        fix = 'Install it: pip install "keras_distill[demo]"'
+        fix = 'Install it: pip install "keras_distill[report]"'
         raise ImportError(expected("matplotlib, which draws the plots", f"{error}", fix)) from error
     return matplotlib

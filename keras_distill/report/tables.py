@@ -76,6 +76,28 @@ def files(results):
     return table
 
 
+def measured(models):
+    """Build the table of all measures, a row each.
+
+    Args:
+        models: The models of a report, a dict of `"teacher"`, `"alone"` and `"distilled"` to their measures.
+
+    Returns:
+        A `rich.table.Table`.
+    """
+    from keras_distill.report.measures import MEASURES
+
+    table = _table("Teacher and students on the test split")
+    table.add_column("measure")
+    for name in ("teacher", "student alone", "student distilled", "better"):
+        table.add_column(name, justify="right")
+    for measure in MEASURES:
+        table.add_row(
+            measure.heading, *(measure.write(model[measure.name]) for model in models.values()), measure.better
+        )
+    return table
+
+
 def verdict(results):
     """Say in one sentence whether distilling helped, and by how much.
 

@@ -96,7 +96,7 @@ class TopK:
         if self.k == self.classes:
             return values, gathered
         of_student = temperature * log_sum_of_others(student / temperature, indices)
-        of_teacher = temperature * self.rest_at(temperature)
+        of_teacher = temperature * ops.cast(self.rest_at(temperature), of_student.dtype)
         return tuple(
             ops.concatenate([logits, ops.expand_dims(rest, -1)], axis=-1)
             for logits, rest in ((values, of_teacher), (gathered, of_student))

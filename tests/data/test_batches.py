@@ -36,6 +36,12 @@ def test_the_same_seed_gives_the_same_batches_in_any_order_of_reading():
     assert labels(walk(Batches(X, Y, 5, seed=6))[0]).tolist() != labels(walk(Batches(X, Y, 5, seed=5))[0]).tolist()
 
 
+def test_a_training_that_goes_on_begins_with_its_epoch():
+    resumed, whole = Batches(X, Y, 5, seed=5, shift=1, epoch=1), walk(Batches(X, Y, 5, seed=5, shift=1))[1]
+    for index, (x, y) in enumerate(whole):
+        assert np.array_equal(resumed[index][0], x) and np.array_equal(resumed[index][1], y)
+
+
 def test_inputs_and_labels_stay_together():
     for x, y in walk(Batches(X, Y, 5))[0]:
         assert np.array_equal(x, X[y])

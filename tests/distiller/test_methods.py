@@ -21,16 +21,17 @@ def pictures():
     return generator.normal(size=(32, 6, 6, 1)).astype("float32"), generator.integers(0, 3, 32)
 
 
-def distil(losses, pictures, epochs=1, y=True, **arguments):
+def distil(losses, pictures, epochs=1, y=True, eager=True, **arguments):
+    """Train step by step; that every method compiles is shown by the tests of the losses."""
     distiller = kd.Distiller(convnet(8, "teacher"), convnet(4, "student"), losses, **arguments)
-    distiller.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    distiller.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", run_eagerly=eager)
     x, labels = pictures
     history = distiller.fit(x, labels if y else None, batch_size=16, epochs=epochs, shuffle=False, verbose=0)
     return distiller, history.history
 
 
 def test_losses_by_name(pictures):
-    distiller, logs = distil(["dkd", kd.losses.RKD(), "at", "logit_std_kd"], pictures)
+    distiller, logs = distil(["dkd", kd.losses.RKD(), "at", "logit_std_kd"], pictures, eager=False)
     kinds = [kd.losses.DKD, kd.losses.RKD, kd.losses.AT, kd.losses.LogitStandardization]
     assert [type(loss) for loss in distiller.distillation_losses] == kinds
     assert {"dkd", "rkd", "at", "logit_std_kd", "dkd_temperature", "logit_std_kd_temperature"} <= logs.keys()

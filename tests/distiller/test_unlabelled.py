@@ -17,7 +17,8 @@ def models(mlp):
 def trained(mlp, x, y, weight=0.5, **kwargs):
     """Return the weights of a student after one step of SGD, and the logs."""
     distiller = kd.Distiller(*models(mlp), kd.losses.LogitsDistillation(3.0), student_loss_weight=weight)
-    distiller.compile("sgd", "sparse_categorical_crossentropy" if y is not None else None, **kwargs)
+    compiled = kwargs or {"run_eagerly": True}
+    distiller.compile("sgd", "sparse_categorical_crossentropy" if y is not None else None, **compiled)
     logs = distiller.fit(x, y, batch_size=96, verbose=0, shuffle=False).history
     return distiller.student.get_weights(), {name: values[-1] for name, values in logs.items()}
 
@@ -74,7 +75,8 @@ def test_a_loss_that_needs_labels_has_none(mlp, data, y):
 def test_mixed_batches_train(mlp, data):
     x, y = data
     distiller = kd.Distiller(*models(mlp), "kd")
-    distiller.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    distiller.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=metrics)
     batches = kd.data.mix((x[:32], y[:32]), x[32:], ratio=0.75, batch_size=16, seed=0)
     history = distiller.fit(batches, epochs=6, shuffle=False, verbose=0).history
     assert len(batches) == 8

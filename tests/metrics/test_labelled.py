@@ -38,11 +38,10 @@ def test_equals_the_metric_of_the_labelled_samples(form, weights, run):
     if form == "iou" and weights is not None:
         pytest.skip("Keras casts the weights of this metric to whole numbers.")
     metric, wanted = Labelled(FORMS[form]()), Labelled(FORMS[form]())
-    metric._resolved(LABELS, OUTPUTS)
     update = run(lambda y, p: metric.update_state(y, p, weights))
     for labels in (LABELS, LABELS[:, None]):
         update(tf.constant(labels), tf.constant(OUTPUTS))
-        inner = wanted._resolved(LABELS, OUTPUTS)
+        inner = wanted.metric
         inner.update_state(LABELS[KNOWN], OUTPUTS[KNOWN], None if weights is None else weights[KNOWN])
     np.testing.assert_allclose(metric.result(), wanted.result(), rtol=1e-6)
     metric.reset_state()
@@ -58,7 +57,7 @@ def test_what_is_all_labelled_gives_the_same_bits(form, masked, weighted):
         pytest.skip("Keras casts the weights of this metric to whole numbers.")
     weights = WEIGHTS[:5, None] if weighted else None
     metric, plain = Labelled(FORMS[form]()), Labelled(FORMS[form]())
-    inner = plain._resolved(labels, outputs)
+    inner = plain.metric
     for _ in range(2):
         tensor = tf.constant(outputs)
         if masked:

@@ -37,6 +37,14 @@ def test_an_earlier_run_is_replaced_and_what_users_added_stays(tmp_path):
     assert (path / "notes.txt").read_text() == "mine"
 
 
+def test_reports_leave_with_the_results_that_they_tell_of(tmp_path):
+    path = finished(tmp_path / "run", seeds=(1,))
+    (path / "report.html").write_text('<meta name="generator" content="keras_distill report 1.0">')
+    (path / "report.md").write_text("my own, on keras_distill report")
+    finished(path, seeds=(2,))
+    assert not (path / "report.html").exists() and (path / "report.md").read_text().startswith("my own")
+
+
 def test_an_interrupted_run_leaves_the_last_one_and_is_cleared_by_the_next(tmp_path):
     path = finished(tmp_path / "run", seeds=(1,))
     interrupted = RunFolder(path)
@@ -75,5 +83,13 @@ def test_a_file_is_refused(tmp_path):
 
 
 def test_reading_what_is_no_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="^Expected the folder of a run"):
+    with pytest.raises(FileNotFoundError, match="^Expected the folder of a finished run"):
         read_results(tmp_path)
+    begun = RunFolder(tmp_path / "run")
+    begun.begin()
+    with pytest.raises(FileNotFoundError, match=r"run\.partial beside it goes on or was interrupted"):
+        read_results(tmp_path / "run")
+    for name in ("run.partial", "renamed"):
+        begun.partial = begun.partial.rename(tmp_path / name)
+        with pytest.raises(ValueError, match="a run that goes on or was interrupted"):
+            read_results(tmp_path / name)

@@ -22,7 +22,7 @@ def test_every_recipe_is_whole(name):
     assert recipe.name == name
     assert teacher.input_shape == student.input_shape
     assert teacher.output_shape == student.output_shape == (None, 10)
-    assert student.count_params() * 5 < teacher.count_params()
+    assert student.count_params() * 1.5 < teacher.count_params()
     # Logits: what is distilled and exported has a linear head.
     assert student.layers[-1].activation is keras.activations.linear
     assert recipe.temperature(recipe.student_epochs)(0) >= 1.0

@@ -15,7 +15,7 @@ from keras_distill.recipes.training import Trainer
 
 def test_the_folder_holds_everything(quick_run):
     assert {entry.name for entry in quick_run.folder.iterdir()} == {
-        "examples.npz", "logs", "plots", "results.json", "student", "student.keras", "teacher.keras",
+        "examples.npz", "logs", "plots", "predictions.npz", "results.json", "student", "student.keras", "teacher.keras",
     }  # fmt: skip
     held = json.loads((quick_run.folder / "results.json").read_text())
     assert held == {"producer": "keras_distill run", **quick_run.results}
@@ -112,6 +112,20 @@ def test_examples_are_right_answers_of_distinct_classes(quick_run):
     with np.load(quick_run.folder / "examples.npz", allow_pickle=False) as examples:
         assert len(set(examples["y"])) == len(examples["y"]) == 4
         assert examples["teacher"].argmax(axis=-1).tolist() == examples["y"].tolist()
+
+
+def test_predictions_are_those_of_the_saved_models_on_the_test_split(quick_run):
+    results, (x, y) = quick_run.results, data.digits().test
+    exported = results["seeds"].index(results["exported_seed"])
+    with np.load(quick_run.folder / "predictions.npz", allow_pickle=False) as held:
+        assert np.array_equal(held["y"], y)
+        for name, logits in (("teacher", held["teacher"]), ("student", held["distilled"][exported])):
+            model = keras.saving.load_model(quick_run.folder / f"{name}.keras")
+            assert logits == pytest.approx(model.predict(x, verbose=0), abs=1e-4)
+        for way in ("alone", "distilled"):
+            accuracies = np.mean(held[way].argmax(axis=-1) == y, axis=-1)
+            assert accuracies == pytest.approx([one["test_accuracy"] for one in results[way]])
+        assert np.array_equal(held["x"], x[held["farthest"]]) and len(held["x"]) == 9
 
 
 @pytest.mark.slow

@@ -51,6 +51,13 @@ def test_soft_targets_are_probabilities_on_a_log_axis():
     assert len(axes) == 2 * len(EXAMPLES["y"])
 
 
+def test_inputs_that_are_no_images_and_names_that_look_like_formulas():
+    results, examples = {**RESULTS, "class_names": ["$a", "$\\frac", "c"]}, {**EXAMPLES, "x": np.zeros((2, 7))}
+    image, *_, bars = plots.soft_targets(results, examples).axes
+    assert not image.images and not image.axison
+    assert not any(label.get_parse_math() for label in bars.get_xticklabels())
+
+
 def test_the_summary_has_images_bars_curves_and_sizes():
     *_, curves, sizes = plots.summary(RESULTS, EXAMPLES).axes
     assert [axes.get_title("left") for axes in (curves, sizes)] == ["Learning", "Accuracy by size"]
@@ -72,5 +79,5 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch, tmp_path):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"^Expected matplotlib.*keras_distill\[demo\]"):
+    with pytest.raises(ImportError, match=r"^Expected matplotlib.*keras_distill\[report\]"):
         plots.draw_all(RESULTS, EXAMPLES, tmp_path)

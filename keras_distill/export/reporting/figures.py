@@ -3,6 +3,7 @@
 from keras_distill._messages import expected
 from keras_distill.export.reporting import tables
 from keras_distill.report import plots
+from keras_distill.report.pareto import front
 
 _COSTS = (("bytes", "size (kB, log scale)", 1 / 1024), ("latency_us", "latency, one thread (µs, log scale)", 1.0))
 # Field, label, factor, and whether more is better.
@@ -49,27 +50,6 @@ def trade_offs(rows):
         grid[0][0].set_ylabel(quality[1])
         _key(figure, drawn[0][-1], quality, looks)
     return figure
-
-
-def front(points):
-    """Return which points none surpasses, having less cost and no less quality, or more quality at no more cost.
-
-    Args:
-        points: list of tuples of cost and quality.
-
-    Returns:
-        list of int, positions in `points`, by cost.
-
-    Example:
-        >>> front([(1.0, 0.90), (2.0, 0.95), (3.0, 0.93), (4.0, 0.99)])
-        [0, 1, 3]
-    """
-    found, best = [], float("-inf")
-    for place in sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1])):
-        if points[place][1] > best:
-            best = points[place][1]
-            found.append(place)
-    return found
 
 
 def _quality(rows):

@@ -1,0 +1,131 @@
+"""Whether the dark knowledge is learned: how teacher and student rank the classes that are not the answer."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_distill._messages import expected
+from keras_distill.losses.divergences import working_dtype
+from keras_distill.losses.heads import head_of
+from keras_distill.losses.logits.top_k import is_top_k
+from keras_distill.metrics.fidelity import FidelityMetric
+from keras_distill.metrics.rows import as_pair, labelled_rows, mean
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class DarkKnowledgeCorrelation(FidelityMetric):
+    """Compute the mean rank correlation of teacher and student over the classes that are not the teacher's answer.
+
+    What soft targets say beyond the label is how like each other the classes are: their order behind the first. Two
+    models may agree on every answer and share none of it. The correlation is Spearman's, of each sample, ties having
+    the average of their ranks: 1.0 where the student has all other classes in the teacher's order, 0.0 for no relation,
+    -1.0 for the opposite order. A sample of which the teacher does not rank the others at all is left out; one of which
+    the student alone does not counts as 0.0.
+
+    Args:
+        name: Name in the logs. Defaults to `"dark_knowledge_correlation"`.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+
+    Raises:
+        ValueError: With the first batch, for outputs of fewer than 3 classes, or a teacher of which only the k greatest
+            are stored.
+
+    Example:
+
+    >>> metric = DarkKnowledgeCorrelation()
+    >>> metric.update_state([[9.0, 1.0, 2.0, 3.0], [9.0, 1.0, 2.0, 3.0]], [[5.0, 2.0, 4.0, 8.0], [0.0, 3.0, 2.0, 1.0]])
+    >>> float(metric.result())
+    0.0
+
+    Reference:
+        Spearman, "The Proof and Measurement of Association between Two Things", 1904. Hinton, Vinyals, Dean,
+        "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+
+    _direction = "up"
+    _least_classes = 3
+
+    def __init__(self, name="dark_knowledge_correlation", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+
+    def per_sample(self, teacher_outputs, student_outputs, temperature=None):
+        """Return the correlation of each row: NaN where the teacher does not rank the other classes."""
+        if is_top_k(teacher_outputs):
+            raise ValueError(expected("soft targets of all classes, whose order counts", "the k greatest alone"))
+        return _correlations(teacher_outputs, student_outputs, ops.argmax(teacher_outputs, axis=-1))
+
+    def _add_samples(self, values, weights, teacher_outputs, student_outputs):
+        self._add_rows(values, ops.where(ops.isnan(values), ops.zeros_like(weights), weights))
+
+
+def dark_knowledge_correlation(teacher_outputs, student_outputs, labels=None):
+    """Compute the mean rank correlation over the classes that are not the answer, offline on arrays.
+
+    Args:
+        teacher_outputs: Logits or probabilities `[..., classes]`, of 3 classes or more.
+        student_outputs: Those of the student, of the same shape.
+        labels: The class to leave out of each row, sparse or one-hot; -1 leaves out the row. Defaults to `None`, the
+            teacher's own answers.
+
+    Returns:
+        A float from -1.0 to 1.0: NaN where the teacher ranks the other classes of no row.
+
+    Raises:
+        ValueError: If the shapes differ, there is nothing to compare, or a label is no class.
+
+    Example:
+
+    >>> teacher = [[9.0, 1.0, 2.0, 3.0]]
+    >>> dark_knowledge_correlation(teacher, [[5.0, 2.0, 4.0, 8.0]])
+    1.0
+    >>> dark_knowledge_correlation(teacher, [[5.0, 2.0, 4.0, 8.0]], labels=[1])  # Of 9 2 3, and 5 4 8.
+    0.5
+    """
+    teacher, student = as_pair(teacher_outputs, student_outputs, classes=3)
+    if labels is None:
+        left_out = ops.argmax(teacher, axis=-1)
+    else:
+        left_out, teacher, student = labelled_rows(labels, teacher, student)
+    values = ops.convert_to_numpy(_correlations(teacher, student, left_out))
+    ranked = values[~np.isnan(values)]
+    return mean(ranked) if ranked.size else math.nan
+
+
+def _correlations(teacher_outputs, student_outputs, left_out):
+    """Return Spearman's correlation of each row over all classes but one: NaN where the teacher's are all equal."""
+    out = ops.one_hot(left_out, student_outputs.shape[-1], dtype="bool")
+    dtype = working_dtype(teacher_outputs, student_outputs)
+    teacher, student = (_centred_ranks(head_of(each)[1], out, dtype) for each in (teacher_outputs, student_outputs))
+    product = ops.sum(teacher * student, axis=-1)
+    squares = ops.sum(ops.square(teacher), axis=-1), ops.sum(ops.square(student), axis=-1)
+    values = ops.divide_no_nan(product, ops.sqrt(squares[0] * squares[1]))
+    return ops.where(squares[0] == 0.0, ops.full_like(values, math.nan), values)
+
+
+def _centred_ranks(outputs, left_out, dtype):
+    """Return the average ranks along the last axis less their mean, from -0.5 to 0.5; 0 for the class left out."""
+    # Last in its row, that class moves the rank of no other.
+    outputs = ops.where(left_out, ops.full_like(outputs, math.inf), outputs)
+    order = ops.argsort(outputs, axis=-1)
+    ordered = ops.take_along_axis(outputs, order, axis=-1)
+    steps = ordered[..., 1:] != ordered[..., :-1]
+    edge = ops.ones_like(steps[..., :1])
+    # Of equal outputs, each has the mean of the first and the last of their places.
+    first = _latest(ops.concatenate([edge, steps], axis=-1))
+    classes = outputs.shape[-1]
+    last = classes - 1 - ops.flip(_latest(ops.flip(ops.concatenate([steps, edge], axis=-1), axis=-1)), axis=-1)
+    places = ops.cast(first + last, dtype) / 2.0
+    ranks = ops.take_along_axis(places, ops.argsort(order, axis=-1), axis=-1)
+    return ops.where(left_out, ops.zeros_like(ranks), (ranks - (classes - 2) / 2.0) / (classes - 1))
+
+
+def _latest(marked):
+    """Return for each place along the last axis the latest one up to it that is marked; the first one is."""
+    length, shift = marked.shape[-1], 1
+    latest = ops.where(marked, ops.arange(length, dtype="int32"), 0)
+    while shift < length:  # Twice as far back with each round.
+        reached = ops.maximum(latest[..., shift:], latest[..., :-shift])
+        latest, shift = ops.concatenate([latest[..., :shift], reached], axis=-1), 2 * shift
+    return latest

@@ -1,0 +1,99 @@
+"""The divergence of the student from its teacher, at one temperature or at that of the training."""
+
+import keras
+
+from keras_distill._messages import expected
+from keras_distill.losses.divergences import kl_divergence
+from keras_distill.losses.logits import check_temperature
+from keras_distill.losses.logits.top_k import is_top_k
+from keras_distill.metrics.fidelity import FidelityMetric
+from keras_distill.metrics.rows import as_pair, logits_from, mean
+from keras_distill.teachers.soft_targets import at_temperature
+
+_TRAINING = "training"
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class TeacherDivergence(FidelityMetric):
+    """Compute the mean KL divergence `KL(teacher, student)` of the tempered distributions, in nats.
+
+    At T = 1 it says how far the student's probabilities are from the teacher's; at the temperature of the training,
+    how well what was trained was learned. The factor T² of the loss is left out. Of a teacher of which only the k
+    greatest classes are stored, all others count as one class.
+
+    Args:
+        temperature: Positive number T, or `"training"` for the temperature that the training has now. Defaults to 1.0.
+        from_logits: Whether outputs are logits, or come from a softmax head whose logits can be found, rather than
+            probabilities. Defaults to `True`.
+        name: Name in the logs. Defaults to `None`: `"teacher_divergence"`, and `"training_divergence"` for that at the
+            temperature of the training.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+
+    Raises:
+        ValueError: If the temperature is not finite and positive, or nothing in the training has a temperature.
+
+    Example:
+
+    >>> metric = TeacherDivergence()
+    >>> metric.update_state([[0.0, 0.0], [1.0, 3.0]], [[0.0, 2.0], [2.0, 4.0]])
+    >>> round(float(metric.result()), 4)  # (-log(2 / (1 + e^2)) / 2 - log(2 e^2 / (1 + e^2)) / 2 + 0) / 2
+    0.2169
+
+    Reference:
+        Stanton, Izmailov, Kirichenko, Alemi, Wilson, "Does Knowledge Distillation Really Work?", 2021,
+        arXiv:2106.05945.
+    """
+
+    _direction = "down"
+    _least_classes = 2
+
+    def __init__(self, temperature=1.0, from_logits=True, name=None, dtype=None):
+        at_training = temperature == _TRAINING
+        super().__init__(name=name or ("training_divergence" if at_training else "teacher_divergence"), dtype=dtype)
+        self.temperature = temperature if at_training else float(check_temperature(temperature))
+        self.from_logits = bool(from_logits)
+
+    def per_sample(self, teacher_outputs, student_outputs, temperature=None):
+        """Return the divergence of each row."""
+        if self.temperature != _TRAINING:
+            temperature = self.temperature
+        elif temperature is None:
+            fix = "Use it with a loss that has a temperature, or give it one: TeacherDivergence(temperature=4.0)."
+            raise ValueError(expected("the temperature of the training", "none", fix))
+        return _divergence(teacher_outputs, student_outputs, temperature, self.from_logits)
+
+    def get_config(self):
+        return {"temperature": self.temperature, "from_logits": self.from_logits, **super().get_config()}
+
+
+def teacher_divergence(teacher_outputs, student_outputs, temperature=1.0, from_logits=True):
+    """Compute the mean KL divergence `KL(teacher, student)` of the tempered distributions, offline on arrays.
+
+    Args:
+        teacher_outputs: Logits `[..., classes]`, or probabilities.
+        student_outputs: Those of the student, of the same shape.
+        temperature: Positive number T. Defaults to 1.0.
+        from_logits: Whether both are logits rather than probabilities. Defaults to `True`.
+
+    Returns:
+        A float, nats: 0.0 where both say the same.
+
+    Raises:
+        ValueError: If the shapes differ, there is nothing to compare, or probabilities are not said to be.
+
+    Example:
+
+    >>> round(teacher_divergence([[0.0, 0.0]], [[0.0, 2.0]]), 4), teacher_divergence([[1.0, 3.0]], [[5.0, 7.0]])
+    (0.4338, 0.0)
+    """
+    teacher, student = as_pair(teacher_outputs, student_outputs, classes=2)
+    return mean(_divergence(teacher, student, float(check_temperature(temperature)), from_logits))
+
+
+def _divergence(teacher_outputs, student_outputs, temperature, from_logits):
+    student = logits_from(student_outputs, from_logits)
+    if is_top_k(teacher_outputs):
+        teacher, student = teacher_outputs.reduced(student, temperature)
+    else:
+        teacher = logits_from(at_temperature(teacher_outputs, temperature), from_logits, owner="teacher")
+    return kl_divergence(teacher, student, temperature)

@@ -1,0 +1,65 @@
+"""The base class of what compares a student with its teacher."""
+
+from keras import ops
+
+from keras_distill.losses.logits.top_k import is_top_k
+from keras_distill.metrics.rows import check_pair, row_weights
+from keras_distill.metrics.streaming import StreamedMean
+
+
+class FidelityMetric(StreamedMean):
+    """Compare what a student says with what its teacher says, averaged over a stream of batches.
+
+    Given to `Distiller.compile(metrics=[...])`, it is fed with the teacher's outputs in place of labels, in training
+    and, since the teacher has to run for it, in evaluation. To write one of your own, override `per_sample`.
+
+    Args:
+        name: Name in the logs. Defaults to `None`, made of the name of the class.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+
+    Example:
+
+    >>> from keras import ops
+    >>> class LargestDifference(FidelityMetric):
+    ...     def per_sample(self, teacher_outputs, student_outputs, temperature=None):
+    ...         return ops.max(ops.abs(teacher_outputs - student_outputs), axis=-1)
+    >>> metric = LargestDifference()
+    >>> metric.update_state(ops.array([[0.0, 2.0], [1.0, 1.0]]), ops.array([[0.0, 0.0], [1.0, 0.0]]))
+    >>> float(metric.result())
+    1.5
+    """
+
+    _least_classes = 1
+
+    def update_state(self, teacher_outputs, student_outputs, sample_weight=None, temperature=None):
+        """Add a batch.
+
+        Args:
+            teacher_outputs: Logits or probabilities `[batch, ..., classes]`, or a `keras_distill.targets.TopK`.
+            student_outputs: Logits or probabilities of the same shape; a Keras mask on it counts.
+            sample_weight: Optional weights that broadcast to `[batch, ...]`. Defaults to `None`.
+            temperature: The temperature of the training, for metrics that ask for it. Defaults to `None`.
+        """
+        if not is_top_k(teacher_outputs):
+            teacher_outputs = ops.convert_to_tensor(teacher_outputs)
+        student_outputs = ops.convert_to_tensor(student_outputs)
+        check_pair(teacher_outputs, student_outputs, self._least_classes)
+        values = self.per_sample(teacher_outputs, student_outputs, temperature)
+        weights = row_weights(values, student_outputs, sample_weight)
+        self._add_samples(values, weights, teacher_outputs, student_outputs)
+
+    def _add_samples(self, values, weights, teacher_outputs, student_outputs):
+        self._add_rows(values, weights)
+
+    def per_sample(self, teacher_outputs, student_outputs, temperature=None):
+        """Return the value of each sample, or of each position of each sample.
+
+        Args:
+            teacher_outputs: Float tensor `[batch, ..., classes]`, or a `keras_distill.targets.TopK`.
+            student_outputs: Float tensor `[batch, ..., classes]`.
+            temperature: Float scalar, the temperature of the training, or `None`.
+
+        Returns:
+            Float tensor `[batch, ...]`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `per_sample(teacher_outputs, ...)`.")

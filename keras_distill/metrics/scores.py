@@ -1,0 +1,126 @@
+"""Proper scores of a model's probabilities: the negative log-likelihood and the Brier score."""
+
+import keras
+from keras import ops
+
+from keras_distill.metrics.labels import LabelMetric, offline
+from keras_distill.metrics.rows import mean
+
+_RULED_OUT = -1e30
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class NegativeLogLikelihood(LabelMetric):
+    """Compute the mean negative log-likelihood of the labels, in nats.
+
+    On logits it is exact at any distance: where the label is all but certain, and where it is all but ruled out.
+
+    Args:
+        from_logits: Whether outputs are logits, or come from a softmax head whose logits can be found, rather than
+            probabilities. Defaults to `True`.
+        name: Name in the logs. Defaults to `"negative_log_likelihood"`.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+
+    Example:
+
+    >>> metric = NegativeLogLikelihood()
+    >>> metric.update_state([0, 1], [[0.0, 1000.0], [0.0, 1000.0]])
+    >>> float(metric.result())
+    500.0
+
+    Reference:
+        Good, "Rational Decisions", 1952.
+    """
+
+    def __init__(self, from_logits=True, name="negative_log_likelihood", dtype=None):
+        super().__init__(from_logits, name=name, dtype=dtype)
+
+    def per_row(self, labels, logits):
+        """Return the negative log-likelihood of each label."""
+        return _log_losses(labels, logits)
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class BrierScore(LabelMetric):
+    """Compute the mean Brier score: the squared distance of the probabilities from the one-hot label, from 0 to 2.
+
+    Args:
+        from_logits: Whether outputs are logits, or come from a softmax head whose logits can be found, rather than
+            probabilities. Defaults to `True`.
+        name: Name in the logs. Defaults to `"brier_score"`.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+
+    Example:
+
+    >>> metric = BrierScore(from_logits=False)
+    >>> metric.update_state([0, 1], [[0.5, 0.5], [0.0, 1.0]])
+    >>> float(metric.result())  # The mean of (0.25 + 0.25) and 0
+    0.25
+
+    Reference:
+        Brier, "Verification of Forecasts Expressed in Terms of Probability", 1950.
+    """
+
+    def __init__(self, from_logits=True, name="brier_score", dtype=None):
+        super().__init__(from_logits, name=name, dtype=dtype)
+
+    def per_row(self, labels, logits):
+        """Return the squared distance of each row."""
+        return _squared_distances(labels, logits)
+
+
+def negative_log_likelihood(labels, outputs, from_logits=True):
+    """Compute the mean negative log-likelihood of the labels, offline on arrays.
+
+    Args:
+        labels: Integers `[...]` or `[..., 1]`, -1 for none, or one-hot rows `[..., classes]`.
+        outputs: Logits `[..., classes]`, or probabilities.
+        from_logits: Whether outputs are logits rather than probabilities. Defaults to `True`.
+
+    Returns:
+        A float, nats.
+
+    Raises:
+        ValueError: If no row has a label, a label is no class, or probabilities are not said to be.
+
+    Example:
+
+    >>> round(negative_log_likelihood([1, 0], [[0.0, 0.0], [0.0, 0.0]]), 4)  # log 2
+    0.6931
+    """
+    return mean(_log_losses(*offline(labels, outputs, from_logits)))
+
+
+def brier_score(labels, outputs, from_logits=True):
+    """Compute the mean squared distance of the probabilities from the one-hot labels, offline on arrays.
+
+    Args:
+        labels: Integers `[...]` or `[..., 1]`, -1 for none, or one-hot rows `[..., classes]`.
+        outputs: Logits `[..., classes]`, or probabilities.
+        from_logits: Whether outputs are logits rather than probabilities. Defaults to `True`.
+
+    Returns:
+        A float from 0.0 to 2.0.
+
+    Raises:
+        ValueError: If no row has a label, a label is no class, or probabilities are not said to be.
+
+    Example:
+
+    >>> brier_score([0, 1], [[0.5, 0.5], [0.0, 1.0]], from_logits=False)
+    0.25
+    """
+    return mean(_squared_distances(*offline(labels, outputs, from_logits)))
+
+
+def _log_losses(labels, logits):
+    labelled = ops.one_hot(labels, logits.shape[-1], dtype="bool")
+    of_label = ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1)
+    others = ops.where(labelled, ops.full_like(logits, _RULED_OUT), logits)
+    # log(1 + sum of the others over the label's): no 1 is added that would swallow a small sum.
+    return ops.softplus(ops.logsumexp(others, axis=-1) - of_label[..., 0])
+
+
+def _squared_distances(labels, logits):
+    difference = ops.softmax(logits, axis=-1) - ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return ops.sum(ops.square(difference), axis=-1)

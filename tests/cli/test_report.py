@@ -1,0 +1,45 @@
+"""`keras-distill report`: help, what it prints and writes, and errors in one line."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from keras_distill.cli import main
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, ["report", *map(str, arguments)])
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Record what is asked of the report, which tests of its own look at, and write nothing."""
+    asked = []
+    monkeypatch.setattr("keras_distill.report.writing.report", lambda *arguments: asked.append(arguments) or "written")
+    return asked
+
+
+def test_help_has_an_example_and_the_list_of_commands_has_the_command():
+    result = invoke("--help")
+    assert result.exit_code == 0 and "keras-distill report runs/mnist" in result.output.split("Example")[-1]
+    assert "report" in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_formats_and_folder_are_handed_on(written, tmp_path):
+    result = invoke("runs/mine", "--out", tmp_path, "--format", "md", "--format", "json")
+    assert result.exit_code == 0 and "written" in result.output
+    assert written == [("runs/mine", str(tmp_path), ("md", "json"))]
+    assert invoke("runs/mine").exit_code == 0 and written[1] == ("runs/mine", None, ("html", "md", "json"))
+
+
+def test_users_errors_are_one_line_and_2(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps({"producer": "keras_distill run"}))
+    for arguments, words in (
+        ((tmp_path / "none",), "the folder of a finished run"),
+        ((tmp_path,), "a run that goes on or was interrupted"),
+        ((tmp_path, "--format", "pdf"), "'pdf' is not one of"),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code == 2 and "Traceback" not in result.output
+        assert words in " ".join(result.output.split())

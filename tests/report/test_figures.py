@@ -1,0 +1,101 @@
+"""Figures of the page: what they show, read back from the axes, and as SVG."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from keras_distill.report import calibration, pareto, pictures, plots, svg
+
+MODEL = {"bytes": [2048], "latency_us": [50.0]}
+FILE = {"status": "passed", "accuracy": 0.8, "bytes": 1024, "latency_us": 5.0}
+CONTENT = {
+    "models": {
+        "teacher": {**MODEL, "accuracy": [0.9], "bytes": [8192]},
+        "alone": {**MODEL, "accuracy": [0.6, 0.7]},
+        "distilled": {**MODEL, "accuracy": [0.8, 0.9]},
+    },
+    "files": [
+        {**FILE, "format": "tflite"},
+        {**FILE, "format": "int8", "status": "exported, but failed verification: no", "bytes": 512, "accuracy": 0.95},
+        {"format": "onnx", "status": "failed", "accuracy": None, "bytes": None, "latency_us": None},
+    ],
+}
+BINS = [
+    {"start": 0.4, "end": 0.6, "confidence": 0.5, "accuracy": 0.75, "samples": 4},
+    {"start": 0.8, "end": 1.0, "confidence": 0.9, "accuracy": 0.8, "samples": 100},
+]
+
+
+def test_accuracy_against_size_has_every_model_and_file_and_the_front_of_what_passed():
+    figure = pareto.draw(CONTENT, "bytes")
+    (axes,) = figure.axes
+    front, *marks = axes.lines
+    shown = {mark.get_label(): (mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks}
+    assert {name: pytest.approx(point) for name, point in shown.items()} == {
+        "teacher": (8.0, 90.0), "student alone": (2.0, 65.0), "student distilled": (2.0, 85.0),
+        "tflite": (1.0, 80.0), "int8, not passed": (0.5, 95.0),
+    }  # fmt: skip
+    assert front.get_xydata().tolist() == [pytest.approx(point) for point in ((1.0, 80.0), (2.0, 85.0), (8.0, 90.0))]
+    assert [mark.get_markerfacecolor() for mark in marks][-1] == "none"
+    (alone, distilled) = (lines.get_segments()[0][:, 1] for lines in axes.collections)
+    assert alone == pytest.approx([60, 70]) and distilled == pytest.approx([80, 90])
+    assert axes.get_xscale() == "log" and axes.get_title("left") == "Accuracy against size"
+
+
+def test_the_reliability_diagram_leads_from_accuracy_to_confidence():
+    axes, below = calibration.draw(BINS, "distilled").axes
+    accuracy, gaps = axes.containers
+    assert [bar.get_height() for bar in accuracy] == [0.75, 0.8]
+    assert [bar.get_y() + bar.get_height() for bar in gaps] == pytest.approx([0.5, 0.9])
+    assert [bar.get_x() for bar in accuracy] == [0.4, 0.8]
+    assert [bar.get_height() for bar in below.containers[0]] == [4, 100]
+    assert accuracy[0].get_alpha() is None and accuracy[0].get_facecolor()[3] < accuracy[1].get_facecolor()[3] == 1.0
+
+
+def test_a_reliability_diagram_of_nothing_is_empty():
+    axes, _ = calibration.draw([], "teacher").axes
+    assert not axes.patches
+
+
+def drawn(name="first", title="<b>&"):
+    figure, axes = plots.new_figure(3, 2)
+    axes.scatter([1, 2], [1, 2])
+    axes.set_title(title)
+    return svg.inline(figure, name, 'two "points"')
+
+
+def test_svg_is_described_named_and_the_same_twice():
+    text = drawn()
+    root = ElementTree.fromstring(text)
+    assert root.attrib == {"viewBox": "0 0 216 144", "role": "img", "aria-label": 'two "points"'}
+    assert "<b>&" in [element.text for element in root.iter("text")]
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert ids and all(each.startswith("first-") for each in ids)
+    assert not {*ids} & {*re.findall(r'\bid="([^"]+)"', drawn("second"))}
+    assert text == drawn() and "<style" not in text and "<metadata" not in text
+
+
+def test_pictures_survive_as_png():
+    import base64
+    import io
+
+    from PIL import Image
+
+    grey = np.arange(6.0).reshape(2, 3, 1) / 5.0
+    kind, _, content = pictures.data_uri(grey).partition(",")
+    image = Image.open(io.BytesIO(base64.b64decode(content)))
+    assert kind == "data:image/png;base64" and image.format == "PNG"
+    assert np.asarray(image).tolist() == [[255, 204, 153], [102, 51, 0]]
+    assert Image.open(
+        io.BytesIO(base64.b64decode(pictures.data_uri(np.zeros((500, 300, 3))).partition(",")[2]))
+    ).size == (
+        154,
+        256,
+    )
+
+
+@pytest.mark.parametrize(("values", "bytes_"), [([0, 127.5, 255], [0, 128, 255]), ([-2.0, 0.0, 2.0], [0, 128, 255])])
+def test_pixels_of_any_range(values, bytes_):
+    assert pictures.pixels(np.array([[values]])).tolist() == [[bytes_]]
