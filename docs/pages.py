@@ -10,6 +10,23 @@ import types
 
 HERE = pathlib.Path(__file__).parent
 TUTORIALS = HERE.parent / "tutorials"
+_TUTORIALS = """# Tutorials
+
+Notebooks, minutes each on a laptop, run from start to end by the tests.
+
+```{toctree}
+:maxdepth: 1
+
+"""
+_METHODS = """# The methods
+
+By name in `kd.Distiller(teacher, student, ["dkd", "rkd"])`, as classes of `kd.losses` with their published defaults,
+and as pure functions of `kd.losses.functional`. `logit_std_` before the name of a method of logits standardises the
+logits first. Values and gradients are compared with those of the authors' code.
+
+{legend}
+
+"""
 
 
 def setup(app):
@@ -26,8 +43,11 @@ def write_pages(app):
     for room in rooms():
         _write(f"reference/{room}.rst", _reference(room))
     _write("reference/index.rst", _index())
-    for notebook in sorted(TUTORIALS.glob("*.ipynb")):
+    _write("methods.md", _methods())
+    notebooks = sorted(TUTORIALS.glob("*.ipynb"))
+    for notebook in notebooks:
         shutil.copy(notebook, HERE / "tutorials")
+    _write("tutorials/index.md", _TUTORIALS + "\n".join(notebook.stem for notebook in notebooks) + "\n```\n")
 
 
 def rooms():
@@ -80,6 +100,21 @@ def _tables(lines):
         yield line
 
 
+def _methods():
+    import formulas
+
+    from keras_distill.losses import METHODS
+    from keras_distill.report.methods import paper
+
+    lines = ["| name | minimises | class | needs | paper |", "|---|---|---|---|---|"]
+    for name, row in METHODS.items():
+        needs = ", ".join(row.needs)
+        formula = formulas.FORMULAS[name].replace("|", "\\|")
+        lines.append(f"| `{name}` | {formula} | `{row.loss.__name__}` | {needs} | {paper(row)} |")
+    legend = inspect.getdoc(formulas).partition(": ")[2]
+    return _METHODS.format(legend=f"In the formulas, {legend}") + "\n".join(lines) + "\n"
+
+
 def _index():
     listed = "\n".join(f"   {room}" for room in rooms())
     distiller = ".. autoclass:: keras_distill.Distiller\n   :members:\n"
@@ -105,7 +140,7 @@ def _entry(room, name):
     if callable(thing):
         return f".. autofunction:: {path}\n"
     held = ", ".join(f"``{key}``" for key in thing) if isinstance(thing, (dict, tuple)) else f"``{thing!r}``"
-    return f".. py:data:: {path}\n\n   A {type(thing).__name__}: {held}.\n"
+    return f".. py:currentmodule:: None\n\n.. py:data:: {path}\n\n   A {type(thing).__name__}: {held}.\n"
 
 
 def _title(text):

@@ -21,10 +21,15 @@ def markdown():
     """Return the methods as a table in Markdown."""
     lines = ["| name | class | needs | paper | also in |", "|---|---|---|---|---|"]
     for row in METHODS.values():
-        paper = f"{row.paper}, [arXiv:{row.arxiv}](https://arxiv.org/abs/{row.arxiv})" if row.arxiv else row.paper
-        cells = (f"`{row.name}`", f"`{row.loss.__name__}`", ", ".join(row.needs), paper, ", ".join(row.peers))
+        cells = (f"`{row.name}`", f"`{row.loss.__name__}`", ", ".join(row.needs), paper(row), ", ".join(row.peers))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def paper(method):
+    """Return authors, year and link of a method's paper in Markdown."""
+    arxiv = method.arxiv
+    return f"{method.paper}, [arXiv:{arxiv}](https://arxiv.org/abs/{arxiv})" if arxiv else method.paper
 
 
 def describe(name):

@@ -53,7 +53,7 @@ def test_help_lists_the_commands_and_the_exit_codes():
             assert word in result.output
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "export", "benchmark", "label", "losses"])
+@pytest.mark.parametrize("command", ["demo", "run", "report", "export", "benchmark", "label", "losses", "profile"])
 def test_every_command_explains_itself_with_an_example(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0
