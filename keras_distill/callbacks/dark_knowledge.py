@@ -16,7 +16,7 @@ from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits import check_temperature
 from keras_distill.report.plots import matplotlib
 
-_DRAWINGS, _EPOCHS_BETWEEN = 8, 5
+_DRAWINGS, _EPOCHS_BETWEEN = 8, 10
 
 
 class DarkKnowledge(keras.callbacks.Callback):
@@ -49,7 +49,7 @@ class DarkKnowledge(keras.callbacks.Callback):
             epoch. Defaults to `(1.0, "training")`.
         shown: Number of samples to draw, the first ones. Defaults to 5.
         every: Draw after every that many epochs and the last one. Defaults to `None`: after the first epoch, the last
-            one and evenly between them, about every fifth and 8 times at most. On MNIST that takes less than 2 % of an
+            one and evenly between them, about every tenth and 8 times at most. On MNIST that takes less than 2 % of an
             epoch for each epoch of the training; see `benchmarks/dark_knowledge.py`.
         floor: The log axis goes from this probability to 1; smaller ones are marked at its foot. Defaults to 1e-6.
         hparams: Dict of more hyper-parameters to tell, bool, number or str; of one name, they replace those found.
@@ -194,8 +194,8 @@ def drawn_epochs(epochs, every=None):
 
     Example:
 
-    >>> sorted(drawn_epochs(11)), sorted(drawn_epochs(11, every=4))
-    ([0, 5, 10], [3, 7, 10])
+    >>> sorted(drawn_epochs(21)), sorted(drawn_epochs(11, every=4))
+    ([0, 10, 20], [3, 7, 10])
     """
     if every is not None:
         return {*range(every - 1, epochs, every), epochs - 1}

@@ -218,11 +218,11 @@ def test_how_often(tmp_path, every, epochs, steps):
     assert list(Events(tmp_path / "dark_knowledge").scalars("agreement")) == steps
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 4, 9, 20, 36, 500])
+@pytest.mark.parametrize("epochs", [1, 2, 9, 20, 71, 500])
 def test_the_default_rate_is_seldom_and_holds_both_ends(epochs):
     drawn = sorted(drawn_epochs(epochs))
     assert drawn[0] == 0 and drawn[-1] == epochs - 1
-    assert len(drawn) <= min(8, 1 + max(1, epochs // 5))
+    assert len(drawn) <= min(8, 1 + max(1, epochs // 10))
     steps = np.diff(drawn)
     assert len(steps) == 0 or steps.max() - steps.min() <= 1
 
