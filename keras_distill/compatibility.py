@@ -96,7 +96,8 @@ def check_not_empty(data):
 
 def _length(leaf):
     if hasattr(leaf, "cardinality"):
-        return int(leaf.cardinality())  # Negative where it is infinite or unknown.
+        # Negative where it is infinite or unknown; of a distributed data set it is no method.
+        return int(leaf.cardinality() if callable(leaf.cardinality) else leaf.cardinality)
     if hasattr(leaf, "num_batches"):
         return leaf.num_batches
     shape = getattr(leaf, "shape", None)

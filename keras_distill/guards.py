@@ -1,17 +1,20 @@
 """Checks inside the compiled training step whose failure reads like any other error of the package.
 
-A check is one assertion in the graph, next to free. TensorFlow reports its failure with a stack trace of its own;
-`explained` turns that back into the exception and the message that were meant.
+On TensorFlow a check is one assertion in the graph, next to free. TensorFlow reports its failure with a stack trace of
+its own; `explained` turns that back into the exception and the message that were meant. A step that JAX compiles cannot
+stop: it returns its checks as `collected`, and `raise_failed` looks at them once it has run.
 """
 
 import contextlib
 import functools
 import re
+import threading
 
 import keras
 from keras import ops
 
 from keras_distill._messages import expected
+from keras_distill._tensors import is_eager, whole_numbers
 
 _ERRORS = {"ValueError": ValueError, "FloatingPointError": FloatingPointError, "RuntimeError": RuntimeError}
 # The values stand in brackets in a graph and on lines of their own outside; notes on them begin with a tab or a colour.
@@ -32,6 +35,7 @@ def check(condition, message, values=(), error=ValueError, then=None):
         `then`, behind the check.
     """
     if keras.backend.backend() != "tensorflow":
+        _collect((error.__name__, message), condition, list(values))
         return then
     import tensorflow as tf
 
@@ -43,6 +47,61 @@ def check(condition, message, values=(), error=ValueError, then=None):
         return tf.identity(then)
 
 
+class _Collections(threading.local):
+    """The checks that this thread collects, the innermost last."""
+
+    def __init__(self):
+        self.open = []
+
+
+_COLLECTIONS = _Collections()
+
+
+@contextlib.contextmanager
+def collected():
+    """Collect the checks of a step while it is traced, in a dict that the step can return."""
+    checks = {}
+    _COLLECTIONS.open.append(checks)
+    try:
+        yield checks
+    finally:
+        _COLLECTIONS.open.pop()
+
+
+def all_passed(checks):
+    """Return a bool scalar tensor: whether no check of a collection has failed."""
+    return functools.reduce(ops.logical_and, [condition for condition, _ in checks.values()], True)
+
+
+def hand_on(checks):
+    """Give the checks of a collection to the one around it; without one, raise for those that failed, if they ran."""
+    for (_, *key), (condition, values) in checks.items():
+        _collect(tuple(key), condition, values)
+
+
+def raise_failed(checks):
+    """Raise for the first check of a collection that has failed. Waits for the step."""
+    for (_, kind, message), (condition, values) in checks.items():
+        if not bool(condition):
+            received = " to ".join(str(ops.convert_to_numpy(value)) for value in values)
+            raise _ERRORS[kind](expected(message, received) if received else message)
+
+
+def _collect(key, condition, values):
+    if not _COLLECTIONS.open:
+        if is_eager(condition):
+            raise_failed({(0, *key): (condition, values)})
+        return
+    checks = _COLLECTIONS.open[-1]
+    # Numbered, for JAX sorts what a step returns: the first that failed is the one to tell of.
+    key = next((each for each in checks if each[1:] == key), (len(checks), *key))
+    if key in checks:
+        before, shown = checks[key]
+        values = [ops.where(before, value, old) for value, old in zip(values, shown, strict=True)]
+        condition = ops.logical_and(before, condition)
+    checks[key] = (condition, values)
+
+
 def check_finite(name, value):
     """Stop training when a term of the loss is NaN or infinite, and name the term."""
     message = f"a finite {name} in every training step"
@@ -51,7 +110,7 @@ def check_finite(name, value):
 
 def check_labels(labels, classes, ignored=None):
     """Return sparse labels once each is known to be a class, or `ignored`, a label that stands for none."""
-    integers = ops.cast(labels, "int64")
+    integers = whole_numbers(labels)
     valid = ops.logical_and(integers >= 0, integers < classes)
     if ignored is not None:
         valid = ops.logical_or(valid, integers == ignored)

@@ -9,7 +9,18 @@ import keras
 import numpy as np
 import pytest
 
+# What writes files by TensorFlow's converters, or ends in doing so.
+collect_ignore = (
+    [] if keras.backend.backend() == "tensorflow" else ["cli", "export", "quantization", "recipes", "tutorials"]
+)
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    if keras.backend.backend() != "tensorflow":
+        for item in items:
+            if item.get_closest_marker("tensorflow_only"):
+                item.add_marker(pytest.mark.skip(reason="needs the TensorFlow backend"))
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,28 @@ SUPPORTED = ("tensorflow", "jax")
 def check_supported():
     """Raise a `ValueError` unless a `Distiller` can be trained on Keras's backend."""
     if keras.backend.backend() not in SUPPORTED:
-        received = f"KERAS_BACKEND={keras.backend.backend()}"
-        raise ValueError(expected("the TensorFlow or the JAX backend", received))
+        raise ValueError(expected("the TensorFlow or the JAX backend", _received()))
+
+
+def check_tensorflow(what):
+    """Raise a `ValueError` unless Keras's backend is TensorFlow.
+
+    Args:
+        what: What needs it, for the message.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(expected(f"the TensorFlow backend for {what}", _received()))
+
+
+def synced(model):
+    """Return a model whose variables have the values of its last step: on JAX, Keras keeps these back in an epoch."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+    return model
+
+
+def _received():
+    return f"KERAS_BACKEND={keras.backend.backend()}"
 
 
 # Losses, metrics and schedules work on every backend, so that importing the package does too.

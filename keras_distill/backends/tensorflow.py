@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from keras_distill.batches import unpack
+from keras_distill.batches import batch_size, unpack
+from keras_distill.distribution.training import DistributedTraining, by_share
 from keras_distill.features import FINAL_OUTPUT
 
 
@@ -11,7 +12,7 @@ def replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-class Steps:
+class Steps(DistributedTraining):
     """The part of the `Distiller` that trains it on TensorFlow."""
 
     def train_step(self, data):
@@ -22,7 +23,7 @@ class Steps:
             y_pred = student_outputs[FINAL_OUTPUT]
             self._check_first_batch(teacher_outputs[FINAL_OUTPUT], y_pred)
             loss = self._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs, extras)
-            loss = self.optimizer.scale_loss(loss)
+            loss = self.optimizer.scale_loss(by_share(loss, batch_size(x)))
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return self.compute_metrics(x, y, y_pred, sample_weight)

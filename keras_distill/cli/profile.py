@@ -15,7 +15,9 @@ _STEPS_PER_CALL = 32
 @click.option("--data-dir", type=click.Path(), help="Folder of data sets prepared by TensorFlow Datasets.")
 @click.option("--download", is_flag=True, help="Let TensorFlow Datasets download what is not there.")
 @click.option("--quick", is_flag=True, help="The recipe's quick form: less data.")
-@click.option("--steps", type=click.IntRange(1), default=30, show_default=True, help="Steps of each part to time, at least.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=30, show_default=True, help="Steps of each part to time, at least."
+)
 @click.option("--out", type=click.Path(), help="Folder for profile.json, and a trace for TensorBoard's profiler.")
 @session.threads_option
 def command(recipe, data_dir, download, quick, steps, out, threads):

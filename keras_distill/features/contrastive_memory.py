@@ -119,7 +119,8 @@ class ContrastiveMemory(keras.layers.Layer):
         means = ops.mean(ops.exp(ops.stop_gradient(scores)), axis=1)
         weights = ops.ones_like(means) if counted is None else ops.cast(counted, means.dtype)
         mean = ops.sum(means * weights) / ops.maximum(ops.sum(weights), 1.0)
-        value = ops.where(constant < 0, mean * self.dataset_size, constant)
+        known = ops.convert_to_tensor(constant)
+        value = ops.where(known < 0, mean * self.dataset_size, known)
         if not training:
             return value
         constant.assign(value)
@@ -131,8 +132,10 @@ class ContrastiveMemory(keras.layers.Layer):
         change = _unit(self.momentum * old + (1.0 - self.momentum) * rows) - old
         if counted is not None:
             change = _only(counted, change)
+        from keras_distill.backends import replicas  # At use: it runs models, and so needs this room.
+
         # The replicas' banks are averaged when they are assigned: each must bring its change as often as there are.
-        bank.assign(ops.scatter_update(ops.convert_to_tensor(bank), index[:, None], old + _replicas() * change))
+        bank.assign(ops.scatter_update(ops.convert_to_tensor(bank), index[:, None], old + replicas() * change))
 
 
 def _only(counted, rows):
@@ -147,12 +150,3 @@ def _unit(rows):
     rows = rows / ops.where(nonzero, largest, ops.ones_like(largest))
     squares = ops.sum(ops.square(rows), axis=1, keepdims=True)
     return ops.where(nonzero, rows * ops.rsqrt(ops.where(nonzero, squares, ops.ones_like(squares))), 0.0 * rows)
-
-
-def _replicas():
-    """Return the number of replicas whose variables are averaged."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync

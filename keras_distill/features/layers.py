@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_distill._messages import expected, unknown_name
+from keras_distill.features.recording import REMATERIALISED
 from keras_distill.features.tracing import check_built, shapes_of, trace
 
 ACTIVATIONS = (
@@ -71,7 +72,9 @@ def _free(path, taken):
 
 
 def call_of(layer):
-    """Return the name of the method that Keras runs when a layer is called."""
+    """Return the name of the method that Keras runs when a layer is called, or of the one that makes it."""
+    if getattr(layer, "_remat_mode", None):
+        return REMATERIALISED
     return "quantized_call" if layer.quantization_mode is not None else "call"
 
 
@@ -187,6 +190,21 @@ def in_loop(model, layer):
     layers = named_layers(model)
     (path,) = [path for path, each in layers.items() if each is layer]
     return any(isinstance(each, (keras.layers.RNN, keras.layers.TimeDistributed)) for each in _above(path, layers))
+
+
+def in_rematerialised(model, layer):
+    """Tell whether a layer is inside one, or a model, that computes its activations again in the backward pass."""
+    layers = named_layers(model)
+    (path,) = [path for path, each in layers.items() if each is layer]
+    return any(map(is_rematerialised, [model, *_above(path, layers)]))
+
+
+def is_rematerialised(layer):
+    """Tell whether a layer was made in a `keras.RematScope` that lets it compute its activations again."""
+    scope = getattr(layer, "_remat_mode", None)
+    if scope is None or scope.mode == "activations":
+        return False
+    return scope.mode != "list_of_layers" or layer.name in scope.layer_names
 
 
 def _above(path, layers):

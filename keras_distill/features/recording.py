@@ -5,6 +5,12 @@ import functools
 import threading
 from typing import Any, NamedTuple
 
+REMATERIALISED = "rematerialized_call"
+"""The method by which Keras makes the call of a layer one that is computed again in the backward pass.
+
+Watched in its place is what it returns: the tensors inside are not those that gradients go back from.
+"""
+
 
 class Event(NamedTuple):
     """One call of a method of a layer that was watched."""
@@ -80,15 +86,25 @@ def _spy(layer, name):
     attributes, original = vars(layer), getattr(layer, name)
     key = (id(layer), name)
 
-    @functools.wraps(original, updated=())
-    def spy(*args, **kwargs):
-        returned = original(*args, **kwargs)
-        for watched, events in _WATCHERS.active:
-            if key in watched:
-                given = next(iter((*args, *kwargs.values())), None)
-                events.append(Event(layer, name, given, returned))
-        return returned
+    def recorded(function):
+        @functools.wraps(function, updated=())
+        def record(*args, **kwargs):
+            returned = function(*args, **kwargs)
+            for watched, events in _WATCHERS.active:
+                if key in watched:
+                    given = next(iter((*args, *kwargs.values())), None)
+                    events.append(Event(layer, name, given, returned))
+            return returned
 
+        return record
+
+    if name == REMATERIALISED:
+
+        def spy(*args, **kwargs):
+            return recorded(original(*args, **kwargs))
+
+    else:
+        spy = recorded(original)
     spy.watched_by = 0
     if name in attributes:
         spy.restore = functools.partial(attributes.__setitem__, name, attributes[name])

@@ -4,7 +4,14 @@ import keras
 
 from keras_distill._messages import expected
 from keras_distill._models import run
-from keras_distill.features.layers import ACTIVATIONS, call_of, find_layer, in_loop
+from keras_distill.features.layers import (
+    ACTIVATIONS,
+    call_of,
+    find_layer,
+    in_loop,
+    in_rematerialised,
+    is_rematerialised,
+)
 from keras_distill.features.recording import watching
 from keras_distill.features.tracing import check_built, leaks, shapes_of, trace
 
@@ -139,6 +146,9 @@ class _Tap:
             self._before = call_of(self._layer)
         elif key != self._path and _has_activation(self._layer):
             self._before = "activation"
+        inside = self._before == "activation" and is_rematerialised(self._layer)
+        if role != "teacher" and (inside or in_rematerialised(model, self._layer)):
+            raise _computed_again(key)
 
     def methods(self):
         names = {call_of(self._layer), self._before} - {None}
@@ -166,6 +176,12 @@ class _Tap:
 def _has_activation(layer):
     activation = getattr(layer, "activation", None)
     return callable(activation) and activation is not keras.activations.linear
+
+
+def _computed_again(name):
+    received = f"{name!r}, inside what `keras.RematScope` lets be computed again: no gradient would reach it"
+    fix = "Make the layers in the scope, and the model, or the layer that holds them, outside it."
+    return ValueError(expected("features that are there in the backward pass", received, fix))
 
 
 def _hidden(name):

@@ -45,7 +45,7 @@ def chain(teacher, students, train, losses="kd", student_loss_weight=0.5, **kwar
     >>> def model(width):
     ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(3)])
     >>> def train(distiller, stage):
-    ...     distiller.compile("adam", "sparse_categorical_crossentropy")
+    ...     distiller.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     ...     distiller.fit(np.ones((8, 4)), np.arange(8) % 3, verbose=0)
     >>> assistant, student = stages.chain(model(32), [model(16), model(4)], train)
     >>> assistant.trainable, student.trainable

@@ -41,7 +41,7 @@ def born_again(student_factory, generations, train, teacher=None, losses="kd", s
     >>> def student():
     ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(3)])
     >>> def train(distiller, generation):
-    ...     distiller.compile("adam", "sparse_categorical_crossentropy")
+    ...     distiller.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     ...     distiller.fit(np.ones((8, 4)), np.arange(8) % 3, verbose=0)
     >>> models = stages.born_again(student, generations=2, train=train)
     >>> len(models), kd.teachers.Ensemble(models)(np.ones((2, 4))).shape

@@ -27,7 +27,7 @@ def momentum_teacher(student):
     >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(3)])
     >>> teacher = stages.momentum_teacher(student)
     >>> distiller = kd.Distiller(teacher, student, "kd")
-    >>> distiller.compile("adam", "sparse_categorical_crossentropy")
+    >>> distiller.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     >>> follow = kd.callbacks.MomentumTeacher(momentum=0.99)
     >>> history = distiller.fit(np.ones((8, 4)), np.arange(8) % 3, callbacks=[follow], verbose=0)
 

@@ -54,7 +54,7 @@ class MutualLearning(keras.Model):
     >>> def model(width):
     ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(3)])
     >>> mutual = stages.MutualLearning([model(8), model(4)])
-    >>> mutual.compile("adam", "sparse_categorical_crossentropy")
+    >>> mutual.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     >>> history = mutual.fit(np.ones((8, 4)), np.arange(8) % 3, verbose=0)
     >>> [name for name in history.history if name.endswith("_student_loss")]
     ['student_1_student_loss', 'student_2_student_loss']

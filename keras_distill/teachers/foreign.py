@@ -7,6 +7,7 @@ from keras import ops
 from keras_distill import guards
 from keras_distill._messages import expected, unknown_name
 from keras_distill._models import Untracked
+from keras_distill.backends import check_tensorflow
 from keras_distill.losses.feature_maps import same_shape
 from keras_distill.teachers.arrays import checked, in_portions, through_numpy
 from keras_distill.teachers.base import Teacher
@@ -50,6 +51,7 @@ class ForeignTeacher(Teacher):
         dtype="float32",
         **kwargs,
     ):
+        check_tensorflow("a teacher that is no Keras model")
         if outputs not in OUTPUTS:
             raise ValueError(unknown_name("outputs", outputs, OUTPUTS))
         # Inputs reach the teacher as they are: what it makes of their dtype is its own business.

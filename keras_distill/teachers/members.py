@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_distill import guards
 from keras_distill._messages import expected
-from keras_distill._models import Untracked
+from keras_distill._models import Untracked, run
+from keras_distill._tensors import is_eager, temperatures_of
 from keras_distill.losses.heads import head_of, logits_of, refusal, rows_are_probabilities
 from keras_distill.teachers.base import Teacher
 
@@ -122,7 +123,7 @@ class Member(CombinedTeacher):
 
 def infer(model, inputs):
     """Run a model in inference mode, even where what it is called from is training; return its logits, or a nest."""
-    outputs = model(inputs, training=False)
+    outputs = run(model, inputs, training=False)
     return keras.tree.map_structure(lambda output: as_logits(output, model.name), outputs)
 
 
@@ -131,7 +132,7 @@ def as_logits(output, owner):
     if has_temperatures(output):
         return output
     logits = logits_of(output, owner)
-    if head_of(output)[0] == "linear" and output.shape[-1] != 1 and not hasattr(output, "numpy"):
+    if head_of(output)[0] == "linear" and output.shape[-1] != 1 and not is_eager(output):
         # Once combined with others nothing gives them away: the Distiller's own check would come too late.
         rows = ops.prod(ops.shape(output)[:-1])
         found = ops.logical_and(rows > 1, rows_are_probabilities(output))
@@ -141,7 +142,7 @@ def as_logits(output, owner):
 
 def has_temperatures(output):
     """Tell whether logits are other ones at other temperatures, see `with_temperatures`."""
-    return hasattr(output, "_keras_distill_at_temperature")
+    return temperatures_of(output) is not None
 
 
 def check_model(role, model):

@@ -1,5 +1,7 @@
 """What a teacher says of a batch: one tensor of logits, which knows itself at every temperature."""
 
+from keras_distill._tensors import set_temperatures, temperatures_of
+
 
 def with_temperatures(logits, at_temperature):
     """Let logits say what they are at other temperatures than 1.
@@ -15,7 +17,7 @@ def with_temperatures(logits, at_temperature):
     Returns:
         The same tensor.
     """
-    logits._keras_distill_at_temperature = at_temperature
+    set_temperatures(logits, at_temperature)
     return logits
 
 
@@ -37,5 +39,5 @@ def at_temperature(outputs, temperature):
     >>> at_temperature(doubled, 4.0).numpy().tolist(), at_temperature(np.ones((1, 3)), 4.0).tolist()
     ([[4.0, 4.0, 4.0]], [[1.0, 1.0, 1.0]])
     """
-    function = getattr(outputs, "_keras_distill_at_temperature", None)
+    function = temperatures_of(outputs)
     return outputs if function is None else function(temperature)

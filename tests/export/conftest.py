@@ -10,6 +10,8 @@ from sklearn.datasets import load_digits
 from keras_distill import export as room
 from keras_distill.export import exporter
 from keras_distill.export.conversion import Converter
+from keras_distill.export.processes import Process
+from keras_distill.export.runtimes import remote, session
 
 FORMATS = ("saved_model", "tflite", "tflite_int8")
 
@@ -60,10 +62,26 @@ def converter(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One process for the SavedModels of all tests, since each would import TensorFlow anew."""
+    with Process(session.__name__, tmp_path_factory.mktemp("server") / "runtime.log", 600.0) as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
-def shared_converter(converter, monkeypatch):
-    """Let every export but the session's own use the shared process."""
+def shared_processes(converter, server, monkeypatch):
+    """Let every export but the session's own use the shared processes."""
+
+    class Shared(Process):
+        served = False
+
+        def ask(self, function, **arguments):
+            self.served |= arguments.get("runtime") == "saved_model"
+            return server.ask(function, **arguments) if self.served else super().ask(function, **arguments)
+
     monkeypatch.setattr(exporter, "Converter", lambda work, time_limit: contextlib.nullcontext(converter))
+    monkeypatch.setattr(remote, "Process", Shared)
 
 
 @pytest.fixture

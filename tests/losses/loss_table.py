@@ -69,18 +69,40 @@ def value_and_gradient(loss, teacher, student, sample_weight=None, mask=None, ji
     """Return the loss and its gradient with respect to the student's output, as NumPy arrays."""
 
     def compute(teacher, student):
-        with tf.GradientTape() as tape:
-            tape.watch(student)
-            outputs = tf.identity(student)
-            if mask is not None:
-                outputs._keras_mask = tf.constant(mask)
-            value = loss.compute_loss(teacher, outputs, sample_weight=sample_weight)
-        return value, tape.gradient(value, student)
+        return _differentiated(loss, teacher, student, sample_weight, mask)
 
     if jit is not None:
         compute = tf.function(compute, jit_compile=jit)
-    value, gradient = compute(tf.constant(teacher), tf.constant(student))
-    return value.numpy(), gradient.numpy()
+    return _arrays(compute(tf.constant(teacher), tf.constant(student)))
+
+
+def compiled(loss, teacher, student, mask=None, unknown=0):
+    """Return what `value_and_gradient` does from a graph, and from the same graph through XLA: one trace for both.
+
+    The graph does not know the first `unknown` sizes.
+    """
+    shape = (*[None] * unknown, *teacher.shape[unknown:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape)] * 2)
+    def graph(teacher, student):
+        return _differentiated(loss, teacher, student, mask=mask)
+
+    by_xla = tf.function(lambda *outputs: graph(*outputs), jit_compile=True)
+    return [_arrays(run(tf.constant(teacher), tf.constant(student))) for run in (graph, by_xla)]
+
+
+def _differentiated(loss, teacher, student, sample_weight=None, mask=None):
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        outputs = tf.identity(student)
+        if mask is not None:
+            outputs._keras_mask = tf.constant(mask)
+        value = loss.compute_loss(teacher, outputs, sample_weight=sample_weight)
+    return value, tape.gradient(value, student)
+
+
+def _arrays(tensors):
+    return tuple(each.numpy() for each in tensors)
 
 
 def pair(*shape, seed=0, dtype="float32", spread=3.0):

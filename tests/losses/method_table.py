@@ -84,6 +84,8 @@ def make(name, shape=None, dtype="float32", seed=0, **arguments):
     shape = shape or _SHAPES[method.family]
     if name == "crd":
         arguments = {"dataset_size": SAMPLES, "embedding_width": 4, **arguments}
+    elif name == "mlkd":  # It repeats itself for each temperature; the published vectors have all five.
+        arguments = {"temperatures": [2.0, 6.0], **arguments}
     elif name == "ofd":
         arguments = {"margin": [[-0.5] * shape[-1]] * 2, **arguments}
     loss = method.make(**arguments)

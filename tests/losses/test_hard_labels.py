@@ -37,20 +37,23 @@ CASES = [
 ]
 
 
-def compute(run, loss, labels, logits, head, sample_weight=None):
-    return run(lambda y, z: loss(y, HEADS[head](z), sample_weight))(tf.constant(labels), tf.constant(logits)).numpy()
+def compute(run, loss, labels, logits, head):
+    return run(lambda y, z: loss(y, HEADS[head](z)))(tf.constant(labels), tf.constant(logits)).numpy()
 
 
 @EACH_RUN
 @pytest.mark.parametrize("linear", [True, False], ids=["linear", "activated"])
 @pytest.mark.parametrize("name, exact, labels, logits, activation", CASES)
 def test_by_name_on_the_logits(name, exact, labels, logits, activation, linear, run):
-    wanted = exact(from_logits=True)(labels, logits)
-    weighted = exact(from_logits=True)(labels, logits, np.arange(4.0))
-    head = "linear" if linear else activation
-    np.testing.assert_allclose(compute(run, HardLabelLoss(name), labels, logits, head), wanted, rtol=1e-6)
-    weights = np.arange(4.0, dtype="float32")
-    np.testing.assert_allclose(compute(run, HardLabelLoss(name), labels, logits, head, weights), weighted, rtol=1e-6)
+    loss, head, weights = HardLabelLoss(name), "linear" if linear else activation, np.arange(4.0, dtype="float32")
+
+    @run
+    def plain_and_weighted(y, z):
+        output = HEADS[head](z)
+        return loss(y, output), loss(y, output, weights)
+
+    wanted = [exact(from_logits=True)(labels, logits, each) for each in (None, weights)]
+    np.testing.assert_allclose(plain_and_weighted(tf.constant(labels), tf.constant(logits)), wanted, rtol=1e-6)
 
 
 def test_what_keras_loses_on_a_softmax_is_kept():

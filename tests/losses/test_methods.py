@@ -261,6 +261,8 @@ def digits():
 def in_training(name):
     """Make the loss of a method for the layers of both convnets, and batches of digits for it."""
     arguments = {"dataset_size": 64, "embedding_width": 8} if name == "crd" else {}
+    if name == "mlkd":
+        arguments = {"temperatures": [2.0, 6.0]}
     if name in ("ofd", "fsp"):  # The matrices of FSP are of the widths of both layers.
         layers = [f"{stage}_{'norm' if name == 'ofd' else 'relu'}" for stage in ("first", "second")]
         arguments = {"teacher_layer_name": layers, "student_layer_name": layers}

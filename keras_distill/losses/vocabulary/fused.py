@@ -5,6 +5,7 @@ import collections
 from keras import ops
 
 from keras_distill._messages import expected
+from keras_distill.backends import check_tensorflow
 from keras_distill.losses import divergences
 from keras_distill.losses.base import both, expand_like, weighted_mean
 from keras_distill.losses.vocabulary.chunks import in_chunks
@@ -75,6 +76,7 @@ def fused_distillation(
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531. Hsu et al.,
         "Liger Kernel: Efficient Triton Kernels for LLM Training", 2024, arXiv:2410.10989.
     """
+    check_tensorflow("fused_distillation")
     hidden, kernel = ops.convert_to_tensor(hidden), ops.convert_to_tensor(kernel)
     dtype, classes = divergences.working_dtype(hidden), kernel.shape[-1]
     temperature, share = (ops.stop_gradient(ops.cast(each, dtype)) for each in (temperature, student_loss_weight))

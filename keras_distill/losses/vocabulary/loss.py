@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_distill import guards
 from keras_distill._messages import expected
+from keras_distill.backends import check_tensorflow
 from keras_distill.losses.base import DistillationLoss, mask_of
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import NO_LABEL
@@ -62,6 +63,7 @@ class FusedVocabulary(DistillationLoss):
     """Whether it is given what the last layer is given, and computes the hard labels as well."""
 
     def __init__(self, temperature=1.0, head=None, teacher_head=None, chunk=None, name=None):
+        check_tensorflow("the loss FusedVocabulary")
         super().__init__(name=name)
         self.temperature = check_temperature(temperature)
         self.head, self.teacher_head = head, teacher_head

@@ -1,0 +1,63 @@
+"""The training step, cut off after each of its parts: what one prefix takes more than the one before is that part's."""
+
+import tensorflow as tf
+
+from keras_distill.batches import unpack
+from keras_distill.features import FINAL_OUTPUT
+
+PARTS = ("input", "teacher", "student, forward", "losses", "student, backward", "optimizer, metrics")
+"""The parts of a step, in their order."""
+
+
+def prefixes(distiller, batches):
+    """Return, by part, a function that runs one execution of steps up to that part, and waits for it.
+
+    Executions are of as many steps as those of `fit`: a call from Python can take longer than a small step.
+
+    Args:
+        distiller: A compiled `Distiller`, on TensorFlow.
+        batches: Iterator of a `tf.data.Dataset` that does not end.
+    """
+    return {part: _waiting(distiller, step, batches) for part, step in zip(PARTS, _steps(distiller), strict=True)}
+
+
+def _steps(distiller):
+    def teacher(data):
+        x, _, _, extras = unpack(data)
+        return distiller._teacher_says(x, extras)
+
+    def student(data):
+        return teacher(data), distiller.student_outputs(unpack(data)[0], training=True)
+
+    def loss(data):
+        x, y, sample_weight, extras = unpack(data)
+        teacher_outputs, student_outputs = student(data)
+        distiller._check_first_batch(teacher_outputs[FINAL_OUTPUT], student_outputs[FINAL_OUTPUT])
+        loss = distiller._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs, extras)
+        return distiller.optimizer.scale_loss(loss)
+
+    def gradients(data):
+        with tf.GradientTape() as tape:
+            value = loss(data)
+        return [each for each in tape.gradient(value, distiller.trainable_variables) if each is not None]
+
+    return (lambda data: data), teacher, student, loss, gradients, distiller.train_step
+
+
+def _waiting(distiller, step, batches):
+    @tf.function(jit_compile=distiller.jit_compile or None)
+    def one(data):
+        # Nothing of what it computes is read, and nothing of it is left out.
+        computed = [each for each in tf.nest.flatten(step(data)) if tf.is_tensor(each)]
+        with tf.control_dependencies(computed):
+            return tf.zeros(())
+
+    def several(batches):
+        done = tf.zeros(())
+        for _ in tf.range(distiller.steps_per_execution):
+            done += one(next(batches))
+        return done
+
+    # Traced here: TensorFlow would warn that so many functions of one name are.
+    execute = tf.function(several).get_concrete_function(batches)
+    return lambda: execute(batches).numpy()

@@ -1,0 +1,5 @@
+"""Which of these tests a process can run: the backend is chosen once, before Keras is imported."""
+
+import keras
+
+collect_ignore = [] if keras.backend.backend() == "jax" else ["test_training.py"]
