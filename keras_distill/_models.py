@@ -2,6 +2,8 @@
 
 import inspect
 
+from keras_distill._tensors import remembering_logits
+
 
 class Untracked:
     """A box that Keras does not look into: nothing in it is in a list of weights, trained or saved."""
@@ -18,7 +20,8 @@ def accepts(function, argument):
 
 def run(model, inputs, training):
     """Call a model, and say whether it is for training if it wants to know."""
-    return model(inputs, training=training) if accepts(model.call, "training") else model(inputs)
+    with remembering_logits(model):
+        return model(inputs, training=training) if accepts(model.call, "training") else model(inputs)
 
 
 def uses_float16(layer):

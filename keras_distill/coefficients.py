@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_distill import compatibility
 from keras_distill._messages import expected
+from keras_distill.backends import synced
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits import check_temperature
 
@@ -14,21 +15,21 @@ class Coefficients:
     @property
     def student_loss_weight(self):
         """Weight of the hard labels, from 0.0 to 1.0. Assign to change it from the next step on."""
-        return as_float(self.objective.student_loss_weight)
+        return as_float(synced(self).objective.student_loss_weight)
 
     @student_loss_weight.setter
     def student_loss_weight(self, value):
         value = check_number("student_loss_weight", value, 0.0, 1.0)
-        self.objective.student_loss_weight.assign(value)
+        synced(self).objective.student_loss_weight.assign(value)
 
     @property
     def distillation_loss_weights(self):
         """Weights of the distillation losses, a list. Assign to change them from the next step on."""
-        return [as_float(weight) for weight in self.objective.loss_weights]
+        return [as_float(weight) for weight in synced(self).objective.loss_weights]
 
     @distillation_loss_weights.setter
     def distillation_loss_weights(self, values):
-        variables = self.objective.loss_weights
+        variables = synced(self).objective.loss_weights
         values = compatibility.check_loss_weights(values, len(variables))
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
@@ -36,11 +37,11 @@ class Coefficients:
     @property
     def temperature(self):
         """Temperature of the first loss that has one, or `None`. Assign to set that of all of them."""
-        return next((as_float(variable) for variable in self.objective.current_temperatures().values()), None)
+        return next((as_float(variable) for variable in synced(self).objective.current_temperatures().values()), None)
 
     @temperature.setter
     def temperature(self, value):
-        temperatures = self.objective.current_temperatures()
+        temperatures = synced(self).objective.current_temperatures()
         if not temperatures:
             received = f"temperature={value!r} for {', '.join(self.objective.names)}"
             raise ValueError(expected("a distillation loss that has a temperature", received))

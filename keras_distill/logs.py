@@ -47,7 +47,8 @@ class Logs:
                 result = metric.result()
                 logs.update(result if isinstance(result, dict) else {metric.name: result})
         logs["total_loss"] = logs["loss"]  # The name that `keras.distillation` gives it.
-        temperatures = {name: ops.convert_to_tensor(value) for name, value in self._temperatures_by_log().items()}
+        # Copies: the next step on JAX has the variables' own memory.
+        temperatures = {name: ops.copy(value) for name, value in self._temperatures_by_log().items()}
         hidden = {"student_loss"} if self._compile_loss is None else set()
         if len(self.objective.names) == 1:
             hidden.update(self.objective.names)
@@ -145,7 +146,8 @@ class Bookkeeping(keras.callbacks.Callback):
         self._tidy(logs)
 
     def _tidy(self, logs):
-        ordered = self.model.in_order(logs)
-        guards.check_finite_logs(ordered, ("student_loss", *self.model.objective.names, "distillation_loss", "loss"))
+        model = self._model  # Keras's property would take its state from under the step that runs, on JAX.
+        ordered = model.in_order(logs)
+        guards.check_finite_logs(ordered, ("student_loss", *model.objective.names, "distillation_loss", "loss"))
         logs.clear()
         logs.update(ordered)

@@ -28,7 +28,7 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
 
     def _shown(self, logs):
         shown = {name: value for name, value in (logs or {}).items() if _plain(name) != "total_loss"}
-        details = set(self.model.details())
+        details = set(self._model.details())  # As in `Bookkeeping`.
         for prefix in ("val_", ""):
             if len(shown) > _ROOM:
                 hidden = {f"{prefix}{name}" for name in details} | ({"val_temperature"} if prefix else set())

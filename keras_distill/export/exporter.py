@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import re
 
+from keras_distill.backends import check_tensorflow
 from keras_distill.export import gates, publishing, request, samples, verification
 from keras_distill.export.conversion import Converter
 from keras_distill.export.formats import FORMATS, Source
@@ -132,6 +133,7 @@ def export(
         >>> report.passed, report["saved_model"].agreement
         (True, 1.0)
     """
+    check_tensorflow("export")
     asked = request.checked(
         student,
         formats,

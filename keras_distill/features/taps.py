@@ -4,6 +4,7 @@ import keras
 
 from keras_distill._messages import expected
 from keras_distill._models import run
+from keras_distill._tensors import mask_of, set_mask
 from keras_distill.features.layers import (
     ACTIVATIONS,
     call_of,
@@ -159,9 +160,9 @@ class _Tap:
         if self._before is None:
             return output
         given = self._only(events, self._before).given
-        mask = getattr(output, "_keras_mask", None)
-        if mask is not None and getattr(given, "_keras_mask", None) is None:
-            given._keras_mask = mask  # Keras marks what layers return, not what is inside them.
+        mask = mask_of(output)
+        if mask is not None and mask_of(given) is None:
+            set_mask(given, mask)  # Keras marks what layers return, not what is inside them.
         return given
 
     def _only(self, events, method):

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_distill._messages import expected
 from keras_distill._models import run
+from keras_distill._tensors import mask_of, set_mask
 
 _FIXES = {
     "labels": "Train with hard labels: `fit(x, y)`.",
@@ -113,7 +114,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         adapted = run(adapter, keras.tree.map_structure(unmasked, student_outputs), training)
         if mask is not None and len(mask.shape) == 1:  # Few layers hand a mask on; that of whole samples stays true.
             for output in keras.tree.flatten(adapted):
-                output._keras_mask = mask
+                set_mask(output, mask)
         return adapted
 
     @property
@@ -210,7 +211,7 @@ def weighted_mean(values, sample_weight=None, mask=None):
     if mask is not None:
         # Multiplied away rather than trusted to vanish: a padded position may hold anything, NaN included.
         values = ops.where(ops.cast(mask, "bool"), values, ops.zeros_like(values))
-        values._keras_mask = mask
+        set_mask(values, mask)
     return _Average(name="average", dtype=values.dtype)(values, values, sample_weight)
 
 
@@ -237,17 +238,12 @@ def align_weights(sample_weight, outputs):
     return keras.tree.map_structure(align, outputs) if keras.tree.is_nested(outputs) else align(outputs)
 
 
-def mask_of(tensor):
-    """Return the Keras mask that travels with a tensor, or `None`."""
-    return getattr(tensor, "_keras_mask", None)
-
-
 def within_mask(tensor):
     """Stop the gradient of padded positions: that of a NaN stays NaN however often it is multiplied by zero."""
     if mask_of(tensor) is None:
         return tensor
     masked = unmasked(tensor)
-    masked._keras_mask = mask_of(tensor)
+    set_mask(masked, mask_of(tensor))
     return masked
 
 

@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from keras_distill import guards
-from keras_distill.losses.base import both, mask_of
+from keras_distill._tensors import mask_of, set_mask, whole_numbers
+from keras_distill.losses.base import both
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.per_output import get_keras_loss, takes_logits
 
@@ -130,7 +131,7 @@ class _OfTheLabelled(keras.losses.Loss):
     def call(self, y_true, y_pred):
         values = self.loss.call(y_true, y_pred)
         # On the values rather than on the output, which others look at too.
-        values._keras_mask = both(mask_of(values), self.labelled)
+        set_mask(values, both(mask_of(values), self.labelled))
         return values
 
 
@@ -158,7 +159,7 @@ def unlabelled(labels):
     """Return a bool tensor: where sparse labels are -1, which stands for none."""
     labels = ops.convert_to_tensor(labels)
     # Unsigned labels have no -1 to be compared with, and what is checked are integers.
-    return ops.equal(ops.cast(labels, "int64"), NO_LABEL)
+    return ops.equal(whole_numbers(labels), NO_LABEL)
 
 
 def by_row(values, outputs):

@@ -3,7 +3,8 @@
 from keras import ops
 
 from keras_distill._messages import expected
-from keras_distill.losses.base import mask_of, within_mask
+from keras_distill._tensors import activation_of, is_eager, mask_of, set_mask
+from keras_distill.losses.base import within_mask
 
 _FIX = (
     "End the model with a linear layer, or with `keras.activations.softmax` as its very last operation: "
@@ -34,7 +35,7 @@ def logits_of(output, owner="model"):
     if kind == "sigmoid":
         raise ValueError(expected(f"a linear or a softmax head on the {owner}", "a sigmoid head", _FIX))
     # In a graph the values are not there yet; the Distiller checks its first batch instead.
-    if kind == "linear" and _is_eager(output) and output.shape[0] > 1 and bool(rows_are_probabilities(output)):
+    if kind == "linear" and is_eager(output) and output.shape[0] > 1 and bool(rows_are_probabilities(output)):
         raise ValueError(refusal(owner))
     return within_mask(logits)
 
@@ -51,13 +52,14 @@ def head_of(output):
     """
     operation, source = _last_operation(output)
     # Keras leaves the logits on what its activations return; a bare `tf.nn.softmax` is remembered by the graph alone.
-    logits = getattr(output, "_keras_logits", None)
+    logits, head = activation_of(output)
+    operation = operation or head and head.capitalize()
     if logits is None and operation in ("Softmax", "Sigmoid"):
         logits = ops.cast(source.op.inputs[0], output.dtype)
     if logits is None:
         return ("unknown" if operation == "Placeholder" else "linear"), output
     if mask_of(output) is not None:
-        logits._keras_mask = mask_of(output)
+        set_mask(logits, mask_of(output))
     if operation is None:
         return ("sigmoid" if bool(_is_sigmoid(output, logits)) else "softmax"), logits
     return operation.lower(), logits
@@ -87,7 +89,3 @@ def _last_operation(tensor):
     while getattr(getattr(tensor, "op", None), "type", None) in ("Cast", "Identity", "StopGradient"):
         tensor = tensor.op.inputs[0]
     return getattr(getattr(tensor, "op", None), "type", None), tensor
-
-
-def _is_eager(tensor):
-    return hasattr(tensor, "numpy")

@@ -5,7 +5,8 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_distill.losses.base import expand_like, mask_of, snake_case
+from keras_distill._tensors import mask_of, set_mask
+from keras_distill.losses.base import expand_like, snake_case
 from keras_distill.losses.hard_labels import by_row, unlabelled
 
 _BY_SHAPE = ("accuracy", "acc")
@@ -138,11 +139,11 @@ def _assign(metric, values):
 @contextlib.contextmanager
 def _without_mask(tensor):
     mask = mask_of(tensor)
-    tensor._keras_mask = None
+    set_mask(tensor, None)
     try:
         yield
     finally:
-        tensor._keras_mask = mask
+        set_mask(tensor, mask)
 
 
 def _name_of(metric):

@@ -7,6 +7,7 @@ import keras
 from keras_distill import compatibility, guards
 from keras_distill._messages import expected
 from keras_distill._models import run
+from keras_distill.backends import check_tensorflow
 from keras_distill.distiller import Distiller
 from keras_distill.stages.chain import check_students, own_losses
 from keras_distill.stages.logs import BookkeepingOfEach, joined, put_together, shared_logs, taken_apart
@@ -72,6 +73,7 @@ class MutualLearning(keras.Model):
         name="mutual_learning",
         **kwargs,
     ):
+        check_tensorflow("MutualLearning")
         students = check_students(students, least=2)
         super().__init__(name=name, **{"dtype": "float32", "autocast": False, **kwargs})
         with _still_trainable(students):

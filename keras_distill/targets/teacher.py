@@ -94,7 +94,8 @@ class StoredTeacher(keras.Model):
         answers = {FINAL_OUTPUT: self._final_output(fields)}
         for name, shape in self.features.items():
             feature = keras.ops.cast(fields[self.store.feature_field(name)], "float32")
-            feature.set_shape((feature.shape[0], *shape[1:]))
+            if hasattr(feature, "set_shape"):  # A pipeline of TensorFlow's may have lost it.
+                feature.set_shape((feature.shape[0], *shape[1:]))
             answers[name] = feature
         return answers
 

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_distill._messages import expected
-from keras_distill.losses.base import DistillationLoss, mask_of
+from keras_distill._tensors import mask_of, set_mask
+from keras_distill.losses.base import DistillationLoss
 from keras_distill.losses.checks import check_number
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import logits_of
@@ -131,7 +132,7 @@ class LogitStandardization(DistillationLoss):
             logits = logits_of(output, owner)
             rows = standardize(logits, self.epsilon)
             if mask_of(logits) is not None:
-                rows._keras_mask = mask_of(logits)
+                set_mask(rows, mask_of(logits))
             return rows
 
         return keras.tree.map_structure(standardized, outputs)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_distill._messages import expected
-from keras_distill.losses.base import mask_of
+from keras_distill._tensors import mask_of, set_mask
 from keras_distill.losses.heads import logits_of
 
 _FIX = "Store all classes (`kd.targets.write` without `top_k`), or take another loss: 'kd' or 'forward_kl', say."
@@ -64,5 +64,5 @@ def reduced(loss, top_k, student_output, temperature):
     check_takes_top_k(loss)
     teacher, student = loss.reduce_top_k(top_k, logits_of(student_output, "student"), temperature)
     if mask_of(student_output) is not None:
-        student._keras_mask = mask_of(student_output)
+        set_mask(student, mask_of(student_output))
     return teacher, student

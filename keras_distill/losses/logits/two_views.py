@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_distill.losses.divergences import wide_dtype
 from keras_distill.losses.logits.labelled_class import target_cross_entropy
 from keras_distill.losses.logits.multi_level import TEMPERATURES, batch_level, class_level, instance_level
 
@@ -70,8 +71,8 @@ def multi_level_two_views(
 
 def _fractions(teacher_logits):
     """Return which fraction of samples the teacher is at most as sure of as of the median, and of classes likewise."""
-    # Ranks, in float64: in float32 the samples and classes of a sure teacher are all equal.
-    p = ops.stop_gradient(ops.softmax(ops.cast(teacher_logits, "float64"), axis=-1))
+    # Ranks, in float64 where there is one: in float32 the samples and classes of a sure teacher are all equal.
+    p = ops.stop_gradient(ops.softmax(ops.cast(teacher_logits, wide_dtype("float32")), axis=-1))
     return _fraction_up_to_median(ops.max(p, axis=-1)), _fraction_up_to_median(ops.sum(p, axis=0))
 
 
