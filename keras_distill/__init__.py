@@ -10,6 +10,7 @@ __all__ = [
     "Distiller",
     "callbacks",
     "data",
+    "distribution",
     "export",
     "features",
     "losses",

@@ -59,7 +59,7 @@ def command(
                 data_dir=data_dir,
                 download=download,
                 progress=progress if distribution.is_chief(strategy) else None,
-                **({"strategy": strategy} if strategy.num_replicas_in_sync > 1 else {}),
+                strategy=strategy,
             )
     if result is None:  # Of a worker other than the chief.
         return

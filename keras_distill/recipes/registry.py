@@ -33,7 +33,7 @@ def load(name_or_path):
     True
     >>> load("digit")
     Traceback (most recent call last):
-    ValueError: Expected recipe to be one of cifar10, digits, function_matching, hinton2015, mnist. Received: 'digit'. Did you mean 'digits'?
+    ValueError: Expected recipe to be one of cifar10, digits, ... Received: 'digit'. Did you mean 'digits'?
     """
     name_or_path = str(name_or_path)
     if name_or_path.endswith(".py"):

@@ -7,12 +7,14 @@ import os
 import pathlib
 import platform
 import sys
+import tempfile
 import time
 
 import keras
 import numpy as np
 
 from keras_distill._messages import expected, unknown_name
+from keras_distill.distribution import is_chief
 from keras_distill.export import FORMATS, export
 from keras_distill.recipes import measuring
 from keras_distill.recipes.folder import EXAMPLES, PREDICTIONS, RunFolder
@@ -59,6 +61,7 @@ def run(
     download=False,
     formats=("saved_model", "tflite", "tflite_int8"),
     progress=None,
+    strategy=None,
 ):
     """Run a recipe and write everything it found to a folder.
 
@@ -76,9 +79,11 @@ def run(
         download: Whether data that is not there may be downloaded. Defaults to `False`.
         formats: Names of the formats to export. Defaults to `("saved_model", "tflite", "tflite_int8")`.
         progress: A `Progress` that watches. Defaults to `None`.
+        strategy: A `tf.distribute.Strategy` to train under, see `keras_distill.distribution.strategy`. Of several
+            workers the chief alone measures, exports and writes. Defaults to `None`, a single device.
 
     Returns:
-        A `RunResult`; print it with rich for its tables.
+        A `RunResult`; print it with rich for its tables. `None` on a worker other than the chief.
 
     Raises:
         ValueError: If recipe or format is unknown, or the seeds are not distinct whole numbers.
@@ -90,12 +95,17 @@ def run(
     seeds = _checked(seeds)
     _check_formats(formats)
     progress = progress or Progress()
-    folder = RunFolder(out)
+    chief = strategy is None or is_chief(strategy)
+    folder = RunFolder(out) if chief else None
     start = time.perf_counter()
     progress.stage("Data", f"Loading it, for the recipe {recipe.name!r}: {recipe.summary}")
     data = recipe.data(data_dir, download).first(recipe.samples)
+    if not chief:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            _train(recipe, data, seeds, pathlib.Path(elsewhere), progress, strategy)
+        return None
     folder.begin()
-    trained = _train(recipe, data, seeds, folder, progress)
+    trained = _train(recipe, data, seeds, folder, progress, strategy)
     results = _facts(recipe, data, seeds, quick)
     _measure(results, trained, data, folder, formats, progress)
     results["seconds"] = time.perf_counter() - start
@@ -128,9 +138,9 @@ def _check_formats(formats):
         raise ValueError(expected(f"one or more formats of {', '.join(FORMATS)}", "none"))
 
 
-def _train(recipe, data, seeds, folder, progress):
+def _train(recipe, data, seeds, folder, progress, strategy):
     """Return everything trained: `teacher`, and lists `alone` and `distilled` by seed."""
-    trainer = Trainer(recipe, data, folder / "logs", progress)
+    trainer = Trainer(recipe, data, folder / "logs", progress, strategy)
     progress.stage(
         "Teacher",
         "A large network learns from the hard labels. Of its epochs, the best on the validation split is kept.",
