@@ -15,6 +15,7 @@ __all__ = [
     "features",
     "losses",
     "metrics",
+    "profiling",
     "quantization",
     "recipes",
     "report",

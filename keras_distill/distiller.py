@@ -8,6 +8,7 @@ from keras_distill._messages import expected
 from keras_distill._models import Untracked, accepts, run, uses_float16
 from keras_distill.batches import batch_size, unpack
 from keras_distill.callbacks._scheduler import Scheduler
+from keras_distill.callbacks.input_watch import InputWatch
 from keras_distill.coefficients import Coefficients
 from keras_distill.features import FINAL_OUTPUT
 from keras_distill.logs import Bookkeeping, Logs, split_fidelity
@@ -21,7 +22,7 @@ from keras_distill.objective import Objective, extractor, taps
 from keras_distill.overview import Overview
 from keras_distill.progress_bar import ProgressBar
 from keras_distill.saving import Saving
-from keras_distill.teachers import Trust, as_teacher
+from keras_distill.teachers import Trust, as_teacher, in_precision
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -52,6 +53,9 @@ class Distiller(Coefficients, Logs, Overview, Saving, backends.Steps, keras.Mode
         name: Name of the model. Defaults to `"distiller"`.
         trust: A `keras_distill.teachers.Trust`: which soft targets to leave out, weigh down or correct, by the
             teacher's confidence and the labels. Defaults to `None`, all are taken as they are.
+        teacher_dtype: `"bfloat16"`, `"float16"` or `"float32"`: the precision in which the teacher computes, if it is
+            a Functional or Sequential model. For accelerators; on CPUs it brings nothing. The losses are in float32
+            all the same. Defaults to `None`, its own.
         **kwargs: Passed to `keras.Model`.
 
     Raises:
@@ -82,10 +86,11 @@ class Distiller(Coefficients, Logs, Overview, Saving, backends.Steps, keras.Mode
         student_loss_weight=0.5,
         name="distiller",
         trust=None,
+        teacher_dtype=None,
         **kwargs,
     ):
         backends.check_supported()
-        teacher = as_teacher(teacher, like=student)
+        teacher = in_precision(as_teacher(teacher, like=student), teacher_dtype)
         if trust is not None and not isinstance(trust, Trust):
             raise ValueError(expected("trust to be a keras_distill.teachers.Trust", repr(trust)))
         losses = compatibility.check_losses(distillation_losses)
@@ -270,8 +275,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, backends.Steps, keras.Mode
         ):
             for output in keras.tree.flatten(outputs) if concerned and not is_top_k(outputs) else ():
                 if head_of(output)[0] == "linear" and output.shape[-1] != 1:
-                    checks = ops.logical_and(first, ops.prod(ops.shape(output)[:-1]) > 1)
-                    found = ops.cond(checks, lambda output=output: rows_are_probabilities(output), lambda: False)
+                    found = ops.cond(first, lambda output=output: _several_probabilities(output), lambda: False)
                     guards.check(ops.logical_not(found), refusal(owner))
 
     # Training --------------------------------------------------------------------------------------------------------
@@ -321,7 +325,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, backends.Steps, keras.Mode
         compatibility.check_not_empty(x)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
-        bookkeeping = Bookkeeping()
+        bookkeeping, watch = Bookkeeping(), InputWatch()
+        x = x if hasattr(x, "element_spec") else watch.watch(x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.callbacks.insert(0, bookkeeping)
             bookkeeping.set_model(self)
@@ -329,7 +334,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, backends.Steps, keras.Mode
             # Before all others, so that what they save at the end of an epoch counts that epoch; then what moves
             # temperature and weights, which are saved with it.
             callbacks = sorted(keras.tree.flatten(callbacks or []), key=lambda each: not isinstance(each, Scheduler))
-            callbacks.insert(0, bookkeeping)
+            callbacks[:0] = [bookkeeping, watch]
             if verbose != 0 and not any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks):
                 callbacks.append(ProgressBar())
         self._build_optimizer()
@@ -347,3 +352,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, backends.Steps, keras.Mode
         """Train the student on one batch. See `keras.Model.train_on_batch`."""
         with guards.explained():
             return super().train_on_batch(*args, **kwargs)
+
+
+def _several_probabilities(output):
+    return ops.logical_and(ops.prod(ops.shape(output)[:-1]) > 1, rows_are_probabilities(output))

@@ -12,6 +12,8 @@ from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.agreement import Agreement
 from keras_distill.metrics.fidelity import FidelityMetric
 
+_LOOKED_AT = 50
+
 
 class Logs:
     """The part of the `Distiller` that keeps its logs: losses, temperature, the user's metrics, agreement."""
@@ -123,7 +125,8 @@ class Bookkeeping(keras.callbacks.Callback):
     """Count epochs, put logs in their order, and stop at a term that is not finite.
 
     The first of the callbacks: what the others save at the end of an epoch counts that epoch, and what they show is
-    in order (Keras sorts logs by name). The steps check their terms themselves, but XLA drops those checks.
+    in order (Keras sorts logs by name). The steps check their terms themselves, but XLA drops those checks: then the
+    logs are looked at, after the first and every 50th batch, since to look is to wait for the device.
     """
 
     async_safe = True
@@ -134,9 +137,12 @@ class Bookkeeping(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._saw_a_batch = True
-        self._tidy(logs)
+        self._tidy(logs, check=self._model.jit_compile and batch % _LOOKED_AT == 0)
 
     def on_test_batch_end(self, batch, logs=None):
+        self._tidy(logs, check=False)
+
+    def on_test_end(self, logs=None):
         self._tidy(logs)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -145,9 +151,10 @@ class Bookkeeping(keras.callbacks.Callback):
         self.model.epochs_trained.assign_add(1)
         self._tidy(logs)
 
-    def _tidy(self, logs):
+    def _tidy(self, logs, check=True):
         model = self._model  # Keras's property would take its state from under the step that runs, on JAX.
         ordered = model.in_order(logs)
-        guards.check_finite_logs(ordered, ("student_loss", *model.objective.names, "distillation_loss", "loss"))
+        if check:
+            guards.check_finite_logs(ordered, ("student_loss", *model.objective.names, "distillation_loss", "loss"))
         logs.clear()
         logs.update(ordered)

@@ -151,7 +151,9 @@ class Objective(keras.layers.Layer):
                 guards.check_finite(name, value)
         weights = dict(zip(self.names, self.loss_weights, strict=True))
         distillation = sum(ops.multiply(weights[name], value) for name, value in soft.items()) if soft else None
-        records = {"student_loss": hard, "distillation_loss": distillation, **soft}
+        records = {"student_loss": hard, "distillation_loss": distillation}
+        if len(self.names) > 1:  # The term of a single loss is told by its weight and the sum.
+            records |= soft
         for name, value in records.items():
             if value is not None:
                 self.trackers[name].update_state(value * replicas(), sample_weight=samples)

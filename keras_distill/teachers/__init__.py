@@ -13,6 +13,7 @@ from keras_distill.teachers.ensemble import mean_of_probabilities as mean_of_pro
 from keras_distill.teachers.loading import as_teacher as as_teacher
 from keras_distill.teachers.members import Member as Member
 from keras_distill.teachers.onnx import ONNXTeacher as ONNXTeacher
+from keras_distill.teachers.precision import in_precision as in_precision
 from keras_distill.teachers.remote import CallableTeacher as CallableTeacher
 from keras_distill.teachers.saved_model import SavedModelTeacher as SavedModelTeacher
 from keras_distill.teachers.soft_targets import at_temperature as at_temperature
