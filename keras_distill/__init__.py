@@ -26,6 +26,7 @@ __all__ = [
     "tune",
     "tuning",
 ]
+_AT_USE = ("distribution", "export", "profiling", "recipes", "report", "tune", "tuning")
 _FROM = {"Distiller": "keras_distill.distiller", "tune": "keras_distill.tuning"}
 
 
@@ -37,14 +38,19 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
 def _is_a_command():
     script = pathlib.Path(sys.argv[0] if sys.argv else "").stem
     modules = [name for flag, name in zip(sys.orig_argv, sys.orig_argv[1:]) if flag == "-m"]
     return script == "keras-distill" or any(name.split(".")[0] == __name__ for name in modules)
 
 
-# All at once, so that Keras knows our classes when it loads a file; but a command answers `--help` without
-# TensorFlow, and imports what it needs when it needs it.
+# Those at once whose classes Keras has to know when it loads a file, the others at their first use; and a command answers
+# `--help` without TensorFlow.
 if not _is_a_command():
     for _name in __all__:
-        globals()[_name] = __getattr__(_name)
+        if _name not in _AT_USE:
+            globals()[_name] = __getattr__(_name)

@@ -4,7 +4,16 @@ import pytest
 
 from benchmarks.import_time import measure
 
-OPTIONAL = {"ai_edge_litert", "apache_beam", "click", "matplotlib", "onnxruntime", "sklearn", "tensorflow_datasets"}
+OPTIONAL = {
+    "ai_edge_litert",
+    "apache_beam",
+    "click",
+    "matplotlib",
+    "nbformat",
+    "onnxruntime",
+    "sklearn",
+    "tensorflow_datasets",
+}
 
 
 @pytest.mark.slow

@@ -3,8 +3,6 @@
 import configparser
 import pathlib
 import re
-import subprocess
-import sys
 
 import keras
 import pytest
@@ -12,15 +10,6 @@ import pytest
 import keras_distill as kd
 
 ROOT = pathlib.Path(__file__).parents[1]
-HEAVY = ("tensorflow_datasets", "ai_edge_litert", "click", "matplotlib", "sklearn", "nbformat")
-
-
-@pytest.mark.slow
-def test_import_brings_in_nothing_heavy_that_keras_does_not():
-    script = "import sys, keras; before = {*sys.modules}; import keras_distill; print(*{*sys.modules} - before)"
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    extra = set(output.split())
-    assert "keras_distill.distiller" in extra and not extra & set(HEAVY)
 
 
 def test_version_is_said_once():
