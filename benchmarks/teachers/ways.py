@@ -74,14 +74,15 @@ def net(seed, width=1):
     )
 
 
-def train(model, transfer, budget, loss=None):
-    """Compile and fit a net, a `Distiller` or a `MutualLearning`."""
+def train(model, transfer, budget, loss=None, metrics=None, **options):
+    """Compile and fit a net, a `Distiller` or a `MutualLearning`; further options are those of `fit`."""
     batches = not isinstance(transfer[0], np.ndarray)
     steps = len(transfer[0]) if batches else -(-len(transfer[0]) // budget.batch_size)
     epochs = max(1, round(budget.steps / steps))
     decay = keras.optimizers.schedules.CosineDecay(budget.learning_rate, epochs * steps)
-    model.compile(keras.optimizers.Adam(decay), loss, **COMPILED)
-    model.fit(*transfer, batch_size=None if batches else budget.batch_size, epochs=epochs, verbose=0)
+    model.compile(keras.optimizers.Adam(decay), loss, metrics=metrics, **COMPILED)
+    size = None if batches else budget.batch_size
+    model.fit(*transfer, batch_size=size, epochs=epochs, verbose=0, **options)
 
 
 def alone(task, setup, seed):

@@ -9,6 +9,7 @@ import pytest
 
 import keras_distill as kd
 from benchmarks import by_seed, ensemble_of_ten, regularisers
+from benchmarks.answers import accuracy, classes_of
 from benchmarks.asked_once import asked_once
 from benchmarks.cifar10_pairs import nets, results, stages, training
 from benchmarks.cifar10_pairs.__main__ import BENCHMARK as PAIRS
@@ -107,7 +108,7 @@ def test_the_ensemble_teaches_one_net_on_all_digits_without_labels(tmp_path, mon
     right = np.mean(np.argmax(probabilities, -1) == data.test[1])
     assert found["accuracy"][ensemble_of_ten.TOGETHER] == [pytest.approx(right)]
     student = kept.model("seed-2/one_net_taught_by_ten")
-    assert found["accuracy"][ensemble_of_ten.BY_TEN] == [ensemble_of_ten.accuracy(student, data.test)]
+    assert found["accuracy"][ensemble_of_ten.BY_TEN] == [accuracy(student, data.test)]
 
 
 def test_soft_targets_need_no_labels_and_stopping_keeps_the_best_epoch(tmp_path, monkeypatch, eager):
@@ -121,8 +122,8 @@ def test_soft_targets_need_no_labels_and_stopping_keeps_the_best_epoch(tmp_path,
     assert len(y) == 20 and not np.array_equal(y, regularisers.few(data, settings, 2)[1])
     soft = kept.model("seed-1/3_percent_soft_targets")
     assert found["accuracy"][regularisers.SOFT] == {
-        "train": [regularisers.accuracy(soft, (x, y))],
-        "test": [regularisers.accuracy(soft, data.test)],
+        "train": [accuracy(soft, (x, y))],
+        "test": [accuracy(soft, data.test)],
     }
 
 
@@ -164,17 +165,18 @@ def pair_results(tmp_path_factory):
         yield kept, results.measure(None, settings, kept, range(3))
 
 
+@pytest.mark.slow
 def test_the_pairs_run_from_one_end_to_the_other(pair_results):
     kept, found = pair_results
     x, y = data_of((8, 8, 3)).test
-    said = stages.classes_of(kept.model("teacher"), x)
+    said = classes_of(kept.model("teacher"), x)
     assert found["teacher"]["accuracy"] == np.mean(said == y)
     methods = found["students"]["mobilenet"]["methods"]
     assert list(methods) == stages.methods(found["choice"]) and set(found["choice"]) == {"at", "pkt"}
     assert {name: [row["seed"] for row in rows] for name, rows in methods.items()} == {
         name: [0, 1] if name == "alone" else [0] for name in methods
     }
-    answer = stages.classes_of(kept.model("seed-0/mobilenet_kd"), x)
+    answer = classes_of(kept.model("seed-0/mobilenet_kd"), x)
     assert methods["kd"][0]["accuracy"] == np.mean(answer == y)
     assert methods["kd"][0]["agreement"] == np.mean(answer == said)
     assert json.loads(json.dumps(found)) == found
