@@ -268,15 +268,25 @@ class Distiller(Coefficients, Logs, Overview, Saving, backends.Steps, keras.Mode
         """Refuse probabilities where logits should be, which no shape gives away. Costs one batch."""
         soft = any(getattr(loss, "compares_logits", False) for loss in self.distillation_losses)
         hard = any(loss.on_logits for loss in keras.tree.flatten(self.loss) if loss is not None)
-        first = ops.equal(self.optimizer.iterations, 0)
-        for owner, outputs, concerned in (
-            ("teacher", teacher_outputs, soft),
-            ("student", student_outputs, soft or hard),
-        ):
-            for output in keras.tree.flatten(outputs) if concerned and not is_top_k(outputs) else ():
-                if head_of(output)[0] == "linear" and output.shape[-1] != 1:
-                    found = ops.cond(first, lambda output=output: _several_probabilities(output), lambda: False)
-                    guards.check(ops.logical_not(found), refusal(owner))
+        suspects = [
+            (owner, output)
+            for owner, outputs, concerned in (
+                ("teacher", teacher_outputs, soft),
+                ("student", student_outputs, soft or hard),
+            )
+            if concerned and not is_top_k(outputs)
+            for output in keras.tree.flatten(outputs)
+            if head_of(output)[0] == "linear" and output.shape[-1] != 1
+        ]
+        if not suspects:
+            return
+        found = ops.cond(
+            ops.equal(self.optimizer.iterations, 0),
+            lambda: [_several_probabilities(output) for _, output in suspects],
+            lambda: [False for _ in suspects],
+        )
+        for (owner, _), wrong in zip(suspects, found, strict=True):
+            guards.check(ops.logical_not(wrong), refusal(owner))
 
     # Training --------------------------------------------------------------------------------------------------------
 

@@ -33,9 +33,9 @@ class Traced(kd.Distiller):
 
     traces = 0
 
-    def compute_loss(self, *args, **kwargs):
+    def train_step(self, state, data):
         self.traces += 1
-        return super().compute_loss(*args, **kwargs)
+        return super().train_step(state, data)
 
 
 def traced():
