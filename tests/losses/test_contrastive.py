@@ -194,7 +194,10 @@ def test_the_layer_is_rebuilt_from_its_configuration():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({}, "dataset_size to be a whole number >= 1. Received: dataset_size=None. As many as there are training samples"),
+        (
+            {},
+            "dataset_size to be a whole number >= 1. Received: dataset_size=None. As many as there are training samples",
+        ),
         ({"dataset_size": 0}, "dataset_size to be a whole number >= 1. Received: dataset_size=0"),
         ({"dataset_size": 2.5}, "dataset_size to be a whole number >= 1. Received: dataset_size=2.5"),
         ({"dataset_size": 9, "embedding_width": True}, "embedding_width to be a whole number >= 1"),
