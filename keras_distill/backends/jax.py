@@ -160,7 +160,10 @@ class Steps:
         # Keras knows batches of three parts.
         if iterator is not None:
             iterator = ((*ends, (unpack(batch)[:3] for batch in batches)) for *ends, batches in iterator)
-        super()._symbolic_build(iterator=iterator, data_batch=data_batch)
+        try:
+            super()._symbolic_build(iterator=iterator, data_batch=data_batch)
+        except StopIteration as error:  # There is no first batch to learn the shapes from.
+            raise ValueError(expected("data with at least one sample", "none")) from error
 
     def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         # Keras asks this to build the hard loss; the soft terms have nothing to build, or no batch to take it from.

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
 import keras_distill as kd
@@ -226,6 +227,11 @@ def test_probabilities_where_logits_should_be_stop_the_first_batch():
     teacher = keras.Model(inputs, keras.layers.Identity()(hidden))
     with pytest.raises(ValueError, match="Expected logits from the teacher. Received: rows of probabilities"):
         fit(make(teacher=teacher))
+
+
+def test_no_batch_at_all():
+    with pytest.raises(ValueError, match=r"^Expected data with at least one sample\. Received: none\.$"):
+        fit(make(), tf.data.Dataset.from_tensor_slices(data()).filter(lambda *_: False), batch_size=None)
 
 
 def test_an_error_while_tracing_leaves_the_model_whole():
