@@ -3,7 +3,6 @@
 Candidates differ from `Settings` in what their names say. None of them is ever shown the test split.
 """
 
-import dataclasses
 import json
 import pathlib
 import time
@@ -11,7 +10,7 @@ import time
 import keras_distill as kd
 from benchmarks.hinton2015 import stages, training
 from benchmarks.hinton2015.offsets import errors
-from benchmarks.hinton2015.settings import Schedule, Student
+from benchmarks.hinton2015.settings import DIGITS, Schedule, Student
 from benchmarks.teachers.cost import one_thread
 
 FILE = "choices.json"
@@ -28,15 +27,16 @@ def teachers(settings):
 
 def students(settings):
     """Return the students that are compared, a dict of name to `Student`."""
-    alone, soft = Student(settings.alone), Student(settings.distilled, temperature=settings.temperature)
-    found = {f"labels, {_text(settings.alone)}": alone, f"soft targets, {_text(settings.distilled)}": soft}
-    for schedule in (Schedule(20), Schedule(20, 3e-4), Schedule(20, 1e-3, 100)):
-        found[f"soft targets, {_text(schedule)}"] = dataclasses.replace(soft, schedule=schedule)
-    short = dataclasses.replace(soft, schedule=Schedule(20))
-    for temperature in (2.5, 4.0, 8.0):
-        name = f"soft targets, T {temperature:g}, {_text(short.schedule)}"
-        found[name] = dataclasses.replace(short, temperature=temperature)
-    found[f"soft targets and labels, 0.1, {_text(short.schedule)}"] = dataclasses.replace(short, hard_weight=0.1)
+    temperatures = {4.0: (40,), 8.0: (40, 60), 20.0: (20, 40, 80)}
+    schedules = [(temperature, Schedule(count)) for temperature, counts in temperatures.items() for count in counts]
+    found = {f"labels, {_text(settings.alone)}": Student(settings.alone)}
+    for temperature, schedule in [*schedules, (20.0, Schedule(20, 3e-4)), (20.0, Schedule(20, 1e-3, 100))]:
+        found[f"soft targets, T {temperature:g}, {_text(schedule)}"] = Student(schedule, temperature=temperature)
+    short = Student(Schedule(20), temperature=20.0, hard_weight=0.1)
+    found[f"soft targets and labels, 0.1, T 20, {_text(short.schedule)}"] = short
+    for temperature in (8.0, 20.0):
+        name = f"no 3, T {temperature:g}, {_text(Schedule(30))}"
+        found[name] = Student(Schedule(30), temperature=temperature, digits=tuple({*DIGITS} - {3}))
     return found
 
 

@@ -50,19 +50,21 @@ class Settings:
         without: Of the student that never sees a 3.
         few: Of the student that sees 7s and 8s only.
         narrow: Of the students of each width.
-        temperature: Temperature of all but the narrow students. Defaults to that of the paper.
+        temperature: Temperature of the student that sees every digit. Defaults to 8.0.
+        partial_temperature: Of those that see some classes only. Defaults to 20.0.
         temperatures: Temperatures of the students of each width.
     """
 
     samples: int | None = None
     everything: bool = True
-    teacher: Schedule = Schedule(50)
+    teacher: Schedule = Schedule(80)
     alone: Schedule = Schedule(20)
-    distilled: Schedule = Schedule(40)
-    without: Schedule = Schedule(20)
-    few: Schedule = Schedule(30)
-    narrow: dict = dataclasses.field(default_factory=lambda: {30: Schedule(15), 300: Schedule(15)})
-    temperature: float = 20.0
+    distilled: Schedule = Schedule(60)
+    without: Schedule = Schedule(40)
+    few: Schedule = Schedule(60)
+    narrow: dict = dataclasses.field(default_factory=lambda: {30: Schedule(40), 300: Schedule(30)})
+    temperature: float = 8.0
+    partial_temperature: float = 20.0
     temperatures: dict = dataclasses.field(
         default_factory=lambda: {30: (1.0, 2.5, 3.0, 4.0, 8.0, 12.0, 20.0), 300: (2.5, 8.0, 20.0, 40.0)}
     )
@@ -81,8 +83,8 @@ class Settings:
         found = {
             "hard labels": Student(self.alone),
             "soft targets": Student(self.distilled, temperature=self.temperature),
-            "no 3": Student(self.without, temperature=self.temperature, digits=no_3, corrected=(3,)),
-            "7 and 8": Student(self.few, temperature=self.temperature, digits=(7, 8), corrected=(7, 8)),
+            "no 3": Student(self.without, temperature=self.partial_temperature, digits=no_3, corrected=(3,)),
+            "7 and 8": Student(self.few, temperature=self.partial_temperature, digits=(7, 8), corrected=(7, 8)),
         }
         for width, temperatures in self.temperatures.items():
             for temperature in temperatures:

@@ -9,11 +9,11 @@ import math
 from keras import ops
 from keras.backend import backend, standardize_dtype
 
+from keras_distill.losses.by_rows import by_rows
+from keras_distill.losses.kl import divergence, divergence_and_slopes, from_largest
+
 # Below this |log(q/p)| the series is the more exact form of exp(d) - 1 - d, above it the difference is.
 _SERIES_LIMIT = {"float32": 0.3, "float64": 0.03}
-# Likewise for half of it, and the fraction in `_excess`.
-_FRACTION_LIMIT = {"float32": 0.25, "float64": 0.01}
-_FLOOR = -1e30
 
 
 def kl_divergence(teacher_logits, student_logits, temperature=1.0):
@@ -43,7 +43,32 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
     teacher, student, temperature = _of_one_dtype(teacher_logits, student_logits, temperature)
-    return _divergence(teacher, student, temperature * ops.ones_like(student[..., :1]))
+    return divergence(teacher, student, temperature * ops.ones_like(student[..., :1]))
+
+
+def kl_divergence_and_slopes(teacher_logits, student_logits, temperature=1.0):
+    """Compute `kl_divergence` and its slopes in the tempered student, for those who form a gradient themselves.
+
+    Args:
+        teacher_logits: Float array `[..., classes]`.
+        student_logits: Float array `[..., classes]`.
+        temperature: Positive number, array or variable that divides both. Defaults to 1.0.
+
+    Returns:
+        `(values, slopes)`: float arrays `[...]`, nats, and `[..., classes]`, `q - p` in as many digits as there are. No
+        gradient is to be taken of them.
+
+    Example:
+
+    >>> import numpy as np
+    >>> _, slopes = kl_divergence_and_slopes(np.zeros((1, 2), "float32"), np.array([[0.0, 1e-6]], "float32"))
+    >>> print([f"{slope:.4e}" for slope in slopes[0].numpy()])  # A probability near 0.5 is exact to 6e-8
+    ['-2.5000e-07', '2.5000e-07']
+    """
+    teacher, student, temperature = _of_one_dtype(teacher_logits, student_logits, temperature)
+    rows = teacher, student, temperature * ops.ones_like(student[..., :1])
+    values, slopes, _ = by_rows(divergence_and_slopes, *rows)
+    return values[..., 0], slopes
 
 
 def soft_cross_entropy(teacher_logits, student_logits, temperature=1.0):
@@ -195,7 +220,7 @@ def wide_dtype(dtype):
 def _tempered(teacher_logits, student_logits, temperature):
     """Bring all three to one precision, and each row's largest logit to 0, which changes no softmax."""
     teacher, student, temperature = _of_one_dtype(teacher_logits, student_logits, temperature)
-    return _from_largest(teacher), _from_largest(student), temperature
+    return from_largest(teacher), from_largest(student), temperature
 
 
 def _of_one_dtype(teacher_logits, student_logits, temperature):
@@ -203,52 +228,6 @@ def _of_one_dtype(teacher_logits, student_logits, temperature):
     dtype = working_dtype(teacher, student)
     teacher, student = ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype)
     return teacher, student, ops.cast(temperature, dtype)
-
-
-def _from_largest(logits):
-    """Return rows of logits whose largest is 0."""
-    logits = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    # A class ruled out by a logit of -inf has no probability at the floor either, and no NaN.
-    return ops.maximum(logits, _FLOOR)
-
-
-@ops.custom_gradient
-def _divergence(teacher, student, temperature):
-    """Return `KL(p, q)` of rows of logits at temperatures `[..., 1]`."""
-    teacher, student = _from_largest(teacher), _from_largest(student)
-    p, teacher_sum = _softmax(teacher / temperature)
-    q, student_sum = _softmax(student / temperature)
-    half = (student - teacher) * (0.5 / temperature) - 0.5 * ops.log(student_sum / teacher_sum)
-    tanh = ops.tanh(half)
-    both = p + q
-    values = ops.sum(both * _excess(half, tanh), axis=-1)
-
-    def gradient(*arguments, upstream=None):
-        upstream = arguments[0] if upstream is None else upstream
-        gap = both * tanh
-        # Adds up to 0; where one class has nearly all, this is what it is known by.
-        gap = gap - q * ops.sum(gap, axis=-1, keepdims=True)
-        slope = ops.expand_dims(upstream, -1) / temperature
-        of_teacher = -p * (2.0 * half + ops.expand_dims(values, -1))
-        of_temperature = ops.sum(gap * student + of_teacher * teacher, axis=-1, keepdims=True)
-        return slope * of_teacher, slope * gap, -slope / temperature * of_temperature
-
-    return values, gradient
-
-
-def _softmax(logits):
-    """Return the softmax of rows of logits whose largest is 0, and the sums `[..., 1]` it was divided by."""
-    exponentials = ops.exp(logits)
-    total = ops.sum(exponentials, axis=-1, keepdims=True)
-    return exponentials / total, total
-
-
-def _excess(half, tanh):
-    """Return `p (exp(d) - 1 - d) / (p + q)` for `half = d / 2` and its hyperbolic tangent."""
-    square = half * half
-    small = square < _FRACTION_LIMIT[standardize_dtype(half.dtype)] ** 2
-    # There `half - tanh` cancels; it is `half³ / (3 + 6 half² / 5)`, up to the seventh power.
-    return ops.where(small, half * (tanh - square / (3.0 + 1.2 * square)), tanh - half * (1.0 - tanh))
 
 
 def _entropy(logits):

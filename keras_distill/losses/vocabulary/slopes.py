@@ -73,18 +73,15 @@ def dense_slopes(logits, labels, weights, temperature, teacher):
     """
     import tensorflow as tf
 
-    p, q, log_ratio = divergences.distributions(teacher, logits, temperature)
     wide = tf.cast(temperature, logits.dtype)
-    soft = divergences.mixture_divergence(p, q, log_ratio, 1.0) * wide**2
-    # At a high temperature q and p are nearly equal: the logarithm of their ratio knows the more digits of q - p.
-    gap = tf.where(log_ratio < 1.0, p * tf.math.expm1(tf.minimum(log_ratio, 1.0)), q - p)
-    gap -= q * tf.reduce_sum(gap, axis=-1, keepdims=True)
-    gradient = tf.cast(weights[1], logits.dtype)[:, None] * wide * gap
+    soft, slopes = divergences.kl_divergence_and_slopes(teacher, logits, temperature)
+    soft *= wide**2
+    gradient = tf.cast(weights[1], logits.dtype)[:, None] * wide * slopes
     if labels is None:
         return None, soft, gradient
     hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     hard_weight = tf.cast(weights[0], logits.dtype)[:, None]
-    gradient += hard_weight * _at_one(q, logits, temperature)
+    gradient += hard_weight * tf.nn.softmax(logits)
     return hard, soft, _added(gradient, labels[:, None], -hard_weight)
 
 
