@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_distill._devices import is_accelerated
+
 LONG = 20_000
 """From so many classes on, each row alone is quicker than the batch at once; see `benchmarks/growth.py`."""
 
@@ -28,7 +30,7 @@ def by_rows(function, *arrays):
     [[30000.0, 30000.0, 30000.0], [30000.0, 30000.0, 30000.0]]
     """
     shape = arrays[0].shape
-    if shape[-1] is None or shape[-1] < LONG or not _on_a_processor():
+    if shape[-1] is None or shape[-1] < LONG or not _one_by_one():
         return function(*arrays)
     leading = ops.shape(arrays[0])[:-1]
     rows = tuple(ops.reshape(array, (-1, array.shape[-1])) for array in arrays)
@@ -36,9 +38,5 @@ def by_rows(function, *arrays):
     return keras.tree.map_structure(lambda array: ops.reshape(array, (*leading, array.shape[-1])), found)
 
 
-def _on_a_processor():
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())
+def _one_by_one():
+    return keras.backend.backend() == "tensorflow" and not is_accelerated()

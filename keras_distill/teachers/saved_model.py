@@ -4,6 +4,7 @@ import concurrent.futures
 
 import keras
 
+from keras_distill._devices import is_accelerated
 from keras_distill._messages import expected
 from keras_distill._models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
@@ -42,7 +43,7 @@ class SavedModelTeacher(FileTeacher):
     def __init__(self, path, outputs="logits", signature=None, **kwargs):
         self.signature = signature
         super().__init__(path, outputs, **kwargs)
-        self.supports_jit = not _is_accelerated() or self.compiles()
+        self.supports_jit = not is_accelerated() or self.compiles()
 
     def compiles(self):
         """Tell whether XLA can translate it, as far as that can be known before its inputs are."""
@@ -128,13 +129,6 @@ def _endpoint(loaded):
     """Return the function `serve` of a SavedModel, `None` where there is none or one of several signatures."""
     functions = getattr(getattr(loaded, "serve", None), "concrete_functions", ())
     return functions[0] if len(functions) == 1 else None
-
-
-def _is_accelerated():
-    """Tell whether there is a device for which Keras compiles by XLA of its own accord."""
-    import tensorflow as tf
-
-    return any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
 
 
 def _port(spec):
