@@ -11,7 +11,7 @@ demo: .venv/.demo
 	$(BIN)/keras-distill demo
 
 test: .venv/.test
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -1,9 +1,13 @@
 """What all tests share: quiet TensorFlow, fixed seeds, small models, and the optional folder of prepared data."""
 
+import gc
 import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Each core has a worker of its own: more threads than that would wait for each other, which takes time too.
+for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(name, "1")
 
 import keras
 import numpy as np
@@ -16,11 +20,40 @@ collect_ignore = (
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(tryfirst=True)  # Before pytest-xdist reads the groups.
+def pytest_collection_modifyitems(config, items):
     if keras.backend.backend() != "tensorflow":
         for item in items:
             if item.get_closest_marker("tensorflow_only"):
                 item.add_marker(pytest.mark.skip(reason="needs the TensorFlow backend"))
+    if getattr(config.option, "loadgroup", False):
+        _share_out(items)
+
+
+def _share_out(items):
+    """Have what shares a fixture run in one worker, which makes it once, and begin with what takes long."""
+    slow = set()
+    for item in items:
+        group = _group(item)
+        item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("slow"):
+            slow.add(group)
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] not in slow)
+
+
+def _group(item):
+    """The folder or file of the widest fixture of ours; or the file; or the test, where it is slow and shares none."""
+    definitions = [each for found in item._fixtureinfo.name2fixturedefs.values() for each in found]
+    wide = [each.baseid for each in definitions if each.scope != "function" and each.baseid.startswith("tests")]
+    file = item.nodeid.split("::")[0]
+    return min(wide, key=len, default=item.nodeid if item.get_closest_marker("slow") else file)
+
+
+def pytest_collection_finish():
+    # What was imported stays to the end: the collector would look through all of it each time, for nothing.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

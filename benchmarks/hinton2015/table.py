@@ -6,10 +6,10 @@ from benchmarks.hinton2015.settings import narrow
 TITLES = {
     "teacher": "teacher, 2 x 1200, dropout, bounded weights, moved digits",
     "hard labels": "student, 2 x 800, hard labels",
-    "soft targets": "the same, soft targets at T = {temperature:g}",
-    "no 3": "... of a transfer set without 3s",
+    "soft targets": "the same, soft targets, T = {temperature:g}",
+    "no 3": "... of a transfer set without 3s, T = {partial_temperature:g}",
     f"no 3{CORRECTED}": "... and the bias of the 3 corrected",
-    "7 and 8": "... of a transfer set of 7s and 8s",
+    "7 and 8": "... of a transfer set of 7s and 8s, T = {partial_temperature:g}",
     f"7 and 8{CORRECTED}": "... and the biases of 7 and 8 corrected",
 }
 
@@ -27,8 +27,7 @@ def markdown(results):
     for name, title in TITLES.items():
         if name in results["rows"]:
             row = results["rows"][name]
-            title = title.format(temperature=results["settings"]["temperature"])
-            cells = (title, _published(row), _here(row), len(row["errors"]))
+            cells = (title.format(**results["settings"]), _published(row), _here(row), len(row["errors"]))
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     for width, temperatures in results["settings"]["temperatures"].items():
         lines += ["", *_narrow(results["rows"], width, temperatures)]

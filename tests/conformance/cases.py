@@ -6,11 +6,13 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from tests.gradients import value_and_gradient
+
 # What says how far the published code moves in float32, and the same maps in another layout.
 REFERENCE_ONLY = ("loss_float32", "grad_maxerr_float32")
 TOLERANCES = {"float64": (1e-9, 1e-12), "float32": (1e-4, 1e-6)}
-if keras.backend.backend() == "jax":
-    del TOLERANCES["float64"]  # It has none, unless it is asked for before it starts.
+if keras.ops.ones(1, "float64").dtype != "float64":
+    del TOLERANCES["float64"]  # JAX has none, unless it is asked for before it starts.
 
 
 class Case:
@@ -90,7 +92,8 @@ def check_case(quantities, case):
     for part, function in quantities.losses.items():
         gradients = [key for key in stored if is_gradient(key) and split_gradient(key, case)[0] == part]
         wanted = {split_gradient(key, case)[1]: key for key in gradients}
-        value, found = _value_and_gradients(function, tensors, wanted)
+        some = {name: tensors[name] for name in wanted}
+        value, found = value_and_gradient(lambda some, function=function: function({**tensors, **some}), some)
         key = part if part in stored else f"loss_{part}" if part else "loss"
         if key in stored:
             seen.add(key)
@@ -103,21 +106,6 @@ def check_case(quantities, case):
         seen.add(key)
         misses += _compare(key, function(tensors), case)
     return misses + [f"{key} was not checked" for key in sorted(stored - seen - case.read)]
-
-
-def _value_and_gradients(function, tensors, names):
-    """Return a function's value of tensors by name, and its gradient with respect to some of them."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        differentiated = jax.value_and_grad(lambda some: function({**tensors, **some}))
-        return differentiated({name: tensors[name] for name in names})
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        tape.watch(tensors)
-        value = function(tensors)
-    return value, tape.gradient(value, {name: tensors[name] for name in names})
 
 
 def _compare(key, value, case):

@@ -13,11 +13,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow_only]
 
 TESTS = (
+    "tests/jax/test_dark_knowledge.py",
     "tests/jax/test_training.py",
     "tests/callbacks/test_temperature_scheduler.py",
+    "tests/losses/test_every_loss.py",
     "tests/test_schedules.py",
 )
-LEAST = 362
+LEAST = 615
 
 
 def run(command, **environment):

@@ -3,8 +3,10 @@
 import itertools
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 from loss_table import pair
+
+from tests.gradients import as_arrays, compiled, value_and_gradient
 
 
 def log_softmax(logits):
@@ -42,14 +44,11 @@ def batch(rows, classes, seed=0, spread=3.0):
 
 def run(function, student):
     """Return a function's mean and its gradient as NumPy arrays."""
-    return tuple(each.numpy() for each in _value_and_gradient(function, tf.constant(student)))
+    return as_arrays(_value_and_gradient(function, student))
 
 
 def _value_and_gradient(function, student):
-    with tf.GradientTape() as tape:
-        tape.watch(student)
-        value = tf.reduce_mean(function(student))
-    return value, tape.gradient(value, student)
+    return value_and_gradient(lambda student: ops.mean(function(student)), student)
 
 
 def slopes(oracle, student, step=1e-4):
@@ -85,10 +84,10 @@ def at_extremes(function, rows, classes, temperatures=(0.5, 4.0, 1000.0)):
     Yields:
         Teacher, student, temperature, value and gradient of each edge, in float64.
     """
-    compiled = tf.function(lambda v, z, t: _value_and_gradient(lambda student: function(v, student, t), z))
+    compute = compiled(lambda v, z, t: _value_and_gradient(lambda student: function(v, student, t), z), xla=False)
     for sides, temperature in itertools.product(extremes(rows, classes), temperatures):
         (value, gradient), wanted = (
-            [each.numpy() for each in compiled(*(tf.constant(each, dtype) for each in (*sides, temperature)))]
+            as_arrays(compute(*(ops.convert_to_tensor(each, dtype) for each in (*sides, temperature))))
             for dtype in ("float32", "float64")
         )
         assert np.isfinite(value) and np.isfinite(gradient).all()

@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 import keras_distill as kd
+from tests import gradients
+from tests.gradients import as_arrays, masked
 
 TEMPERATURE = 4.0
 
@@ -65,22 +67,30 @@ LOSSES = {
 }
 
 
-def value_and_gradient(loss, teacher, student, sample_weight=None, mask=None, jit=None):
-    """Return the loss and its gradient with respect to the student's output, as NumPy arrays."""
+def value_and_gradient(loss, teacher, student, sample_weight=None, mask=None, jit=gradients.JAX or None):
+    """Return the loss and its gradient with respect to the student's output, as NumPy arrays.
+
+    `jit` says what runs: `True` for XLA, `False` for a graph, `None` for eager operations. The default is eager on
+    TensorFlow, and XLA on JAX, which would have to compile each operation.
+    """
 
     def compute(teacher, student):
         return _differentiated(loss, teacher, student, sample_weight, mask)
 
     if jit is not None:
-        compute = tf.function(compute, jit_compile=jit)
-    return _arrays(compute(tf.constant(teacher), tf.constant(student)))
+        compute = gradients.compiled(compute, xla=jit)
+    return as_arrays(compute(*map(ops.convert_to_tensor, (teacher, student))))
 
 
 def compiled(loss, teacher, student, mask=None, unknown=0):
     """Return what `value_and_gradient` does from a graph, and from the same graph through XLA: one trace for both.
 
-    The graph does not know the first `unknown` sizes.
+    The graph does not know the first `unknown` sizes. JAX, which knows all sizes, has but XLA.
     """
+    if gradients.JAX:
+        return [value_and_gradient(loss, teacher, student, mask=mask, jit=True)]
+    import tensorflow as tf
+
     shape = (*[None] * unknown, *teacher.shape[unknown:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape)] * 2)
@@ -88,21 +98,14 @@ def compiled(loss, teacher, student, mask=None, unknown=0):
         return _differentiated(loss, teacher, student, mask=mask)
 
     by_xla = tf.function(lambda *outputs: graph(*outputs), jit_compile=True)
-    return [_arrays(run(tf.constant(teacher), tf.constant(student))) for run in (graph, by_xla)]
+    return [as_arrays(run(tf.constant(teacher), tf.constant(student))) for run in (graph, by_xla)]
 
 
 def _differentiated(loss, teacher, student, sample_weight=None, mask=None):
-    with tf.GradientTape() as tape:
-        tape.watch(student)
-        outputs = tf.identity(student)
-        if mask is not None:
-            outputs._keras_mask = tf.constant(mask)
-        value = loss.compute_loss(teacher, outputs, sample_weight=sample_weight)
-    return value, tape.gradient(value, student)
+    def value(student):
+        return loss.compute_loss(teacher, masked(student, mask), sample_weight=sample_weight)
 
-
-def _arrays(tensors):
-    return tuple(each.numpy() for each in tensors)
+    return gradients.value_and_gradient(value, student)
 
 
 def pair(*shape, seed=0, dtype="float32", spread=3.0):

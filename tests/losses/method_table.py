@@ -4,9 +4,11 @@ import dataclasses
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 import keras_distill as kd
+from tests import gradients
+from tests.gradients import as_arrays, masked
 from tests.losses.loss_table import pair
 
 METHODS = kd.losses.METHODS
@@ -27,43 +29,42 @@ class Batch:
 
     def compute(self, teacher, student, sample_weight=None, mask=None):
         """Return the value of the loss, through its adapter where it has one."""
-        if mask is not None:
-            student = keras.tree.map_structure(tf.identity, student)
-            for tensor in keras.tree.flatten(student):
-                tensor._keras_mask = tf.constant(mask)
+        student = keras.tree.map_structure(lambda each: masked(each, mask), student)
         student = self.loss.adapt(student, self.given.get("adapter"), False)
         return self.loss.compute_loss(teacher, student, sample_weight=sample_weight, **self.given)
 
     def value_and_gradient(self, teacher=None, student=None, **arguments):
         """Return the value and the gradients with respect to what the student says, NumPy arrays."""
-        return _arrays(self._differentiated(**arguments)(*self._tensors(teacher, student)))
+        return as_arrays(self._differentiated(**arguments)(*self._tensors(teacher, student)))
 
     def compiled(self):
-        """Return what `value_and_gradient` does, once from a graph and once from the same graph through XLA."""
-        graph = tf.function(self._differentiated())
-        by_xla = tf.function(lambda *outputs: graph(*outputs), jit_compile=True)
-        outputs = self._tensors()
-        return _arrays(graph(*outputs)), _arrays(by_xla(*outputs))
+        """Return what `value_and_gradient` does, once from a graph and once from the same graph through XLA.
+
+        JAX has but XLA.
+        """
+        compute, outputs = self._differentiated(), self._tensors()
+        if gradients.JAX:
+            return [as_arrays(gradients.compiled(compute)(*outputs))]
+        import tensorflow as tf
+
+        graph = tf.function(compute)
+        by_xla = gradients.compiled(lambda *outputs: graph(*outputs))
+        return [as_arrays(run(*outputs)) for run in (graph, by_xla)]
 
     def _tensors(self, teacher=None, student=None):
         return [
-            keras.tree.map_structure(tf.convert_to_tensor, own if given is None else given)
+            keras.tree.map_structure(ops.convert_to_tensor, own if given is None else given)
             for own, given in ((self.teacher, teacher), (self.student, student))
         ]
 
     def _differentiated(self, **arguments):
         def compute(teacher, student):
-            with tf.GradientTape() as tape:
-                tape.watch(student)
-                value = self.compute(teacher, student, **arguments)
-            return value, keras.tree.flatten(tape.gradient(value, student))
+            value, slopes = gradients.value_and_gradient(
+                lambda student: self.compute(teacher, student, **arguments), student
+            )
+            return value, keras.tree.flatten(slopes)
 
         return compute
-
-
-def _arrays(value_and_gradients):
-    value, gradients = value_and_gradients
-    return value.numpy(), [gradient.numpy() for gradient in gradients]
 
 
 def make(name, shape=None, dtype="float32", seed=0, **arguments):

@@ -3,11 +3,14 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from keras import ops
 from loss_table import LOSSES, compiled, pair, value_and_gradient
+
+from tests import gradients
 
 SHAPES = [(5, 3), (1, 3), (4, 2), (3, 4, 5), (2, 3, 4, 5)]
 ROWS = pytest.mark.parametrize("row", LOSSES.values(), ids=LOSSES.keys())
+PRECISE = pytest.mark.tensorflow_only  # JAX has float64 only where it is asked for before Keras is imported.
 
 
 def wanted(row, teacher, student, weights=1.0):
@@ -19,7 +22,7 @@ def wanted(row, teacher, student, weights=1.0):
 
 @ROWS
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype, rtol", [("float32", 1e-5), ("float64", 1e-11)])
+@pytest.mark.parametrize("dtype, rtol", [("float32", 1e-5), pytest.param("float64", 1e-11, marks=PRECISE)])
 def test_value_and_gradient(row, shape, dtype, rtol):
     teacher, student = pair(*shape, dtype=dtype)
     value, gradient = value_and_gradient(row.make(), teacher, student)
@@ -33,7 +36,7 @@ def test_value_and_gradient(row, shape, dtype, rtol):
 @pytest.mark.parametrize("unknown", [0, 2])
 def test_compiled_is_as_eager(row, unknown):
     teacher, student = pair(4, 6, 7)
-    eager = value_and_gradient(row.make(), teacher, student)
+    eager = value_and_gradient(row.make(), teacher, student, jit=None)
     for value, gradient in compiled(row.make(), teacher, student, unknown=unknown):
         np.testing.assert_allclose(value, eager[0], rtol=1e-6)
         np.testing.assert_allclose(gradient, eager[1], rtol=1e-5, atol=1e-7)
@@ -45,7 +48,7 @@ def test_compiled_is_as_eager(row, unknown):
 )
 def test_half_precision_is_computed_in_float32(row, dtypes):
     teacher, student = pair(5, 3)
-    value, gradient = value_and_gradient(row.make(), tf.cast(teacher, dtypes[0]), tf.cast(student, dtypes[1]))
+    value, gradient = value_and_gradient(row.make(), ops.cast(teacher, dtypes[0]), ops.cast(student, dtypes[1]))
     expected_value, expected_gradient = wanted(row, teacher, student)
     assert value.dtype == "float32" and gradient.dtype == dtypes[1]
     np.testing.assert_allclose(value, expected_value, rtol=1e-5)
@@ -53,6 +56,7 @@ def test_half_precision_is_computed_in_float32(row, dtypes):
 
 
 @ROWS
+@PRECISE
 def test_one_side_in_float64_is_enough_for_float64(row):
     teacher, student = pair(5, 3, dtype="float64")
     value, _ = value_and_gradient(row.make(), teacher, student.astype("float32"))
@@ -61,12 +65,15 @@ def test_one_side_in_float64_is_enough_for_float64(row):
 
 
 @ROWS
-@pytest.mark.parametrize("dtype, jit", [("float32", None), ("float64", None), ("float32", True)])
+@pytest.mark.parametrize(
+    "dtype, jit", [("float32", None), pytest.param("float64", None, marks=PRECISE), ("float32", True)]
+)
 def test_student_that_is_the_teacher_has_nothing_to_learn(row, dtype, jit):
     same, _ = pair(4, 3, 10, dtype=dtype, spread=40.0)
     value, gradient = value_and_gradient(row.make(), same, same, jit=jit)
     assert value == 0.0 or not row.zero_at_teacher
-    assert not gradient.any()
+    # On JAX, the slope of the absolute value at zero is one.
+    assert not gradient.any() or (gradients.JAX and row is LOSSES["feature_mae"])
 
 
 @ROWS
@@ -83,19 +90,17 @@ def test_shift_of_the_logits(row):
 
 @ROWS
 def test_no_gradient_reaches_the_teacher(row):
-    teacher, student = map(tf.Variable, pair(4, 3))
-    with tf.GradientTape() as tape:
-        value = row.make().compute_loss(teacher * 1.0, student * 1.0)
-    assert tape.gradient(value, teacher) is None
+    teacher, student = pair(4, 3)
+    _, gradient = gradients.value_and_gradient(lambda teacher: row.make().compute_loss(teacher, student), teacher)
+    assert not np.any(gradient)
 
 
 @ROWS
 def test_no_gradient_reaches_a_teacher_that_is_the_student(row):
-    same = tf.Variable(pair(4, 3)[0])
-    with tf.GradientTape() as tape:
-        value = row.make().compute_loss(same * 2.0, same * 1.0)
-    _, expected_gradient = wanted(row, 2.0 * same.numpy(), same.numpy())
-    np.testing.assert_allclose(tape.gradient(value, same), expected_gradient, rtol=1e-4, atol=1e-6)
+    same, _ = pair(4, 3)
+    _, gradient = gradients.value_and_gradient(lambda same: row.make().compute_loss(same * 2.0, same), same)
+    _, expected_gradient = wanted(row, 2.0 * same, same)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
 
 
 @ROWS
@@ -227,7 +232,7 @@ def test_trains_in_the_distiller_of_keras(row):
     # One in a graph; that the others compile is `test_compiled_is_as_eager`.
     distiller.compile(keras.optimizers.SGD(0.5), loss="mse", run_eagerly=row is not LOSSES["kl"])
     x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
-    v, z = teacher(x).numpy(), student(x).numpy()
+    v, z = np.array(teacher(x)), np.array(student(x))
     expected_value, expected_gradient = wanted(row, v, z)
     kernel = student.layers[0].kernel.numpy()
     logs = distiller.train_on_batch(x, np.zeros((8, 3)), return_dict=True)

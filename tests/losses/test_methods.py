@@ -47,9 +47,9 @@ def test_config_round_trip(name):
 @EVERY
 def test_compiled_is_as_eager(name):
     batch = make(name)
-    eager, (graph, by_xla) = batch.value_and_gradient(), batch.compiled()
-    close(graph, eager, rtol=1e-4)
-    close(by_xla, eager, rtol=1e-4)
+    eager = batch.value_and_gradient()
+    for found in batch.compiled():
+        close(found, eager, rtol=1e-4)
 
 
 @EVERY
