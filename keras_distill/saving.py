@@ -5,6 +5,7 @@ import os
 import keras
 
 _TEACHER_FILE = "teacher.weights.h5"
+_SEED = "seed_"
 
 
 class Saving:
@@ -53,3 +54,20 @@ class Saving:
         path = os.path.join(inner_path, _TEACHER_FILE)
         if os.path.exists(path):
             self.teacher.load_weights(path)
+
+    # Keras keeps the state of its random layers in no file: a training that is resumed would drop other units.
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for number, seed in enumerate(self._seeds()):
+            store[f"{_SEED}{number}"] = seed
+
+    def load_own_variables(self, store):
+        names = [name for name in store.keys() if not name.startswith(_SEED)]
+        super().load_own_variables({name: store[name] for name in names})
+        for number, seed in enumerate(self._seeds()):
+            if (name := f"{_SEED}{number}") in store.keys():
+                seed.assign(store[name])
+
+    def _seeds(self):
+        weights = {id(variable) for variable in self.weights}
+        return [variable for variable in self.variables if id(variable) not in weights]

@@ -79,7 +79,8 @@ def batches():
 def make(student_seed=2):
     def model(width, seed):
         keras.utils.set_random_seed(seed)
-        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, "relu"), keras.layers.Dense(3)])
+        hidden = [keras.layers.Dense(width, "relu"), keras.layers.Dropout(0.2)]
+        return keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(3)])
 
     losses = [kd.losses.LogitsDistillation(4.0), kd.losses.LogitMatching()]
     distiller = kd.Distiller(model(16, 1), model(4, student_seed), losses, [1.0, 0.1])
