@@ -47,7 +47,7 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys, few_epochs):
     for block in code_blocks():
         exec(compile(block, "README.md", "exec"), names)
     assert "passed" in capsys.readouterr().out
-    assert (tmp_path / "saved_models" / "digits" / "student_int8.tflite").stat().st_size > 1000
+    assert (tmp_path / "exported_digits" / "student_int8.tflite").stat().st_size > 1000
     assert names["report"].passed and names["report"].missing_targets == ()
     assert (tmp_path / "exported_int8" / "student_int8.tflite").stat().st_size > 1000
 

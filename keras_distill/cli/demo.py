@@ -63,7 +63,7 @@ def _explain(console, result):
     following = [
         f"keras-distill report {result.folder}      all of it as a page",
         "keras-distill run mnist --download      the same on 70,000 digits",
-        "keras-distill run my_recipe.py          your own data, teacher and student",
-        "keras-distill export student.keras -h   only the export, of any Keras model",
+        "keras-distill run FILE.py               your own data, teacher and student",
+        "keras-distill export --help             only the export, of any Keras model",
     ]
     console.print(Text("\nNext:\n  " + "\n  ".join(following)))

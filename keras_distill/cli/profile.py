@@ -8,7 +8,7 @@ _STEPS_PER_CALL = 32
 
 
 @click.command(
-    epilog="Examples: keras-distill profile digits; keras-distill profile cifar10 --data-dir ../shared/data/tfds "
+    epilog="Examples: keras-distill profile digits; keras-distill profile cifar10 --data-dir ~/tensorflow_datasets "
     "--quick; keras-distill profile my_recipe.py --steps 100 --out runs/profile, then tensorboard --logdir runs/profile"
 )
 @click.argument("recipe")
@@ -23,8 +23,8 @@ _STEPS_PER_CALL = 32
 def command(recipe, data_dir, download, quick, steps, out, threads):
     """Tell where the time of a training step of RECIPE goes: input, teacher, student, losses, optimizer.
 
-    RECIPE is digits, mnist or cifar10, or the path of a Python file that defines RECIPE; such a file is run, like
-    any Python script. The models are built and not trained: that changes no time. The parts are timed by the step cut
+    RECIPE is digits, mnist, cifar10, function_matching or hinton2015, or the path of a Python file that defines RECIPE;
+    such a file is run, like any Python script. The models are built and not trained: that changes no time. The parts are timed by the step cut
     off after each, in turn, and add up to the whole step; what is left is the call of the step itself.
     """
     with session.users_errors():

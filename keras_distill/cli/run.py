@@ -9,7 +9,7 @@ from keras_distill.cli import session
 
 
 @click.command(
-    epilog="Examples: keras-distill run mnist --download; keras-distill run cifar10 --data-dir ../shared/data/tfds "
+    epilog="Examples: keras-distill run mnist --download; keras-distill run cifar10 --data-dir ~/tensorflow_datasets "
     "--quick; keras-distill run my_recipe.py --seeds 5 --out runs/mine"
 )
 @click.argument("recipe")
@@ -30,8 +30,8 @@ def command(
 ):
     """Run RECIPE: teacher, student alone, student distilled, over several seeds.
 
-    RECIPE is digits, mnist or cifar10, or the path of a Python file that defines RECIPE; such a file is run, like
-    any Python script. Student alone and student distilled start from the same weights and see the same batches. All
+    RECIPE is digits, mnist, cifar10, function_matching or hinton2015, or the path of a Python file that defines RECIPE;
+    such a file is run, like any Python script. Student alone and student distilled start from the same weights and see the same batches. All
     choices are made on a validation split; the test split is read once, at the end. The best student is exported,
     and every file verified.
 

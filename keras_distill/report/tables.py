@@ -99,13 +99,13 @@ def measured(models):
 
 
 def verdict(results):
-    """Say in one sentence whether distilling helped, and by how much.
+    """Say in a sentence or two whether distilling helped, and by how much.
 
     Args:
         results: What `results.json` holds, a dict.
 
     Returns:
-        A sentence.
+        The sentences.
 
     Raises:
         ValueError: If there are no results in it.
@@ -127,6 +127,8 @@ def verdict(results):
     if len(alone) > 1 and points >= 0:
         apart = min(distilled) > max(alone)
         sentence += f" The worst distilled student {'beats' if apart else 'does not beat'} the best one alone."
+    if results.get("quick"):
+        sentence += " In the quick form, figures say nothing: it shows that all of it works."
     return sentence
 
 

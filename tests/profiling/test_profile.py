@@ -59,6 +59,13 @@ def test_parts_and_residual_are_the_whole(profiled):
     np.testing.assert_allclose(sum(found.parts.values()) + found.residual, found.whole)
 
 
+def test_a_large_teacher_shows():
+    distiller = kd.Distiller(dense(32_768), dense(4), "kd")
+    distiller.compile("adam", steps_per_execution=4)
+    parts = profile(distiller, data(), steps=8).parts
+    assert parts["teacher"] > 0.5 * sum(parts.values()) > 2 * parts["losses"]
+
+
 def test_nothing_is_left_changed(distiller, profiled):
     before, _ = profiled
     metrics = {id(variable) for metric in distiller.metrics for variable in metric.variables}

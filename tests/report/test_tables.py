@@ -62,6 +62,10 @@ def test_a_loss_is_called_a_loss():
     assert tables.verdict(worse).endswith("a loss of 4.00 points.")
 
 
+def test_a_quick_form_says_so():
+    assert tables.verdict({**RESULTS, "quick": True}).endswith("figures say nothing: it shows that all of it works.")
+
+
 def test_what_are_no_results_is_refused():
     with pytest.raises(ValueError, match="^Expected the results of a run"):
         tables.verdict({})
