@@ -33,9 +33,13 @@ def printed(command):
     """Return what a benchmark prints, run in this process: starting TensorFlow for each would take minutes."""
     module, *arguments = shlex.split(command)
     page = io.StringIO()
-    sys.modules.pop(module, None)  # It is run anew, whoever has imported it before.
-    with mock.patch.object(sys, "argv", [module, *arguments]), contextlib.redirect_stdout(page):
-        runpy.run_module(module, run_name="__main__")
+    names = (module, f"{module}.__main__")
+    imported = {name: sys.modules.pop(name) for name in names if name in sys.modules}  # They are run anew.
+    try:
+        with mock.patch.object(sys, "argv", [module, *arguments]), contextlib.redirect_stdout(page):
+            runpy.run_module(module, run_name="__main__")
+    finally:
+        sys.modules.update(imported)
     return page.getvalue().strip() + "\n"
 
 
