@@ -1,7 +1,7 @@
 """Section 3 of Hinton, Vinyals, Dean 2015 on MNIST (arXiv:1503.02531): its errors beside those of this package.
 
     python -m benchmarks.hinton2015 --data-dir FOLDER --work FOLDER [--seeds 3] [--processes 3] [--out FILE.json]
-    python -m benchmarks.hinton2015 --data-dir FOLDER --work FOLDER --quick      does it run?
+    python -m benchmarks.hinton2015 --data-dir FOLDER --work FOLDER --quick      does it run? (1.5 minutes)
     python -m benchmarks.hinton2015 --data-dir FOLDER --work FOLDER --choose     what the validation split chose
     python -m benchmarks.hinton2015 --table                                      the JSON file as Markdown
 
