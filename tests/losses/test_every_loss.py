@@ -92,7 +92,7 @@ def test_shift_of_the_logits(row):
 def test_no_gradient_reaches_the_teacher(row):
     teacher, student = pair(4, 3)
     _, gradient = gradients.value_and_gradient(lambda teacher: row.make().compute_loss(teacher, student), teacher)
-    assert not np.any(gradient)
+    assert gradient is None or (gradients.JAX and not np.any(gradient))
 
 
 @ROWS
