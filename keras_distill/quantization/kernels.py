@@ -74,7 +74,7 @@ class QuantizedKernel(keras.layers.Layer):
 
     def compute(self, inputs, kernel):
         """Return the layer's outputs for a kernel, without bias and activation."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `compute(inputs, kernel)`.")
 
     def float_layer(self, name):
         """Return the equivalent float layer, with the normalization folded in and the weights as they are."""

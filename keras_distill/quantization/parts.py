@@ -19,7 +19,7 @@ class Part:
             parts: list of all `Part`s of the float layer, in the order of the graph, repeated where ways meet.
             tensors: list of symbolic tensors that went into the first ones.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `whole(name, parts, tensors)`.")
 
     def called(self, layer, tensors):
         """Return what the float layer that `whole` made gives for these tensors."""
