@@ -13,8 +13,8 @@ alike and the best, as 2.5 to 4 are in the paper; with 300 units 2.5 is the wors
 All choices were made on the validation split, with one seed, and stand under "choices" in the JSON file, those tried by
 hand among them; then every net was trained on all 60,000 digits, but the students whose bias is corrected, which never
 see the validation split (their teacher has). An earlier form, of one seed and shorter schedules, had read the test
-split before (soft targets: 102 errors). Made after that: T = 8 and 60 epochs for the soft targets, by the validation split
-alone, and 40 epochs instead of 50 without 3s, for time. The other, longer schedules had been set before.
+split before (soft targets: 102 errors). Made after that: T = 8 and 60 epochs for the soft targets, by the validation
+split alone, and 40 epochs instead of 50 without 3s, for time. The other, longer schedules had been set before.
 
 Differs from the paper: Adam at a falling rate, dropout of 0.1 and 0.3, T = 8 where every digit is seen, and biases
 corrected on the validation split, not on the test split. A seed takes 64 to 76 minutes of one thread on a machine busy
