@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 class Kept:

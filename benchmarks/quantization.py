@@ -159,7 +159,7 @@ class File:
     """A TFLite file in LiteRT's interpreter, one thread."""
 
     def __init__(self, path):
-        from keras_distill._litert import interpreter_class
+        from keras_distill._core.litert import interpreter_class
 
         self.bytes = path.stat().st_size
         self._interpreter = interpreter_class()(model_path=str(path), num_threads=1)
@@ -171,7 +171,7 @@ class File:
 
     def logits(self, x):
         """Run samples one by one; return floats."""
-        from keras_distill._litert import dequantized
+        from keras_distill._core.litert import dequantized
 
         return np.concatenate([dequantized(self._run(sample), self._output) for sample in x])
 
@@ -183,7 +183,7 @@ class File:
         return time.perf_counter() - start
 
     def _run(self, sample):
-        from keras_distill._litert import quantized
+        from keras_distill._core.litert import quantized
 
         self._interpreter.set_tensor(self._input["index"], quantized(sample[None], self._input))
         self._interpreter.invoke()

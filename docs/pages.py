@@ -103,14 +103,14 @@ def _tables(lines):
 def _methods():
     import formulas
 
-    from keras_distill.losses import METHODS
-    from keras_distill.report.methods import paper
+    from keras_distill.losses.listing import paper
+    from keras_distill.losses.registry import in_order
 
     lines = ["| name | minimises | class | needs | paper |", "|---|---|---|---|---|"]
-    for name, row in METHODS.items():
+    for row in in_order():
         needs = ", ".join(row.needs)
-        formula = formulas.FORMULAS[name].replace("|", "\\|")
-        lines.append(f"| `{name}` | {formula} | `{row.loss.__name__}` | {needs} | {paper(row)} |")
+        formula = formulas.FORMULAS[row.name].replace("|", "\\|")
+        lines.append(f"| `{row.name}` | {formula} | `{row.loss.__name__}` | {needs} | {paper(row)} |")
     legend = inspect.getdoc(formulas).partition(": ")[2]
     return _METHODS.format(legend=f"In the formulas, {legend}") + "\n".join(lines) + "\n"
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_distill._tensors import set_mask
+from keras_distill._core.tensors import set_mask
 
 JAX = keras.backend.backend() == "jax"
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_distill as kd
-from keras_distill.report import plots
+from keras_distill.drawing import style
 
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 SHOWN = (1.0, 4.0, 20.0, 200.0)
@@ -57,8 +57,8 @@ def draw(teacher, student, rows, path):
     """Draw some gradients over the differences, and how they near each other; write an SVG."""
     wanted = difference(teacher, student)
     chosen = np.random.default_rng(0).permutation(wanted.size)[:POINTS]
-    with plots.matplotlib().rc_context({**plots.STYLE, "svg.hashsalt": "hinton2015"}):
-        figure, (left, right) = plots.new_figure(9.6, 4.0, columns=2)
+    with style.matplotlib().rc_context({**style.STYLE, "svg.hashsalt": "hinton2015"}):
+        figure, (left, right) = style.new_figure(9.6, 4.0, columns=2)
         shades = ("#56b4e9", "#009e73", "#d55e00", "#4d4d4d")
         for temperature, colour in zip(SHOWN, shades, strict=True):
             found = scaled_gradient(teacher, student, temperature)

@@ -12,7 +12,7 @@ import keras_distill as kd
 from benchmarks.hinton2015 import training
 from benchmarks.hinton2015.offsets import best_offset, errors
 from benchmarks.teachers.cost import one_thread
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 TEACHER = "teacher"
 

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_distill._messages import expected
-from keras_distill.schedules import takes_logs
+from keras_distill._core.messages import expected
+from keras_distill.schedules.driven import takes_logs
 
 
 class Scheduler(keras.callbacks.Callback):

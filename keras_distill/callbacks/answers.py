@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill import stored
-from keras_distill._messages import expected
-from keras_distill.batches import unpack
-from keras_distill.features import FINAL_OUTPUT
-from keras_distill.losses.feature_maps import same_shape
+from keras_distill._core.batches import unpack
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import same_shape
+from keras_distill.answers.tempered import at_temperature
+from keras_distill.features.taps import FINAL_OUTPUT
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits.top_k import is_top_k
-from keras_distill.teachers import at_temperature
+from keras_distill.teachers.base import is_stored
 
 _SAMPLES, _BYTES = 1024, 16 * 2**20
 
@@ -114,7 +114,7 @@ class FixedSamples:
         """Return the teacher's `Answer`."""
 
         def ask(part):
-            if stored.is_stored(distiller.teacher):
+            if is_stored(distiller.teacher):
                 extras = keras.tree.map_structure(lambda each: each[part], self._extras)
                 return distiller.teacher_outputs(self.x[part], extras)
             return distiller.teacher_outputs(self.x[part])

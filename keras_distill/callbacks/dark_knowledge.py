@@ -7,14 +7,14 @@ import weakref
 import keras
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
 from keras_distill.callbacks import drawing
 from keras_distill.callbacks.answers import FixedSamples
 from keras_distill.callbacks.layout import AGREEMENT, layout
 from keras_distill.callbacks.session import Session, batch_size, hyper_parameters
-from keras_distill.losses.checks import check_number
-from keras_distill.losses.logits import check_temperature
-from keras_distill.report.plots import matplotlib
+from keras_distill.drawing.style import matplotlib
+from keras_distill.losses.logits.base import check_temperature
 
 _DRAWINGS, _EPOCHS_BETWEEN = 8, 10
 

@@ -5,8 +5,8 @@ Everything stands in one axes without ticks, in inches: tick marks and computed 
 
 import numpy as np
 
-from keras_distill.report.pictures import is_picture, pixels
-from keras_distill.report.plots import COLOURS, STYLE, matplotlib, new_figure
+from keras_distill.drawing.pictures import is_picture, pixels
+from keras_distill.drawing.style import COLOURS, STYLE, matplotlib, new_figure
 
 _INK = {"teacher": COLOURS["teacher"], "student": COLOURS["distilled"]}
 _GREY, _PALE, _SHADE = "#595959", "#e4e4e4", "#ececec"

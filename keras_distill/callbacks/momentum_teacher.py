@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
 from keras_distill.losses.divergences import wide_dtype
 
 

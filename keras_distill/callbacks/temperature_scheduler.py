@@ -1,8 +1,8 @@
 """Moving the temperature while the student learns."""
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.callbacks._scheduler import Scheduler
-from keras_distill.losses.logits import check_temperature
+from keras_distill.losses.logits.base import check_temperature
 
 
 class TemperatureScheduler(Scheduler):

@@ -2,9 +2,9 @@
 
 import math
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.callbacks._scheduler import Scheduler
-from keras_distill.losses.checks import check_number
 
 _HARD = "student_loss"
 

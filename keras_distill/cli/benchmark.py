@@ -2,7 +2,7 @@
 
 import click
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.cli import files as files_
 from keras_distill.cli import session
 

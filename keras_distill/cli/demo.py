@@ -50,7 +50,7 @@ def command(out, seeds, quick, threads):
 def _explain(console, result):
     from rich.text import Text
 
-    from keras_distill.report import tables
+    from keras_distill.recipes import tables
 
     console.print(Text("\n" + tables.verdict(result.results), "bold"))
     where = [f"Figures  {result.folder / 'results.json'}"]

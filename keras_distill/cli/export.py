@@ -2,7 +2,7 @@
 
 import click
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.cli import files, session
 
 _FORMATS = (
@@ -43,7 +43,7 @@ def command(
         data = {"calibration_data": files.samples(calibration_data), "evaluation_data": files.samples(evaluation_data)}
         names = files.lines(labels, "class names")
         session.start_tensorflow()
-        from keras_distill.export import export
+        from keras_distill.export.exporter import export
 
         report = export(
             _load(model),
@@ -73,7 +73,7 @@ def _numbers(option, text):
 
 
 def _preprocessing(scale, mean, std):
-    from keras_distill.export import Preprocessing
+    from keras_distill.export.preprocessing import Preprocessing
 
     given = {name: value for name, value in (("scale", scale), ("mean", mean), ("std", std)) if value not in (None, ())}
     return Preprocessing(**given) if given else None
@@ -82,7 +82,7 @@ def _preprocessing(scale, mean, std):
 def _load(path):
     import keras
 
-    from keras_distill.distiller import Distiller  # So that Keras knows it, should this be one.
+    from keras_distill.distiller.model import Distiller  # So that Keras knows it, should this be one.
 
     try:
         model = keras.saving.load_model(path, compile=False)

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 def existing(path, suffix, what):

@@ -34,7 +34,7 @@ class Commands(click.Group):
     def resolve_command(self, context, args):
         name = args[0]
         if name not in COMMANDS:
-            from keras_distill._messages import unknown_name
+            from keras_distill._core.messages import unknown_name
 
             context.fail(unknown_name("command", name, COMMANDS))
         return super().resolve_command(context, args)

@@ -4,7 +4,7 @@ import pathlib
 
 import click
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.cli import files, session
 
 _DTYPES, _VALUES = ("float32", "float16", "int8"), ("logits", "log_probabilities")
@@ -85,8 +85,8 @@ def _of_recipe(name, file, quick, data_dir, download):
 
 
 def _model(path, outputs):
-    from keras_distill.distiller import Distiller  # So that Keras knows it, should this be one.
-    from keras_distill.teachers import as_teacher
+    from keras_distill.distiller.model import Distiller  # So that Keras knows it, should this be one.
+    from keras_distill.teachers.loading import as_teacher
 
     try:
         model = as_teacher(path, outputs=outputs)

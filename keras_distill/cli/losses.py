@@ -1,4 +1,4 @@
-"""`keras-distill losses`: the table of methods."""
+"""`keras-distill losses`: the table of listing."""
 
 import click
 
@@ -15,11 +15,11 @@ def command(name, style):
     with session.users_errors():
         session.start_tensorflow()
 
-        from keras_distill.report import methods
+        from keras_distill.losses import listing
 
         if name:
-            click.echo(methods.describe(name))
+            click.echo(listing.describe(name))
         elif style == "markdown":
-            click.echo(methods.markdown())
+            click.echo(listing.markdown())
         else:
-            session.console().print(methods.table())
+            session.console().print(listing.table())

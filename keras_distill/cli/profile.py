@@ -47,8 +47,8 @@ def _prepared(recipe, data):
     import keras
 
     from keras_distill import Distiller
-    from keras_distill.data import Batches
-    from keras_distill.losses import LogitsDistillation
+    from keras_distill.data.batches import Batches
+    from keras_distill.losses.logits.soft_targets import LogitsDistillation
 
     data = data.first(recipe.samples).first(recipe.transfer_samples)
     if recipe.views is None:

@@ -28,7 +28,7 @@ def command(run, out, formats):
     """
     with session.users_errors():
         session.start_tensorflow()
-        from keras_distill.report import report
+        from keras_distill.report import write
 
-        written = report(run, out, formats)
+        written = write(run, out, formats)
     session.console().print(written, soft_wrap=True)

@@ -4,7 +4,7 @@ import shlex
 
 import click
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.cli import session
 
 
@@ -45,7 +45,7 @@ def command(
 
         from keras_distill import distribution, recipes
         from keras_distill.cli.progress import TerminalProgress
-        from keras_distill.report import tables
+        from keras_distill.recipes import tables
 
         strategy = distribution.strategy(strategy, devices, join_seconds)
         chosen = _with_epochs(recipes.load(recipe), quick, epochs)

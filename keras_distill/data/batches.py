@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 class Batches(keras.utils.PyDataset):

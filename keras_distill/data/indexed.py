@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 def indexed(x, y=None, *, batch_size, negatives=0, shuffle=True, seed=None, sample_weight=None):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 _BUFFER = 10_000  # Samples of a data set that wait to be drawn from; arrays are shuffled whole.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.data.bundle import Data
 
 NAMES = ("cifar10", "mnist")

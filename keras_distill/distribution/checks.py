@@ -1,6 +1,6 @@
 """Checks of what is trained under a strategy, before TensorFlow would fail inside it."""
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 def check_scope(model, strategy):

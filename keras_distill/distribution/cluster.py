@@ -5,7 +5,7 @@ import json
 import os
 import re
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 VARIABLE = "TF_CONFIG"
 _ROLES = ("chief", "worker")

@@ -4,8 +4,8 @@ import warnings
 
 import keras
 
-from keras_distill._messages import expected
-from keras_distill.batches import unpack
+from keras_distill._core.batches import unpack
+from keras_distill._core.messages import expected
 from keras_distill.distribution.strategies import is_multiworker
 
 _PARTS = "keras_distill parts"

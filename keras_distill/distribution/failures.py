@@ -3,7 +3,7 @@
 import contextlib
 import re
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.distribution.strategies import is_multiworker
 
 _TASK = re.compile(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)")

@@ -10,8 +10,8 @@ import warnings
 import keras
 import tensorflow as tf
 
-from keras_distill._messages import expected
-from keras_distill.batches import batch_size, unpack
+from keras_distill._core.batches import batch_size, unpack
+from keras_distill._core.messages import expected
 from keras_distill.distribution.data import restored
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.distribution.cluster import VARIABLE, Cluster
 from keras_distill.distribution.rendezvous import reserved
 

@@ -10,7 +10,7 @@ import select
 import socket
 import time
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 _HELLO, _GO, _LATE = "keras_distill worker", "keras_distill go", "keras_distill late"
 _LONGEST = 4096  # Characters of a line; what comes over the network is data of unknown origin.

@@ -1,6 +1,6 @@
 """Strategies of `tf.distribute` by name."""
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.distribution.cluster import Cluster
 from keras_distill.distribution.rendezvous import wait_for_all
 

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from keras_distill._models import run
-from keras_distill.batches import batch_size, unpack
+from keras_distill._core.batches import batch_size, unpack
+from keras_distill._core.models import run
 from keras_distill.distribution import checks, failures
 from keras_distill.distribution.chief import callbacks_of_worker
 from keras_distill.distribution.data import restored, without_none

@@ -5,7 +5,7 @@ import tempfile
 
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.export import labels
 from keras_distill.export.processes import ProcessError
 from keras_distill.export.reporting.benchmark_report import BenchmarkReport, Measured

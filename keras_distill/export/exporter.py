@@ -6,9 +6,9 @@ import importlib.metadata
 import os
 import re
 
-from keras_distill.backends import check_tensorflow
+from keras_distill._core.backend import check_tensorflow
 from keras_distill.export import gates, publishing, request, samples, verification
-from keras_distill.export.conversion import Converter
+from keras_distill.export.conversion.converter import Converter
 from keras_distill.export.formats import FORMATS, Source
 from keras_distill.export.quiet import quiet
 from keras_distill.export.reporting import card, report

@@ -4,12 +4,13 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.export.conversion import writers
 from keras_distill.export.conversion.sources import Source as Source
 from keras_distill.export.runtimes.remote import require
 from keras_distill.export.tflite import inspection
 from keras_distill.export.verification import Limits
+from keras_distill.quantization.aware import is_quantize_aware
 
 
 def _no_complaints(path, signature):
@@ -66,8 +67,6 @@ def needs_calibration(entry, student):
         >>> needs_calibration(FORMATS["tflite_int8"], None), needs_calibration(FORMATS["tflite"], None)
         (True, False)
     """
-    from keras_distill.quantization import is_quantize_aware
-
     return entry.needs_calibration and not (entry.takes_learned_ranges and is_quantize_aware(student))
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 
-from keras_distill._messages import unknown_name
+from keras_distill._core.messages import unknown_name
 from keras_distill.export import verification
 from keras_distill.export.runtimes.remote import RemoteRuntime, require
 

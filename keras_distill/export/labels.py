@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 def named(labels, outputs, count, what):

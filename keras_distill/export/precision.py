@@ -5,7 +5,7 @@ import textwrap
 import keras
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 _HALF = frozenset({"float16", "bfloat16", "mixed_float16", "mixed_bfloat16"})
 _ROUNDING = 0.1

@@ -7,7 +7,7 @@ import re
 import keras
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.export import signature
 from keras_distill.losses import heads
 

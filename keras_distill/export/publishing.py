@@ -7,7 +7,7 @@ import json
 import pathlib
 import shutil
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.export import swapping
 
 MANIFEST = "export.json"

@@ -6,14 +6,14 @@ import warnings
 
 import keras
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.export import gates, preprocessing, samples, signature
 from keras_distill.export.conversion import calibration as calibration_
 from keras_distill.export.formats import FORMATS, needs_calibration
 from keras_distill.export.precision import check_rebuilt, in_float32
 from keras_distill.export.tflite import metadata
-from keras_distill.quantization import check_trained, is_quantize_aware
-from keras_distill.quantization import float_student as without_ranges
+from keras_distill.quantization.aware import check_trained, is_quantize_aware
+from keras_distill.quantization.stripping import float_student as without_ranges
 
 _COMPARED = 256
 

@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.export import labels as labels_
 
 BATCH_SIZE = 256

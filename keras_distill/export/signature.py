@@ -6,7 +6,7 @@ import re
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 # Names that Keras makes up count upwards within a process; the next run's file would have other ones.
 _MADE_UP_INPUT = re.compile(r"(keras_tensor|input_layer)(_\d+)?")

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.export.labels import names_classes
 from keras_distill.export.runtimes.remote import RemoteRuntime
 

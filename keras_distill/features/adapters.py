@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill._models import run
+from keras_distill._core.messages import expected
+from keras_distill._core.models import run
 
 _TORCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 """Of the batch normalisation in the published adapters."""

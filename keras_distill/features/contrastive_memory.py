@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.backend import replicas
+from keras_distill._core.messages import expected
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -132,7 +133,6 @@ class ContrastiveMemory(keras.layers.Layer):
         change = _unit(self.momentum * old + (1.0 - self.momentum) * rows) - old
         if counted is not None:
             change = _only(counted, change)
-        from keras_distill.backends import replicas  # At use: it runs models, and so needs this room.
 
         # The replicas' banks are averaged when they are assigned: each must bring its change as often as there are.
         bank.assign(ops.scatter_update(ops.convert_to_tensor(bank), index[:, None], old + replicas() * change))

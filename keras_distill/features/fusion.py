@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 _MOST = 512
 _TORCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_distill._messages import expected, unknown_name
-from keras_distill.features.recording import REMATERIALISED
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.watching import REMATERIALISED
 from keras_distill.features.tracing import check_built, shapes_of, trace
 
 ACTIVATIONS = (

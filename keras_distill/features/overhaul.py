@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.features.adapters import Connector
 from keras_distill.features.layers import find_layer
 

@@ -4,7 +4,7 @@ import collections
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.features.layers import ACTIVATIONS, find_layers, forward_steps, is_of, is_pattern
 from keras_distill.features.tracing import check_built, leaks, shapes_of
 

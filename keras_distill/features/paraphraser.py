@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill._models import Untracked
+from keras_distill._core.messages import expected
+from keras_distill._core.models import Untracked
 from keras_distill.features.taps import FeatureExtractor, tap
 
 _SLOPE = 0.1

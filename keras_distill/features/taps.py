@@ -2,9 +2,10 @@
 
 import keras
 
-from keras_distill._messages import expected
-from keras_distill._models import run
-from keras_distill._tensors import mask_of, set_mask
+from keras_distill._core.messages import expected
+from keras_distill._core.models import run
+from keras_distill._core.tensors import mask_of, set_mask
+from keras_distill._core.watching import watching
 from keras_distill.features.layers import (
     ACTIVATIONS,
     call_of,
@@ -13,7 +14,6 @@ from keras_distill.features.layers import (
     in_rematerialised,
     is_rematerialised,
 )
-from keras_distill.features.recording import watching
 from keras_distill.features.tracing import check_built, leaks, shapes_of, trace
 
 FINAL_OUTPUT = "final_output"

@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_distill._messages import expected
-from keras_distill._models import run
-from keras_distill.features.recording import watching
+from keras_distill._core.messages import expected
+from keras_distill._core.models import run
+from keras_distill._core.watching import watching
 
 _IMAGE_SIDE = 224
 """Stands in for the sides of images that a model takes in any size."""

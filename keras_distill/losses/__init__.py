@@ -41,7 +41,7 @@ from keras_distill.losses.logits import SkewReverseKL as SkewReverseKL
 from keras_distill.losses.logits import SymmetricKL as SymmetricKL
 from keras_distill.losses.logits import TemperedLogitLoss as TemperedLogitLoss
 from keras_distill.losses.logits import TVDistance as TVDistance
-from keras_distill.losses.methods import METHODS as METHODS
-from keras_distill.losses.methods import get as get
+from keras_distill.losses.registry import METHODS as METHODS
+from keras_distill.losses.registry import get as get
 from keras_distill.losses.vocabulary import FusedVocabulary as FusedVocabulary
 from keras_distill.losses.vocabulary import fused_distillation as fused_distillation

@@ -7,9 +7,9 @@ import re
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill._models import run
-from keras_distill._tensors import mask_of, set_mask
+from keras_distill._core.messages import expected
+from keras_distill._core.models import run
+from keras_distill._core.tensors import mask_of, set_mask
 
 _FIXES = {
     "labels": "Train with hard labels: `fit(x, y)`.",

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_distill._devices import is_accelerated
+from keras_distill._core.backend import has_accelerator
 
 LONG = 20_000
 """From so many classes on, each row alone is quicker than the batch at once; see `benchmarks/growth.py`."""
@@ -39,4 +39,4 @@ def by_rows(function, *arrays):
 
 
 def _one_by_one():
-    return keras.backend.backend() == "tensorflow" and not is_accelerated()
+    return keras.backend.backend() == "tensorflow" and not has_accelerator()

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
 from keras_distill.features.contrastive_memory import ContrastiveMemory
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 _EPSILON = 1e-7
 
@@ -70,6 +71,7 @@ def noise_contrastive(scores, dataset_size):
     return positive + others + negatives * ops.log1p(_EPSILON / density)
 
 
+@method("crd", paper="Tian, Krishnan, Isola 2019", arxiv="1910.10699", peers=("RepDistiller",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class CRD(FeatureLoss):
     """Teach the student embeddings that agree with the teacher's on which sample is which.

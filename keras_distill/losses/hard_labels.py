@@ -6,8 +6,8 @@ import warnings
 import keras
 from keras import ops
 
-from keras_distill import guards
-from keras_distill._tensors import mask_of, set_mask, whole_numbers
+from keras_distill._core import guards
+from keras_distill._core.tensors import mask_of, set_mask, whole_numbers
 from keras_distill.losses.base import both
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.per_output import get_keras_loss, takes_logits

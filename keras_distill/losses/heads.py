@@ -2,8 +2,8 @@
 
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill._tensors import activation_of, is_eager, mask_of, set_mask
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import activation_of, is_eager, mask_of, set_mask
 from keras_distill.losses.base import within_mask
 
 _FIX = (

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_distill import features
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
+from keras_distill.features.pairing import choose_layers
 from keras_distill.losses.base import DistillationLoss, within_mask
 
 _RANKS = {2: "embeddings [batch, width]", 4: "feature maps [batch, height, width, channels]"}
@@ -30,7 +30,7 @@ class LayerPair:
 
     def validate_model_compatibility(self, teacher, student):
         """Raise a `ValueError` unless both models have the layers; then `..._layer_name` says which they are."""
-        names = features.choose_layers(teacher, student, *self._asked, automatic=self.automatic)
+        names = choose_layers(teacher, student, *self._asked, automatic=self.automatic)
         self.teacher_layer_name, self.student_layer_name = names
 
     def layers_config(self):

@@ -5,7 +5,7 @@ import inspect
 import keras
 from keras import ops
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.losses.base import DistillationLoss, mask_of, weighted_mean, within_mask, zip_outputs
 from keras_distill.losses.divergences import working_dtype
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.losses.logits.top_k import as_answers
 from keras_distill.metrics.fidelity import FidelityMetric
 from keras_distill.metrics.rows import as_pair, mean

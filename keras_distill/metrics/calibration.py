@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.metrics.labels import LabelMetric, offline
 from keras_distill.metrics.streaming import weighted_sum
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.logits.top_k import is_top_k

@@ -2,13 +2,13 @@
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
+from keras_distill.answers.tempered import at_temperature
 from keras_distill.losses.divergences import kl_divergence
-from keras_distill.losses.logits import check_temperature
+from keras_distill.losses.logits.base import check_temperature
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.fidelity import FidelityMetric
 from keras_distill.metrics.rows import as_pair, logits_from, mean
-from keras_distill.teachers.soft_targets import at_temperature
 
 _TRAINING = "training"
 

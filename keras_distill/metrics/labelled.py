@@ -5,7 +5,7 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_distill._tensors import mask_of, set_mask
+from keras_distill._core.tensors import mask_of, set_mask
 from keras_distill.losses.base import expand_like, snake_case
 from keras_distill.losses.hard_labels import by_row, unlabelled
 

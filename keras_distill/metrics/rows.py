@@ -3,10 +3,10 @@
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import same_shape
 from keras_distill.losses.base import class_indices, expand_like, mask_of
 from keras_distill.losses.divergences import working_dtype
-from keras_distill.losses.feature_maps.hints import same_shape
 from keras_distill.losses.heads import head_of, rows_are_probabilities
 
 _SMALLEST = 1.1754944e-38  # Of float32, without loss of digits.

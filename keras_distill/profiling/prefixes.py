@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from keras_distill.batches import unpack
-from keras_distill.features import FINAL_OUTPUT
+from keras_distill._core.batches import unpack
+from keras_distill.features.taps import FINAL_OUTPUT
 
 PARTS = ("input", "teacher", "student, forward", "losses", "student, backward", "optimizer, metrics")
 """The parts of a step, in their order."""

@@ -9,8 +9,9 @@ import time
 import keras
 from rich.jupyter import JupyterMixin
 
-from keras_distill._messages import expected
-from keras_distill.backends import check_tensorflow
+from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.messages import expected
+from keras_distill.profiling.prefixes import prefixes
 
 _LEAST_ROUNDS, _TRACED = 3, 3
 
@@ -98,8 +99,6 @@ def profile(distiller, dataset, steps=30, trace=None):
     if not getattr(distiller, "compiled", False) or not hasattr(distiller, "student_outputs"):
         raise ValueError(expected("a compiled Distiller", type(distiller).__name__, "Call its `compile` first."))
     import tensorflow as tf
-
-    from keras_distill.profiling.prefixes import prefixes
 
     batches, calls = iter(_endless(dataset)), distiller.steps_per_execution
     rounds = max(-(-steps // calls), _LEAST_ROUNDS)

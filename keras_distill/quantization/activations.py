@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.quantization.fake import fake_quantize
 
 UNIT, SYMMETRIC = (0.0, 255.0 / 256.0), (-1.0, 127.0 / 128.0)

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.quantization.graph import copy
 from keras_distill.quantization.ranges import FakeQuantization
 

@@ -6,7 +6,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.quantization.fake import fake_quantize_kernel
 from keras_distill.quantization.folding import folded, folded_for_batch
 

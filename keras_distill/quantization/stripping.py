@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.quantization.activations import QuantizedSiLU
 from keras_distill.quantization.aware import is_quantize_aware
 from keras_distill.quantization.graph import copy, structures, transcribe

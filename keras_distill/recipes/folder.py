@@ -4,7 +4,7 @@ import json
 import pathlib
 import shutil
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 RESULTS = "results.json"
 EXAMPLES = "examples.npz"

@@ -14,7 +14,7 @@ Expected    --quick --seeds 1, 6 epochs from a teacher of 1: test accuracy of th
 import dataclasses
 
 from keras_distill import schedules
-from keras_distill.data import crops, mixup
+from keras_distill.data.augmentation import crops, mixup
 from keras_distill.recipes import mnist
 
 

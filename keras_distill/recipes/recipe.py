@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 _FUNCTIONS = ("data", "teacher", "student", "temperature", "views")
 _COUNTS = ("teacher_epochs", "student_epochs", "batch_size")

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import pathlib
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.recipes.recipe import Recipe
 
 # A new recipe is a new file of this folder and its name here.

@@ -13,10 +13,11 @@ import time
 import keras
 import numpy as np
 
-from keras_distill._messages import expected, unknown_name
-from keras_distill.distribution import is_chief
-from keras_distill.export import FORMATS, export
-from keras_distill.recipes import measuring
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill.distribution.strategies import is_chief
+from keras_distill.export.exporter import export
+from keras_distill.export.formats import FORMATS
+from keras_distill.recipes import measuring, plots, tables
 from keras_distill.recipes.folder import EXAMPLES, PREDICTIONS, RunFolder
 from keras_distill.recipes.progress import Progress
 from keras_distill.recipes.registry import load
@@ -46,8 +47,6 @@ class RunResult:
 
     def __rich__(self):
         from rich.console import Group
-
-        from keras_distill.report import tables
 
         return Group(*tables.tables(self.results))
 
@@ -257,8 +256,6 @@ def _placed(record, folder):
 
 def _draw(folder, results, progress):
     """Draw the plots; return their names."""
-    from keras_distill.report import plots
-
     try:
         return plots.draw_all(results, folder / EXAMPLES, folder / "plots")
     except ImportError as error:

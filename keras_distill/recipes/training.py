@@ -7,10 +7,11 @@ import time
 
 import keras
 
-from keras_distill.callbacks import TemperatureScheduler
-from keras_distill.data import Batches
-from keras_distill.distiller import Distiller
-from keras_distill.losses import LogitsDistillation
+from keras_distill.callbacks.temperature_scheduler import TemperatureScheduler
+from keras_distill.data.batches import Batches
+from keras_distill.distiller.model import Distiller
+from keras_distill.distribution.training import DistributedModel
+from keras_distill.losses.logits.soft_targets import LogitsDistillation
 
 _VALIDATION_BATCH = 500
 _STEPS_PER_CALL = 32  # A call of the compiled step costs milliseconds, more than a small student's step.
@@ -91,7 +92,6 @@ class Trainer:
         """Return what trains a model on hard labels: the model, or under a strategy one that holds it."""
         if self._strategy is None:
             return model
-        from keras_distill.distribution.training import DistributedModel
 
         with self._scope():
             return DistributedModel(model)

@@ -1,32 +1,37 @@
-"""What a run found, for readers: tables for a terminal, figures, and a page with all of it.
-
-The room is a function too: `keras_distill.report("runs/mnist")` is `keras_distill.report.report("runs/mnist")`.
+"""What a run found, as one page to look at, as Markdown and as JSON.
 
 >>> import keras_distill as kd
->>> kd.report("runs/none")
+>>> kd.report.write("runs/none")
 Traceback (most recent call last):
 FileNotFoundError: Expected the folder of a finished run, with its results.json. Received: ...runs/none, where ...
 """
 
-import importlib
 import sys
 import types
 
-from keras_distill.report import methods, pictures, plots, tables
+from keras_distill._core import deprecation
+from keras_distill.report.writing import Report, write
 
-__all__ = ["Report", "methods", "pictures", "plots", "report", "tables"]
+__all__ = ["Report", "write"]
+
+__getattr__ = deprecation.renamed(
+    __name__,
+    {
+        "report": "keras_distill.report.write",
+        "methods": "keras_distill.losses.listing",
+        "pictures": "keras_distill.drawing.pictures",
+        "plots": "keras_distill.recipes.plots",
+        "tables": "keras_distill.recipes.tables",
+    },
+)
 
 
-class _Room(types.ModuleType):
+class _Callable(types.ModuleType):
+    """Let `keras_distill.report(run)`, the name that `write` had, still work."""
+
     def __call__(self, *args, **options):
-        return self.report(*args, **options)
+        deprecation.warn("keras_distill.report(...)", "keras_distill.report.write(...)")
+        return write(*args, **options)
 
 
-def __getattr__(name):
-    # At use: it reads what recipes write, and callbacks, which recipes need, draw with this room.
-    if name in ("Report", "report"):
-        return getattr(importlib.import_module("keras_distill.report.writing"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-sys.modules[__name__].__class__ = _Room
+sys.modules[__name__].__class__ = _Callable

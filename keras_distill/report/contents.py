@@ -8,10 +8,11 @@ from keras import ops
 
 from keras_distill import metrics
 from keras_distill._version import __version__
+from keras_distill.drawing import pictures
 from keras_distill.losses.divergences import kl_divergence
+from keras_distill.recipes import tables
 from keras_distill.recipes.folder import PREDICTIONS, REPORTER
 from keras_distill.recipes.registry import NAMES
-from keras_distill.report import pictures, tables
 from keras_distill.report.measures import MEASURES
 
 WAYS = ("teacher", "alone", "distilled")

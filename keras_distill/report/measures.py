@@ -3,10 +3,8 @@
 import dataclasses
 import math
 
-import numpy as np
-
 from keras_distill import metrics
-from keras_distill.report import tables
+from keras_distill.drawing import numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +13,7 @@ class Measure:
 
     Attributes:
         name: Name in the JSON.
-        heading: Name in tables.
+        heading: Name in numbers.
         group: What it tells of: `"answers"`, `"fidelity"` or `"cost"`.
         better: Which values are better, `"higher"` or `"lower"`.
         meaning: What it is, in a sentence.
@@ -34,23 +32,11 @@ class Measure:
 
     def write(self, values):
         """Write the values of a model's trainings: their mean, and ± the standard deviation of several."""
-        return tables.percent(None) if not values or None in values else self.text(values)
+        return numbers.percent(None) if not values or None in values else self.text(values)
 
 
 # Group -> its heading.
 GROUPS = {"answers": "Answers and probabilities", "fidelity": "Fidelity to the teacher", "cost": "Cost"}
-
-
-def number(values):
-    """Write numbers: their mean, and ± the standard deviation where there are several.
-
-    Example:
-
-    >>> number([0.25]), number([0.25, 0.35])
-    ('0.250', '0.300 ± 0.071')
-    """
-    mean = f"{np.mean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.3f}"
 
 
 def _labelled(name):
@@ -71,7 +57,7 @@ MEASURES = (
         "answers",
         "higher",
         "Share of test samples of which the most likely class is the right one.",
-        tables.spread,
+        numbers.spread,
     ),
     Measure(
         "negative_log_likelihood",
@@ -79,7 +65,7 @@ MEASURES = (
         "answers",
         "lower",
         "Mean of −log of the probability given to the right class, in nats.",
-        number,
+        numbers.mean,
         _labelled("negative_log_likelihood"),
     ),
     Measure(
@@ -88,7 +74,7 @@ MEASURES = (
         "answers",
         "lower",
         "Mean squared distance between the probabilities and the right answer; from 0 to 2.",
-        number,
+        numbers.mean,
         _labelled("brier_score"),
     ),
     Measure(
@@ -97,7 +83,7 @@ MEASURES = (
         "answers",
         "lower",
         "Expected calibration error: how far confidence and accuracy are apart, on average.",
-        tables.spread,
+        numbers.spread,
         _labelled("expected_calibration_error"),
     ),
     Measure(
@@ -106,7 +92,7 @@ MEASURES = (
         "fidelity",
         "higher",
         "Share of test samples to which student and teacher give the same answer, right or wrong.",
-        tables.spread,
+        numbers.spread,
     ),
     Measure(
         "teacher_divergence",
@@ -114,7 +100,7 @@ MEASURES = (
         "fidelity",
         "lower",
         "Mean divergence KL(teacher, student) of their probabilities at temperature 1, in nats.",
-        number,
+        numbers.mean,
         _compared("teacher_divergence"),
     ),
     Measure(
@@ -123,7 +109,7 @@ MEASURES = (
         "fidelity",
         "higher",
         "How alike student and teacher order the classes other than the teacher's answer: 1 is the same order, 0 none.",
-        number,
+        numbers.mean,
         _compared("dark_knowledge_correlation", least_classes=3),
     ),
     Measure(
@@ -135,7 +121,7 @@ MEASURES = (
         "cost",
         "lower",
         "Without the state of an optimizer.",
-        lambda values: tables.size(values[0]),
+        lambda values: numbers.size(values[0]),
     ),
     Measure(
         "latency_us",

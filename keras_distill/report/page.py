@@ -7,10 +7,12 @@ import re
 
 import numpy as np
 
-from keras_distill._messages import expected
-from keras_distill.report import calibration, pareto, pictures, plots, svg, tables, words
+from keras_distill._core.messages import expected
+from keras_distill.drawing import numbers, pictures, style, svg
+from keras_distill.recipes import plots
+from keras_distill.report import calibration, pareto, words
 from keras_distill.report.contents import BINS
-from keras_distill.report.measures import GROUPS, MEASURES, number
+from keras_distill.report.measures import GROUPS, MEASURES
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~])")
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -48,7 +50,7 @@ WRITERS = {"html": html, "md": markdown, "json": as_json}
 def require(formats):
     """Raise an ImportError that names the extra to install where a format needs a package that is missing."""
     if "html" in formats:
-        plots.matplotlib()
+        style.matplotlib()
     if {"html", "md"} & {*formats}:
         _jinja2()
 
@@ -63,15 +65,15 @@ def _rendered(template, content, **more):
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": tables.percent, "size": tables.size, "time": _time, "date": _date}
+    environment.filters |= {"percent": numbers.percent, "size": numbers.size, "time": _time, "date": _date}
     environment.filters |= {"plain": _plain, "cell": _cell, "tight": _tight}
     return environment.get_template(template).render(
         **content,
         measures=MEASURES,
         groups=GROUPS,
-        labels=plots.LABELS,
+        labels=style.LABELS,
         better=_better,
-        number=number,
+        number=numbers.mean,
         smaller=_smaller,
         hardest=_hardest,
         points=_points,

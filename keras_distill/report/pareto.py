@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_distill.report import plots
+from keras_distill.drawing import style
+from keras_distill.drawing.pareto import front
 
 # Field, title, axis, factor.
 COSTS = {
@@ -14,27 +15,6 @@ _SHAPES = "sD^vP<>Xp*hHd8"
 _MODEL_SHAPE = "o"
 
 
-def front(points):
-    """Return which points none surpasses, having less cost and no less quality, or more quality at no more cost.
-
-    Args:
-        points: list of tuples of cost and quality.
-
-    Returns:
-        list of int, positions in `points`, by cost.
-
-    Example:
-        >>> front([(1.0, 0.90), (2.0, 0.95), (3.0, 0.93), (4.0, 0.99)])
-        [0, 1, 3]
-    """
-    found, best = [], float("-inf")
-    for place in sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1])):
-        if points[place][1] > best:
-            best = points[place][1]
-            found.append(place)
-    return found
-
-
 def points(content, cost):
     """Return what is drawn against a cost.
 
@@ -43,11 +23,11 @@ def points(content, cost):
         cost: `"bytes"` or `"latency_us"`.
 
     Returns:
-        A list of dicts: `label`, `kind` (a key of `plots.COLOURS`, or `"file"`), `cost`, `accuracy` as a list of the
+        A list of dicts: `label`, `kind` (a key of `style.COLOURS`, or `"file"`), `cost`, `accuracy` as a list of the
         trainings' shares, and whether it `passed`.
     """
     found = [
-        {"label": plots.LABELS[way], "kind": way, "cost": model[cost][0], "accuracy": model["accuracy"], "passed": True}
+        {"label": style.LABELS[way], "kind": way, "cost": model[cost][0], "accuracy": model["accuracy"], "passed": True}
         for way, model in content["models"].items()
     ]
     for row in content["files"]:
@@ -77,9 +57,9 @@ def draw(content, cost):
     """
     title, axis, factor = COSTS[cost]
     drawn = [(factor * point["cost"], 100 * np.array(point["accuracy"]), point) for point in points(content, cost)]
-    with plots.matplotlib().rc_context(plots.STYLE):
+    with style.matplotlib().rc_context(style.STYLE):
         # The key below has two columns.
-        figure, axes = plots.new_figure(4.8, 3.6 + 0.2 * (len(drawn) // 2))
+        figure, axes = style.new_figure(4.8, 3.6 + 0.2 * (len(drawn) // 2))
         passed = [(x, float(np.mean(shares))) for x, shares, point in drawn if point["passed"]]
         best = [passed[place] for place in front(passed)]
         axes.plot(*zip(*best, strict=True), color=_FRONT, linewidth=1.2, zorder=1)
@@ -88,14 +68,14 @@ def draw(content, cost):
             _mark(axes, x, shares, point, shapes)
         axes.set(title=title, xlabel=axis, ylabel="test accuracy (%)", xscale="log")
         axes.margins(x=0.12, y=0.12)
-        plots.plain_numbers(axes.xaxis)
+        style.plain_numbers(axes.xaxis)
         figure.legend(loc="outside lower center", ncols=2, fontsize=9, handletextpad=0.4)
         return figure
 
 
 def _mark(axes, x, shares, point, shapes):
     model = point["kind"] != "file"
-    colour = plots.COLOURS.get(point["kind"], _FILES)
+    colour = style.COLOURS.get(point["kind"], _FILES)
     mean = float(np.mean(shares))
     if len(shares) > 1:
         axes.vlines(x, np.min(shares), np.max(shares), color=colour, linewidth=1.4, alpha=0.6, zorder=2)

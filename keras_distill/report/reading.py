@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.recipes.folder import PREDICTIONS, RESULTS, read_results
 
 _FIGURE, _OBJECT_OR_NONE = (numbers.Real, type(None)), (dict, type(None))

@@ -1,13 +1,14 @@
 """Figures in words, for those who do not see them."""
 
-from keras_distill.report import pareto, plots, tables
+from keras_distill.drawing import numbers, style
+from keras_distill.report import pareto
 
 
 def costs(content, cost):
     """Say in words what `pareto.draw` shows; arguments as those of it."""
-    write = tables.size if cost == "bytes" else lambda value: f"{value:,.0f} µs"
+    write = numbers.size if cost == "bytes" else lambda value: f"{value:,.0f} µs"
     said = [
-        f"{point['label']} {tables.spread(point['accuracy'])} at {write(point['cost'])}"
+        f"{point['label']} {numbers.spread(point['accuracy'])} at {write(point['cost'])}"
         for point in pareto.points(content, cost)
     ]
     return f"{pareto.COSTS[cost][0]}: {'; '.join(said)}."
@@ -19,7 +20,7 @@ def learning(curves):
     Args:
         curves: A dict of `"teacher"`, `"alone"` and `"distilled"` to lists of validation accuracies by epoch.
     """
-    said = [f"{plots.LABELS[way]} {tables.spread([max(curve) for curve in each])}" for way, each in curves.items()]
+    said = [f"{style.LABELS[way]} {numbers.spread([max(curve) for curve in each])}" for way, each in curves.items()]
     return f"Validation accuracy by epoch, over {len(curves['alone'][0])} epochs. At best: {'; '.join(said)}."
 
 
@@ -38,4 +39,4 @@ def temperature(values):
 def reliability(bins, way):
     """Say in words what `calibration.draw` shows; arguments as those of it."""
     said = [f"{each['confidence']:.0%} sure, {each['accuracy']:.0%} right, {each['samples']} samples" for each in bins]
-    return f"Reliability of the {plots.LABELS[way]}: {'; '.join(said) or 'no finite outputs'}."
+    return f"Reliability of the {style.LABELS[way]}: {'; '.join(said) or 'no finite outputs'}."

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.recipes.folder import REPORTS, is_report
 from keras_distill.report import page, reading, tables
 from keras_distill.report.contents import contents
@@ -32,7 +32,7 @@ class Report:
         return Group(tables.measured(content["models"]), *map(Text, said))
 
 
-def report(run, out=None, formats=tuple(REPORTS)):
+def write(run, directory=None, formats=tuple(REPORTS)):
     """Write what a run found as one page to look at, as Markdown, and as JSON for machines.
 
     The page is one HTML file with its figures and pictures in it; it loads nothing and runs nothing. It has the
@@ -44,7 +44,7 @@ def report(run, out=None, formats=tuple(REPORTS)):
 
     Args:
         run: Folder of a run by `keras_distill.recipes.run` or `keras-distill run`, or what the former returned.
-        out: Folder to write to. Defaults to `None`, the run's own.
+        directory: Folder to write to. Defaults to `None`, the run's own.
         formats: Which of `"html"`, `"md"` and `"json"` to write. Defaults to all.
 
     Returns:
@@ -54,19 +54,19 @@ def report(run, out=None, formats=tuple(REPORTS)):
         ValueError: If a format is unknown, the run has not finished, or its files are damaged.
         FileNotFoundError: If there is no run.
         FileExistsError: If a file of another origin has the name of a report.
-        OSError: If `out` cannot be written.
+        OSError: If `directory` cannot be written.
         ImportError: If matplotlib or Jinja2 is missing.
 
     Example:
 
-    >>> report("runs/none")
+    >>> write("runs/none")
     Traceback (most recent call last):
     FileNotFoundError: Expected the folder of a finished run, with its results.json. Received: ...runs/none, where ...
     """
     formats = _checked(formats)
     page.require(formats)
     run = reading.read(getattr(run, "folder", run))
-    folder = run.folder if out is None else pathlib.Path(out).expanduser().resolve()
+    folder = run.folder if directory is None else pathlib.Path(directory).expanduser().resolve()
     paths = {name: folder / REPORTS[name] for name in formats}
     _check_ours(paths.values())
     content = contents(run)
@@ -87,7 +87,7 @@ def _checked(formats):
 def _check_ours(paths):
     for path in paths:
         if path.exists() and not is_report(path):
-            fix = "Move it elsewhere, or choose another folder with `out`."
+            fix = "Move it elsewhere, or choose another `directory`."
             raise FileExistsError(
                 expected(f"{path.name} to be new, or an earlier report", f"{path}, which is not", fix)
             )
@@ -103,7 +103,7 @@ def _put(texts, folder):
         for path in texts:
             beside[path].replace(path)
     except OSError as error:
-        fix = "Choose another one with `out`."
+        fix = "Choose another `directory`."
         raise OSError(expected(f"{folder} to be a folder that can be written", f"{error}", fix)) from error
     finally:
         for path in beside.values():

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 def number(name, value, above=-math.inf):

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.schedules.checks import number, positive_steps
 from keras_distill.schedules.driven import takes_logs
 from keras_distill.schedules.ways import constant, linear

@@ -1,7 +1,7 @@
 """Schedules that are driven by what was measured."""
 
-from keras_distill._messages import expected
-from keras_distill._models import accepts
+from keras_distill._core.messages import expected
+from keras_distill._core.models import accepts
 
 
 def driven(metric, function):

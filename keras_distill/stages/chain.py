@@ -4,9 +4,9 @@ import itertools
 
 import keras
 
-from keras_distill import compatibility
-from keras_distill._messages import expected
-from keras_distill.distiller import Distiller
+from keras_distill._core.messages import expected
+from keras_distill.distiller import validation
+from keras_distill.distiller.model import Distiller
 
 _COPY_FIX = "A copy of a model is another model: keras.models.clone_model."
 
@@ -107,4 +107,4 @@ def _check_chain(teacher, students):
         raise ValueError(expected("a teacher that is none of the students", repr(teacher.name), _COPY_FIX))
     models = [teacher, *students] if isinstance(teacher, keras.Model) else students
     for larger, smaller in itertools.pairwise(models):
-        compatibility.check_models(larger, smaller, compare_outputs=False)
+        validation.check_models(larger, smaller, compare_outputs=False)

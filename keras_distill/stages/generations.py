@@ -4,7 +4,7 @@ import numbers
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.stages.chain import chain, check_train
 
 

@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from keras_distill.logs import Bookkeeping
+from keras_distill.distiller.logs import Bookkeeping
 
 
 class BookkeepingOfEach(keras.callbacks.Callback):

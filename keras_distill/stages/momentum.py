@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 def momentum_teacher(student):

@@ -4,14 +4,15 @@ import contextlib
 
 import keras
 
-from keras_distill import compatibility, guards
-from keras_distill._messages import expected
-from keras_distill._models import run
-from keras_distill.backends import check_tensorflow
-from keras_distill.distiller import Distiller
+from keras_distill._core import guards
+from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.messages import expected
+from keras_distill._core.models import run
+from keras_distill.distiller import validation
+from keras_distill.distiller.model import Distiller
 from keras_distill.stages.chain import check_students, own_losses
 from keras_distill.stages.logs import BookkeepingOfEach, joined, put_together, shared_logs, taken_apart
-from keras_distill.teachers import Ensemble
+from keras_distill.teachers.ensemble import Ensemble
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -172,7 +173,7 @@ class MutualLearning(keras.Model):
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """Train the students. See `keras.Model.fit`; without `y`, on each other's soft targets alone."""
-        compatibility.check_not_empty(x)
+        validation.check_not_empty(x)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)
         for distiller in self.distillers:
@@ -187,7 +188,7 @@ class MutualLearning(keras.Model):
 
     def evaluate(self, x=None, *args, return_dict=False, **kwargs):
         """Evaluate the students. See `keras.Model.evaluate`."""
-        compatibility.check_not_empty(x)
+        validation.check_not_empty(x)
         with guards.explained():
             logs = super().evaluate(x, *args, return_dict=True, **kwargs)
         parts = zip(self.distillers, taken_apart(logs, len(self.distillers)), strict=True)

@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 
-from keras_distill import guards
-from keras_distill._messages import expected, unknown_name
-from keras_distill.batches import unpack
-from keras_distill.targets import manifest, sources
-from keras_distill.targets.keying import Keying
-from keras_distill.targets.keys import names_of, text_of
-from keras_distill.targets.replay_views import VIEW, ViewKeying, may_be_batched
-from keras_distill.targets.teacher import EXTRA
+from keras_distill._core import guards
+from keras_distill._core.batches import SOFT_TARGETS, unpack
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill.targets.replay.views import VIEW, ViewKeying, may_be_batched
+from keras_distill.targets.store import manifest
+from keras_distill.targets.store.keying import Keying
+from keras_distill.targets.store.keys import names_of, text_of
+from keras_distill.targets.writing import sources
 
 ORDERS = ("same", "any")
 
@@ -161,8 +161,8 @@ class _Pairing:
         found, _ = self._keying.of(inputs, ids, self._batched)
         x, y, sample_weight, extras = unpack(element)
         extras = dict(extras)
-        if EXTRA in extras:
-            raise ValueError(expected("a data set that is not joined yet", f"one with the part {EXTRA!r}"))
+        if SOFT_TARGETS in extras:
+            raise ValueError(expected("a data set that is not joined yet", f"one with the part {SOFT_TARGETS!r}"))
         leaf = keras.tree.flatten(inputs)[self._keying.padded_leaf(inputs)[0]]
         longest = tf.shape(leaf, tf.int64)[int(self._batched)] if self._keying.padding is not None else -1
         # Which view it is says where it must be: the views of one number are stored one after the other.
@@ -176,7 +176,7 @@ class _Pairing:
         for (name, (_, shape)), tensor in zip(fields.items(), tensors, strict=True):
             tensor.set_shape((found.shape[0], *shape))
             stored[name] = tensor if self._batched else tensor[0]
-        return inputs if ids is not None else x, y, sample_weight, {**extras, EXTRA: stored}
+        return inputs if ids is not None else x, y, sample_weight, {**extras, SOFT_TARGETS: stored}
 
     def _stored(self, position, last, found, longest, number):
         """Return the fields of a batch, in their order, once its keys are known to be right."""

@@ -2,15 +2,17 @@
 
 import keras
 
-from keras_distill import guards
-from keras_distill._messages import expected
-from keras_distill._models import Untracked
-from keras_distill.features import FINAL_OUTPUT
-from keras_distill.targets.top_k import TopK, only_at
-from keras_distill.teachers.soft_targets import with_temperatures
-
-EXTRA = "soft_targets"
-"""Name of the part of a batch that holds the stored answers."""
+from keras_distill._core import guards
+from keras_distill._core.batches import SOFT_TARGETS
+from keras_distill._core.messages import expected
+from keras_distill._core.models import Untracked
+from keras_distill.answers.tempered import with_temperatures
+from keras_distill.answers.top_k import TopK, only_at
+from keras_distill.features.taps import FINAL_OUTPUT
+from keras_distill.targets.store.manifest import MANIFEST
+from keras_distill.targets.store.reader import TargetStore
+from keras_distill.targets.store.reader import open as open_store
+from keras_distill.teachers.kinds import folder_with, kind
 
 _FIX = "Train on `store.join(dataset)`: its batches carry what the teacher said of each example."
 
@@ -33,9 +35,7 @@ class StoredTeacher(keras.Model):
     """
 
     def __init__(self, store, fingerprint=None, name="stored_teacher", **kwargs):
-        if not hasattr(store, "encoding"):
-            from keras_distill.targets.store import open as open_store
-
+        if not isinstance(store, TargetStore):
             store = open_store(store)
         if fingerprint is not None and store.fingerprint != fingerprint:
             received = f"{store.fingerprint} in {store.path}"
@@ -83,10 +83,10 @@ class StoredTeacher(keras.Model):
         Raises:
             ValueError: If the batch carries no soft targets, or those of another kind of store.
         """
-        fields = (extras or {}).get(EXTRA)
+        fields = (extras or {}).get(SOFT_TARGETS)
         if not isinstance(fields, dict):
             received = f"a batch with {', '.join(sorted(extras))} beside it" if extras else "a batch without them"
-            raise ValueError(expected(f"batches with the part {EXTRA!r} for a stored teacher", received, _FIX))
+            raise ValueError(expected(f"batches with the part {SOFT_TARGETS!r} for a stored teacher", received, _FIX))
         missing = [name for name in self.store.fields if name not in fields]
         if missing:
             received = f"a batch with {', '.join(sorted(fields)) or 'none'}"
@@ -114,3 +114,11 @@ class StoredTeacher(keras.Model):
 
     def get_config(self):
         return {**super().get_config(), "store": str(self.store.path), "fingerprint": self.store.fingerprint}
+
+
+@kind(lambda given: isinstance(given, TargetStore) or folder_with(MANIFEST)(given))
+def _load(store, request):
+    if request.outputs != "logits":
+        fix = "The store knows what it holds: leave `outputs` out."
+        raise ValueError(expected('outputs="logits" of a store of soft targets', f"outputs={request.outputs!r}", fix))
+    return StoredTeacher(store, **({} if request.name is None else {"name": request.name}))

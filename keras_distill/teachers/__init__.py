@@ -1,5 +1,7 @@
 """Anything that turns a batch into soft targets: ensembles, specialists, files, services, maps of classes."""
 
+from keras_distill.answers.tempered import at_temperature as at_temperature
+from keras_distill.answers.tempered import with_temperatures as with_temperatures
 from keras_distill.teachers.class_map import MappedClasses as MappedClasses
 from keras_distill.teachers.class_map import map_classes as map_classes
 from keras_distill.teachers.class_map import merge_classes as merge_classes
@@ -11,13 +13,11 @@ from keras_distill.teachers.ensemble import geometric_mean as geometric_mean
 from keras_distill.teachers.ensemble import mean_of_logits as mean_of_logits
 from keras_distill.teachers.ensemble import mean_of_probabilities as mean_of_probabilities
 from keras_distill.teachers.loading import as_teacher as as_teacher
-from keras_distill.teachers.members import Member as Member
+from keras_distill.teachers.member import Member as Member
 from keras_distill.teachers.onnx import ONNXTeacher as ONNXTeacher
 from keras_distill.teachers.precision import in_precision as in_precision
 from keras_distill.teachers.remote import CallableTeacher as CallableTeacher
 from keras_distill.teachers.saved_model import SavedModelTeacher as SavedModelTeacher
-from keras_distill.teachers.soft_targets import at_temperature as at_temperature
-from keras_distill.teachers.soft_targets import with_temperatures as with_temperatures
 from keras_distill.teachers.specialists import Specialists as Specialists
 from keras_distill.teachers.specialists import active_specialists as active_specialists
 from keras_distill.teachers.specialists import combine_specialists as combine_specialists

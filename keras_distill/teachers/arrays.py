@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from keras_distill import guards
-from keras_distill._messages import expected
-from keras_distill.losses.feature_maps import same_shape
+from keras_distill._core import guards
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import same_shape
 
 
 def through_numpy(function, tensors, dtype):

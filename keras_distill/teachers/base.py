@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_distill import guards
+from keras_distill._core import guards
 
 
 class Teacher(keras.Model):
@@ -23,3 +23,8 @@ class Teacher(keras.Model):
 
     def _soft_targets(self, inputs):
         raise NotImplementedError
+
+
+def is_stored(teacher):
+    """Tell whether a teacher answers by what the batches carry, rather than by running."""
+    return hasattr(teacher, "answer")

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill.answers.tempered import at_temperature, with_temperatures
+from keras_distill.teachers.combined import CombinedTeacher, check_model, has_temperatures, infer, one_class_count
 from keras_distill.teachers.log_space import group_logits
-from keras_distill.teachers.members import CombinedTeacher, check_model, has_temperatures, infer, one_class_count
-from keras_distill.teachers.soft_targets import at_temperature, with_temperatures
 
 
 def map_classes(teacher, mapping, classes=None, teacher_classes=None):

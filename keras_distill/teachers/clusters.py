@@ -3,9 +3,9 @@
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
+from keras_distill.teachers.combined import check_model, infer
 from keras_distill.teachers.foreign import check_count
-from keras_distill.teachers.members import check_model, infer
 
 _RESTARTS = 10
 _ROUNDS = 100

@@ -5,13 +5,13 @@ import math
 import keras
 from keras import ops
 
-from keras_distill._messages import expected, unknown_name
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.tensors import same_shape
+from keras_distill.answers.tempered import at_temperature, with_temperatures
 from keras_distill.losses.divergences import working_dtype
-from keras_distill.losses.feature_maps import same_shape
+from keras_distill.teachers.combined import CombinedTeacher, check_model, infer, known_classes
 from keras_distill.teachers.log_space import FLOOR, exactly, log_mean_exp, log_probabilities, prepared, tempered
-from keras_distill.teachers.members import CombinedTeacher, check_model, infer, known_classes
-from keras_distill.teachers.soft_targets import at_temperature, with_temperatures
 
 _MAP_FIX = "Say which class is which by `Member(model, classes=...)`."
 _SIZE_FIX = "Let it see them its own way: `Member(model, preprocessing=keras.layers.Resizing(...))`."

@@ -5,8 +5,8 @@ import os
 
 import keras
 
-from keras_distill._messages import expected, unknown_name
-from keras_distill.losses.feature_maps import same_shape
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.tensors import same_shape
 from keras_distill.teachers.foreign import ForeignTeacher
 
 

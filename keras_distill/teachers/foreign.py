@@ -4,11 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill import guards
-from keras_distill._messages import expected, unknown_name
-from keras_distill._models import Untracked
-from keras_distill.backends import check_tensorflow
-from keras_distill.losses.feature_maps import same_shape
+from keras_distill._core import guards
+from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.models import Untracked
+from keras_distill._core.tensors import same_shape
 from keras_distill.teachers.arrays import checked, in_portions, through_numpy
 from keras_distill.teachers.base import Teacher
 

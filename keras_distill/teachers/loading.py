@@ -4,18 +4,12 @@ import os
 
 import keras
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.teachers.foreign import OUTPUTS
-from keras_distill.teachers.onnx import ONNXTeacher
-from keras_distill.teachers.remote import CallableTeacher
-from keras_distill.teachers.saved_model import SavedModelTeacher
-from keras_distill.teachers.tflite import TFLiteTeacher
+from keras_distill.teachers.kinds import KINDS, Request, file_with, is_path, kind
 
-_KERAS = (".keras", ".h5", ".hdf5")
-_FILES = {".tflite": TFLiteTeacher, ".onnx": ONNXTeacher}
 _KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx, or a store of soft targets), or a "
 _KINDS += "callable on NumPy arrays"
-_MANIFEST = "manifest.json"
 
 
 def as_teacher(
@@ -84,69 +78,45 @@ def as_teacher(
     """
     if outputs not in OUTPUTS:
         raise ValueError(unknown_name("outputs", outputs, OUTPUTS))
-    kind = _kind(teacher)
-    if kind is keras.Model:
-        return _keras_model(teacher, outputs)
-    if kind is None:
-        return _stored(teacher, outputs, name)
+    found = next((each for each in KINDS if each.recognises(teacher)), None)
+    if found is None:
+        _refuse(teacher)
     if like is not None and input_shape is None:
         input_shape, input_dtype = _inputs_of(like)
-    options = {"input_shape": input_shape, "input_dtype": input_dtype, "classes": classes, "batch_size": batch_size}
-    if kind is CallableTeacher:
-        options |= {"retries": retries, "backoff": backoff}
-    else:
-        options["signature_output"] = signature_output
-    if kind is SavedModelTeacher:
-        options["signature"] = signature
-    return kind(teacher, outputs, name=name, **options)
+    request = Request(
+        outputs=outputs,
+        input_shape=input_shape,
+        input_dtype=input_dtype,
+        classes=classes,
+        batch_size=batch_size,
+        retries=retries,
+        backoff=backoff,
+        signature=signature,
+        signature_output=signature_output,
+        name=name,
+    )
+    return found.load(teacher, request)
 
 
-def _kind(teacher):
-    if isinstance(teacher, keras.Model):
-        return keras.Model
-    if hasattr(teacher, "encoding") and hasattr(teacher, "join"):
-        return None  # A store of soft targets.
-    if isinstance(teacher, (str, os.PathLike)):
-        return _kind_of_path(os.fspath(teacher))
-    if callable(teacher) and not isinstance(teacher, (type, keras.layers.Layer)):
-        return CallableTeacher
-    raise ValueError(expected(f"teacher to be {_KINDS}", f"teacher={teacher!r} of type {type(teacher).__name__}"))
-
-
-def _kind_of_path(path):
-    if not os.path.exists(path):
-        raise ValueError(expected(f"teacher to be {_KINDS}", f"{path!r}, where there is no file and no folder"))
-    suffix = os.path.splitext(path)[1].lower()
-    if os.path.isdir(path):
-        if any(os.path.exists(os.path.join(path, f"saved_model.{kind}")) for kind in ("pb", "pbtxt")):
-            return SavedModelTeacher
-        if os.path.exists(os.path.join(path, _MANIFEST)):
-            return None
-        found = ", ".join(sorted(os.listdir(path))[:10]) or "nothing"
-        what = f"the folder of a SavedModel, with a saved_model.pb, or of stored soft targets, with a {_MANIFEST}"
-        raise ValueError(expected(what, f"{path!r}, which has {found}"))
-    if suffix in _KERAS:
-        return keras.Model
-    if suffix not in _FILES:
-        raise ValueError(expected(f"teacher to be {_KINDS}", f"{path!r}"))
-    return _FILES[suffix]
-
-
-def _keras_model(teacher, outputs):
-    if outputs != "logits":
-        fix = "A softmax at its end is looked under: leave `outputs` out."
-        raise ValueError(expected('outputs="logits" of a Keras model', f"outputs={outputs!r}", fix))
+@kind(lambda given: isinstance(given, keras.Model) or file_with(".keras", ".h5", ".hdf5")(given))
+def _load_keras_model(teacher, request):
+    if request.outputs != "logits":
+        fix = "If it ends in a softmax, its logits are used: leave `outputs` out."
+        raise ValueError(expected('outputs="logits" of a Keras model', f"outputs={request.outputs!r}", fix))
     return teacher if isinstance(teacher, keras.Model) else keras.saving.load_model(os.fspath(teacher), compile=False)
 
 
-def _stored(store, outputs, name):
-    if outputs != "logits":
-        fix = "It says itself what it stores: leave `outputs` out."
-        raise ValueError(expected('outputs="logits" of a store of soft targets', f"outputs={outputs!r}", fix))
-    # At use: stores know their teachers.
-    from keras_distill.targets.teacher import StoredTeacher
-
-    return StoredTeacher(store, **({} if name is None else {"name": name}))
+def _refuse(teacher):
+    if not is_path(teacher):
+        raise ValueError(expected(f"teacher to be {_KINDS}", f"teacher={teacher!r} of type {type(teacher).__name__}"))
+    path = os.fspath(teacher)
+    if not os.path.exists(path):
+        raise ValueError(expected(f"teacher to be {_KINDS}", f"{path!r}, where there is no file and no folder"))
+    if os.path.isdir(path):
+        found = ", ".join(sorted(os.listdir(path))[:10]) or "nothing"
+        what = "the folder of a SavedModel, with a saved_model.pb, or of stored soft targets, with a manifest.json"
+        raise ValueError(expected(what, f"{path!r}, which has {found}"))
+    raise ValueError(expected(f"teacher to be {_KINDS}", f"{path!r}"))
 
 
 def _inputs_of(model):

@@ -2,9 +2,10 @@
 
 import keras
 
-from keras_distill._messages import expected
-from keras_distill._models import Untracked
+from keras_distill._core.messages import expected
+from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
+from keras_distill.teachers.kinds import file_with, kind
 
 _DTYPES = {"float": "float32", "double": "float64"}
 
@@ -74,3 +75,8 @@ def _port(end):
     element = end.type.removeprefix("tensor(").removesuffix(")")
     sizes = None if end.shape is None else tuple(size if isinstance(size, int) else None for size in end.shape)
     return Port(sizes or None, _DTYPES.get(element, element))
+
+
+@kind(file_with(".onnx"))
+def _load(path, request):
+    return ONNXTeacher(path, request.outputs, **request.options("signature_output"))

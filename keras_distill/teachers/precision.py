@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 
 DTYPES = ("bfloat16", "float16", "float32")
 _FIX = "Leave `teacher_dtype` out, or load the model under the dtype policy that you want."

@@ -7,9 +7,10 @@ import types
 import keras
 import numpy as np
 
-from keras_distill._messages import expected
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
 from keras_distill.teachers.foreign import ForeignTeacher, check_count
+from keras_distill.teachers.kinds import kind
 
 _LONGEST_DELAY = 60.0
 # Not the generator of everybody: a service that fails must not change what is shuffled next.
@@ -140,3 +141,8 @@ def _serialized(function, label):
         )
         raise ValueError(expected("a teacher that Keras can save: a registered callable", label, fix))
     return keras.saving.serialize_keras_object(function)
+
+
+@kind(lambda given: callable(given) and not isinstance(given, (type, keras.layers.Layer)))
+def _load(function, request):
+    return CallableTeacher(function, request.outputs, **request.options("retries", "backoff"))

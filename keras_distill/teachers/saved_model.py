@@ -4,10 +4,11 @@ import concurrent.futures
 
 import keras
 
-from keras_distill._devices import is_accelerated
-from keras_distill._messages import expected
-from keras_distill._models import Untracked
+from keras_distill._core.backend import has_accelerator
+from keras_distill._core.messages import expected
+from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
+from keras_distill.teachers.kinds import folder_with, kind
 
 _SIGNATURES = ("serving_default", "serve")
 
@@ -43,7 +44,7 @@ class SavedModelTeacher(FileTeacher):
     def __init__(self, path, outputs="logits", signature=None, **kwargs):
         self.signature = signature
         super().__init__(path, outputs, **kwargs)
-        self.supports_jit = not is_accelerated() or self.compiles()
+        self.supports_jit = not has_accelerator() or self.compiles()
 
     def compiles(self):
         """Tell whether XLA can translate it, as far as that can be known before its inputs are."""
@@ -157,3 +158,8 @@ def _in_portions(function, tensors, size, signature):
     portions = {name: divided(tensor) for name, tensor in tensors.items()}
     answers = tf.map_fn(function, portions, fn_output_signature=signature)
     return tf.reshape(answers, tf.concat([[count * size], tf.shape(answers)[2:]], axis=0))[:total]
+
+
+@kind(folder_with("saved_model.pb", "saved_model.pbtxt"))
+def _load(path, request):
+    return SavedModelTeacher(path, request.outputs, **request.options("signature", "signature_output"))

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
+from keras_distill.answers.tempered import at_temperature, with_temperatures
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.teachers.clusters import check_clusters
+from keras_distill.teachers.combined import CombinedTeacher, check_model, infer, one_class_count
 from keras_distill.teachers.foreign import check_count
 from keras_distill.teachers.log_space import FLOOR, exactly, group_logits, log_probabilities
-from keras_distill.teachers.members import CombinedTeacher, check_model, infer, one_class_count
-from keras_distill.teachers.soft_targets import at_temperature, with_temperatures
 
 # The relative move of a logarithm below which it stands still.
 _STILL = {"float32": 1e-6, "float64": 1e-12}

@@ -6,9 +6,10 @@ import threading
 import keras
 import numpy as np
 
-from keras_distill import _litert
-from keras_distill._models import Untracked
+from keras_distill._core import litert
+from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
+from keras_distill.teachers.kinds import file_with, kind
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -60,7 +61,7 @@ class TFLiteTeacher(FileTeacher):
         return tuple({name: _port(detail) for name, detail in each.items()} for each in details)
 
     def _restart(self):
-        interpreter_class = _litert.interpreter_class()
+        interpreter_class = litert.interpreter_class()
         self._interpreter = Untracked(interpreter_class(model_path=self.file, num_threads=os.cpu_count()))
 
     def _ready(self):
@@ -105,10 +106,10 @@ class TFLiteTeacher(FileTeacher):
                 interpreter.resize_tensor_input(detail["index"], array.shape)
             interpreter.allocate_tensors()
             for array, detail in zip(arrays, details, strict=True):
-                interpreter.set_tensor(detail["index"], _litert.quantized(array, detail))
+                interpreter.set_tensor(detail["index"], litert.quantized(array, detail))
             interpreter.invoke()
             detail = self._output_detail()
-            return _litert.dequantized(interpreter.get_tensor(detail["index"]), detail)
+            return litert.dequantized(interpreter.get_tensor(detail["index"]), detail)
 
     def _output_detail(self):
         return self._details.content[1][self._output_name]
@@ -140,3 +141,8 @@ def _port(detail):
     sizes = detail.get("shape_signature", detail["shape"])
     shape = tuple(None if size < 0 else int(size) for size in sizes)
     return Port(shape, "float32", dtype) if scale else Port(shape, dtype)
+
+
+@kind(file_with(".tflite"))
+def _load(path, request):
+    return TFLiteTeacher(path, request.outputs, **request.options("signature_output"))

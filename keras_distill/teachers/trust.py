@@ -3,12 +3,12 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import unknown_name
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import unknown_name
+from keras_distill.answers.tempered import at_temperature, with_temperatures
 from keras_distill.losses.base import class_indices
-from keras_distill.losses.checks import check_number
+from keras_distill.teachers.combined import as_logits, has_temperatures
 from keras_distill.teachers.log_space import log_probabilities
-from keras_distill.teachers.members import as_logits, has_temperatures
-from keras_distill.teachers.soft_targets import at_temperature, with_temperatures
 
 CONTRADICTING = ("keep", "replace", "ignore")
 """What to do with soft targets that contradict the label."""

@@ -2,7 +2,7 @@
 
 from rich.jupyter import JupyterMixin
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 class TuningResult(JupyterMixin):

@@ -6,8 +6,8 @@ import pathlib
 
 import keras
 
-from keras_distill._messages import expected, unknown_name
-from keras_distill.distiller import Distiller
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill.distiller.model import Distiller
 from keras_distill.tuning.result import TuningResult
 from keras_distill.tuning.space import Space
 
@@ -94,7 +94,7 @@ def tune(
     ...     return kd.Distiller(teacher, model(4), kd.losses.LogitsDistillation(temperature=4.0))
     >>> space = {"temperature": (1.0, 4.0), "student_loss_weight": 0.1}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     result = kd.tune(build, (x, y), (x, y), space=space, search="random", trials=1, epochs=1, directory=folder)
+    ...     result = kd.tuning.tune(build, (x, y), (x, y), space=space, search="random", trials=1, epochs=1, directory=folder)
     >>> 1.0 < result.best["temperature"] < 4.0, result.best["student_loss_weight"]
     (True, 0.1)
 

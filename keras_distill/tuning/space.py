@@ -2,7 +2,7 @@
 
 import math
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 
 LEARNING_RATE = "learning_rate"
 TEMPERATURE = "temperature"

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from keras_distill._version import __version__
 from keras_distill.cli import main
-from keras_distill.distiller import Distiller
+from keras_distill.distiller.model import Distiller
 from keras_distill.losses import LogitsDistillation
 from keras_distill.recipes import runner
 

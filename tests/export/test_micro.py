@@ -9,7 +9,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from keras_distill import export as room
-from keras_distill._litert import quantized
+from keras_distill._core.litert import quantized
 from keras_distill.export.processes import Process, ProcessError
 
 pytest.importorskip("tflite_micro", reason='needs pip install "keras_distill[micro]"')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill import guards
+from keras_distill._core import guards
 from keras_distill.losses.hard_labels import HardLabelLoss, on_logits
 
 RUNS = {"eager": lambda f: f, "graph": tf.function}

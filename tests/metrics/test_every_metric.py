@@ -268,7 +268,7 @@ def test_teachers_of_whom_the_greatest_classes_are_stored(name):
 
 
 def test_teachers_that_change_with_the_temperature():
-    from keras_distill.teachers.soft_targets import with_temperatures
+    from keras_distill.answers.tempered import with_temperatures
 
     teacher, student = (tf.constant(each, "float32") for each in sample("teacher_divergence", 10))
     hot = with_temperatures(tf.identity(teacher), lambda temperature: temperature * tf.ones_like(teacher))

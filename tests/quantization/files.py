@@ -6,7 +6,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_distill._litert import dequantized, quantized
+from keras_distill._core.litert import dequantized, quantized
 
 
 def convert(model, folder):

@@ -14,7 +14,7 @@ from tests import browsing
 
 @pytest.fixture(scope="module")
 def report(quick_run, tmp_path_factory):
-    return kd.report(quick_run, tmp_path_factory.mktemp("report"))
+    return kd.report.write(quick_run, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")

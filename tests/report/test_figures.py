@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from keras_distill.report import calibration, pareto, pictures, plots, svg
+from keras_distill.drawing import pictures, style, svg
+from keras_distill.report import calibration, pareto
 
 MODEL = {"bytes": [2048], "latency_us": [50.0]}
 FILE = {"status": "passed", "accuracy": 0.8, "bytes": 1024, "latency_us": 5.0}
@@ -60,7 +61,7 @@ def test_a_reliability_diagram_of_nothing_is_empty():
 
 
 def drawn(name="first", title="<b>&"):
-    figure, axes = plots.new_figure(3, 2)
+    figure, axes = style.new_figure(3, 2)
     axes.scatter([1, 2], [1, 2])
     axes.set_title(title)
     return svg.inline(figure, name, 'two "points"')

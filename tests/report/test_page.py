@@ -33,7 +33,7 @@ class Elements(html.parser.HTMLParser):
 
 
 def written(path, formats=("md", "json")):
-    report = kd.report(path, formats=formats)
+    report = kd.report.write(path, formats=formats)
     return {name: file.read_text(encoding="utf-8") for name, file in report.paths.items()}
 
 
@@ -103,7 +103,7 @@ def test_a_file_that_failed_says_why_and_has_dashes(texts, elements):
 
 
 def test_the_same_run_gives_the_same_bytes(path, texts, tmp_path):
-    again = kd.report(path, tmp_path)
+    again = kd.report.write(path, tmp_path)
     assert {name: file.read_text(encoding="utf-8") for name, file in again.paths.items()} == texts
 
 

@@ -112,7 +112,7 @@ def test_damage_is_told_and_nothing_is_written(run_folder, damage, message):
     damage(path)
     before = sorted(entry.name for entry in path.iterdir())
     with pytest.raises(ValueError, match="^Expected ") as caught:
-        kd.report(path)
+        kd.report.write(path)
     assert message in str(caught.value) and "Received: " in str(caught.value)
     assert sorted(entry.name for entry in path.iterdir()) == before
 

@@ -15,7 +15,7 @@ NAMES = {"html": "report.html", "md": "report.md", "json": "report.json"}
 
 def test_the_room_is_a_function_and_writes_into_the_run(run_folder):
     path = run_folder()
-    report = kd.report(path)
+    report = kd.report.write(path)
     assert isinstance(report, kd.report.Report) and report.folder == path.resolve()
     assert {name: file.name for name, file in report.paths.items()} == NAMES
     assert json.loads(report.paths["json"].read_text()) == report.content
@@ -24,14 +24,14 @@ def test_the_room_is_a_function_and_writes_into_the_run(run_folder):
 
 def test_formats_folder_and_the_result_of_a_run(run_folder, tmp_path):
     result = RunResult(run_folder(), {})
-    report = kd.report(result, tmp_path / "new" / "pages", formats="md")
+    report = kd.report.write(result, tmp_path / "new" / "pages", formats="md")
     assert [file.name for file in (tmp_path / "new" / "pages").iterdir()] == ["report.md"]
     assert list(report.paths) == ["md"]
 
 
 def test_printed_it_is_a_table_the_verdict_and_the_paths(run_folder):
     console = Console(width=160, record=True, file=io.StringIO())
-    report = kd.report(run_folder(), formats=("json",))
+    report = kd.report.write(run_folder(), formats=("json",))
     console.print(report)
     text = console.export_text()
     assert "Brier score" in text and report.content["verdict"][:40] in text and "report.json" in text
@@ -43,32 +43,32 @@ def test_printed_it_is_a_table_the_verdict_and_the_paths(run_folder):
 )
 def test_formats_are_checked(run_folder, formats, message):
     with pytest.raises(ValueError, match="^Expected") as caught:
-        kd.report(run_folder(), formats=formats)
+        kd.report.write(run_folder(), formats=formats)
     assert message in str(caught.value)
 
 
 def test_a_report_is_replaced_and_a_file_of_another_origin_is_not(run_folder):
     path = run_folder()
-    before = kd.report(path, formats="json").paths["json"].read_bytes()
+    before = kd.report.write(path, formats="json").paths["json"].read_bytes()
     (path / "report.md").write_text("my own notes")
     (path / "report.json").write_bytes(before.replace(b"animals", b"letters"))
     with pytest.raises(FileExistsError, match=r"^Expected report\.md to be new, or an earlier report"):
-        kd.report(path)
+        kd.report.write(path)
     assert (path / "report.md").read_text() == "my own notes" and not (path / "report.html").exists()
-    kd.report(path, formats="json")
+    kd.report.write(path, formats="json")
     assert (path / "report.json").read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_written(run_folder, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OSError, match="^Expected .* to be a folder that can be written. Received: "):
-        kd.report(run_folder(), tmp_path / "file" / "pages", formats="md")
+        kd.report.write(run_folder(), tmp_path / "file" / "pages", formats="md")
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_full_disk_leaves_the_earlier_report(run_folder, monkeypatch):
     path = run_folder()
-    paths = kd.report(path, formats=("md", "json")).paths
+    paths = kd.report.write(path, formats=("md", "json")).paths
     before = {name: file.read_bytes() for name, file in paths.items()}
     real = pathlib.Path.write_text
 
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_the_earlier_report(run_folder, monkeypatch):
 
     monkeypatch.setattr(pathlib.Path, "write_text", full)
     with pytest.raises(OSError, match="^Expected .*No space left on device"):
-        kd.report(path, formats=("md", "json"))
+        kd.report.write(path, formats=("md", "json"))
     assert {name: file.read_bytes() for name, file in paths.items()} == before
     assert not list(path.glob(".report*"))
 
@@ -91,5 +91,5 @@ def test_a_full_disk_leaves_the_earlier_report(run_folder, monkeypatch):
 def test_what_is_missing_is_named_with_its_extra(run_folder, monkeypatch, missing, formats, message):
     monkeypatch.setitem(__import__("sys").modules, missing, None)
     with pytest.raises(ImportError, match=rf'^Expected {message}.*keras_distill\[report\]"$'):
-        kd.report(run_folder(), formats=formats)
-    assert kd.report(run_folder(), formats=("json",)).paths["json"].exists()
+        kd.report.write(run_folder(), formats=formats)
+    assert kd.report.write(run_folder(), formats=("json",)).paths["json"].exists()

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill import targets
-from keras_distill.targets.keys import content_keys
+from keras_distill.targets.store.keys import content_keys
 
 EXAMPLES, SIDE = 1000, 12
 

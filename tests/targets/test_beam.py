@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill import targets
-from keras_distill.targets.beam import write_with_beam
+from keras_distill.targets.writing.beam import write_with_beam
 from tests.targets.conftest import CLASSES, WIDTH, make_teacher
 from tests.targets.test_damage import snapshot
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from keras_distill import targets
-from keras_distill.targets import files
-from keras_distill.targets.locking import only_writer
+from keras_distill.targets.store import files
+from keras_distill.targets.writing.locking import only_writer
 from tests.targets.conftest import make_teacher
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
 
-from keras_distill import guards
+from keras_distill._core import guards
 from keras_distill.targets import Encoding
 
 LOGITS = (5.0 * np.random.default_rng(0).normal(size=(64, 40))).astype("float32")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill import guards, targets
+from keras_distill import targets
+from keras_distill._core import guards
 
 
 def drained(dataset):

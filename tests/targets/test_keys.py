@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_distill.targets import key_of
-from keras_distill.targets.index import Index
-from keras_distill.targets.keys import content_keys, id_keys, lengths_of
+from keras_distill.targets.store.index import Index
+from keras_distill.targets.store.keys import content_keys, id_keys, lengths_of
 
 X = np.arange(12, dtype="float32").reshape(2, 3, 2)
 

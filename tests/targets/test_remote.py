@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill import targets
-from keras_distill.targets.locking import only_writer
+from keras_distill.targets.writing.locking import only_writer
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 import keras_distill as kd
-from keras_distill import guards, targets
+from keras_distill import targets
+from keras_distill._core import guards
 from tests.targets import replaying
 from tests.targets.test_resume import Stopped, stopping
 

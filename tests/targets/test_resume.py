@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill import targets
-from keras_distill.targets import files, shards
+from keras_distill.targets.store import files, shards
 from tests.targets.test_damage import snapshot
 
 

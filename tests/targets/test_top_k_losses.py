@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.special import log_softmax, logsumexp
 
 import keras_distill as kd
-from keras_distill.objective import Objective
+from keras_distill.distiller.objective import Objective
 from keras_distill.targets import TopK
 
 LOGITS = [name for name, method in kd.losses.METHODS.items() if method.family == "logits"]

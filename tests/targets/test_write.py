@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from scipy.special import softmax
 
-from keras_distill import guards, targets
+from keras_distill import targets
+from keras_distill._core import guards
 from keras_distill.teachers import Ensemble, at_temperature
 from tests.targets.conftest import CLASSES, WIDTH, make_teacher
 

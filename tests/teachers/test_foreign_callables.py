@@ -7,7 +7,7 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
 import keras_distill as kd
-from keras_distill import guards
+from keras_distill._core import guards
 from keras_distill.teachers import CallableTeacher, as_teacher
 from keras_distill.teachers.remote import retried
 

@@ -34,7 +34,7 @@ def build():
 
 def search(build, data, folder, **options):
     options = {"space": SPACE, "search": "random", "trials": 2, "epochs": 2, "batch_size": 64, **options}
-    return kd.tune(build, data, data, directory=folder, **options)
+    return kd.tuning.tune(build, data, data, directory=folder, **options)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.edge import samples
 from benchmarks.edge.web import browser
-from keras_distill._litert import dequantized, interpreter_class, quantized
+from keras_distill._core.litert import dequantized, interpreter_class, quantized
 
 COLUMNS = ("file", "bytes", "loads", "top-1 as LiteRT", "largest difference", "median latency", "remark")
 

@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from keras_distill._messages import unknown_name
+from keras_distill._core.messages import unknown_name
 from keras_distill.export import arrays
 from keras_distill.export.tflite import flatbuffer
 

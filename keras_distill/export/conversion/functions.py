@@ -2,7 +2,7 @@
 
 import pathlib
 
-from keras_distill.export.conversion import calibration
+from keras_distill.export.conversion import calibration, onnx_graph
 from keras_distill.export.tflite import flatbuffer
 
 _ATTEMPTS = 8
@@ -116,8 +116,6 @@ def convert_to_onnx(saved_model, output, opset):
     """
     import tensorflow as tf
     import tf2onnx
-
-    from keras_distill.export.conversion import onnx_graph
 
     loaded = tf.saved_model.load(saved_model)
     function = loaded.signatures["serving_default"]

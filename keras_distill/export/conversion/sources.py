@@ -5,7 +5,7 @@ import functools
 import pathlib
 
 from keras_distill.export import arrays
-from keras_distill.export.conversion import Converter
+from keras_distill.export.conversion.converter import Converter
 from keras_distill.export.conversion.graph import save_graph, without_negation
 from keras_distill.export.conversion.unrolling import unrolled
 from keras_distill.export.signature import Signature

@@ -3,6 +3,7 @@
 import shutil
 
 from keras_distill.export.tflite.c_array import write_c_array
+from keras_distill.quantization.aware import is_quantize_aware
 
 _OPSET = 17
 
@@ -45,8 +46,6 @@ def int8(inference_type):
     learned = tflite(optimizations=["DEFAULT"], inference_type=inference_type)
 
     def write(source, path):
-        from keras_distill.quantization import is_quantize_aware
-
         if is_quantize_aware(source.student):
             # The ranges are in the graph; samples would make the converter measure them anew.
             learned(source, path)

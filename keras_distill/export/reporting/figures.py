@@ -1,9 +1,9 @@
 """What a file is worth against what it costs, drawn."""
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
+from keras_distill.drawing import style
+from keras_distill.drawing.pareto import front
 from keras_distill.export.reporting import tables
-from keras_distill.report import plots
-from keras_distill.report.pareto import front
 
 _COSTS = (("bytes", "size (kB, log scale)", 1 / 1024), ("latency_us", "latency, one thread (µs, log scale)", 1.0))
 # Field, label, factor, and whether more is better.
@@ -34,15 +34,15 @@ def trade_offs(rows):
         ImportError: if matplotlib is missing.
         ValueError: if no row has figures to draw.
     """
-    matplotlib = plots.matplotlib()
+    matplotlib = style.matplotlib()
     quality = _quality(rows)
     drawn = [(*cost, [row for row in rows if _has(row, cost[0], quality[0])]) for cost in _COSTS]
     drawn = [panel for panel in drawn if panel[-1]]
     if not drawn:
         raise ValueError(expected("rows with accuracy or agreement, and a size, to draw", f"{len(rows)} without"))
     looks = {row.format: (_COLOURS[place % 7], _SHAPES[place % 10]) for place, row in enumerate(rows)}
-    with matplotlib.rc_context(plots.STYLE):
-        figure, grid = plots.new_figure(
+    with matplotlib.rc_context(style.STYLE):
+        figure, grid = style.new_figure(
             4.9 * len(drawn) + 3.6, max(4.4, 0.43 * len(rows)), columns=len(drawn), squeeze=False, sharey=True
         )
         for axes, (field, label, factor, shown) in zip(grid[0], drawn, strict=True):

@@ -5,8 +5,8 @@ import html
 import io
 import json
 
-from keras_distill._messages import expected, unknown_name
-from keras_distill.export.reporting import tables
+from keras_distill._core.messages import expected, unknown_name
+from keras_distill.export.reporting import figures, tables
 
 PASSED = "passed"
 FAILED_VERIFICATION = "exported, but failed verification"
@@ -157,8 +157,6 @@ class ExportReport:
             ImportError: if matplotlib is missing.
             ValueError: if no row has figures to draw.
         """
-        from keras_distill.export.reporting import figures
-
         figure = figures.trade_offs(list(self))
         if path is not None:
             figure.savefig(path, bbox_inches="tight", facecolor="white")

@@ -4,8 +4,7 @@ import dataclasses
 import html
 from collections.abc import Callable
 
-from keras_distill.report.tables import percent
-from keras_distill.report.tables import size as bytes_
+from keras_distill.drawing import numbers
 
 WIDTH = 110
 NOTHING = "–"
@@ -164,15 +163,15 @@ def _wide(table):
 
 
 AGREEMENT = (
-    figure("agreement", "agreement", percent),
+    figure("agreement", "agreement", numbers.percent),
     figure("max diff.", "max_difference", difference, "max\ndiff."),
     figure("mean diff.", "mean_difference", difference, "mean\ndiff."),
-    figure("accuracy", "accuracy", percent),
+    figure("accuracy", "accuracy", numbers.percent),
 )
 COST = (
     figure("latency", "latency_us", time),
     figure("4 threads", "latency_4_threads_us", time, "4\nthreads"),
-    figure("memory", "peak_memory", bytes_),
+    figure("memory", "peak_memory", numbers.size),
     figure("partitions", "partitions", str, "parti-\ntions"),
 )
-SIZE = figure("size", "bytes", bytes_)
+SIZE = figure("size", "bytes", numbers.size)

@@ -4,8 +4,8 @@ import pathlib
 
 import numpy as np
 
-from keras_distill._litert import dequantized, interpreter_class, quantized
-from keras_distill._messages import expected
+from keras_distill._core.litert import dequantized, interpreter_class, quantized
+from keras_distill._core.messages import expected
 from keras_distill.export.runtimes.litert import LiteRTRuntime
 from keras_distill.export.tflite import tensors
 

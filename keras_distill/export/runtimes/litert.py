@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_distill._litert import dequantized, interpreter_class, quantized
+from keras_distill._core.litert import dequantized, interpreter_class, quantized
 from keras_distill.export.runtimes.runtime import Runtime
 
 

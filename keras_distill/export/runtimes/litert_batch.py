@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_distill._litert import dequantized
+from keras_distill._core.litert import dequantized
 from keras_distill.export.runtimes.litert import LiteRTRuntime
 
 

@@ -15,8 +15,8 @@ import tempfile
 
 import numpy as np
 
-from keras_distill._litert import dequantized, quantized
-from keras_distill._messages import expected
+from keras_distill._core.litert import dequantized, quantized
+from keras_distill._core.messages import expected
 from keras_distill.export.processes import Process, ProcessError
 from keras_distill.export.runtimes.runtime import Runtime
 from keras_distill.export.tflite.flatbuffer import content_of, operators

@@ -1,6 +1,6 @@
 """ONNX Runtime: ONNX files on processors of every kind."""
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.export.runtimes.runtime import Runtime
 
 _TYPES = {"float": "float32", "double": "float64"}

@@ -4,7 +4,8 @@ import pathlib
 
 from keras_distill.export import arrays
 from keras_distill.export.processes import Process
-from keras_distill.export.runtimes import runtime_class, session
+from keras_distill.export.runtimes import session
+from keras_distill.export.runtimes.table import runtime_class
 
 THREADS = (1, 4)
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from keras_distill.export import arrays
-from keras_distill.export.runtimes import runtime_class
+from keras_distill.export.runtimes.table import runtime_class
 
 _TIMED_RUNS = 50
 _TIMED_SECONDS = 3.0

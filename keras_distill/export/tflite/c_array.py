@@ -4,7 +4,7 @@ import hashlib
 import pathlib
 import re
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 ALIGNMENT = 16
 _BYTES_PER_LINE = 19

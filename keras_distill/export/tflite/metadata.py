@@ -5,7 +5,7 @@ import json
 import pathlib
 import zipfile
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.export.tflite import flatbuffer, model_metadata, tensors
 
 NAME = b"KERAS_DISTILL_METADATA"

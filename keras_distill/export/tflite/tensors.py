@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,12 +5,13 @@ import math
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
 from keras_distill.features.adapters import for_each_layer, match_width
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.embeddings.pairs import count, gram, prepare_pair
 from keras_distill.losses.feature_maps.maps import norm
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 FORMS = ("gaussian", "bilinear", "delta")
 
@@ -95,6 +96,7 @@ def cc_delta(teacher_embed, student_embed, mask=None):
     return ops.cast(products / ops.maximum(ops.sum(counted) - 1.0, 1.0) * ops.ones_like(counted), dtype)
 
 
+@method("cc", paper="Peng et al. 2019", arxiv="1904.01802", peers=("RepDistiller", "torchdistill"))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class CC(FeatureLoss):
     """Teach the student how the teacher's embeddings of the samples of a batch correlate. See `cc` and `cc_delta`.

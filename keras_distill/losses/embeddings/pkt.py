@@ -5,10 +5,11 @@ import math
 import keras
 from keras import ops
 
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
 from keras_distill.losses.embeddings.pairs import count, gram, prepare_pair
 from keras_distill.losses.feature_maps.maps import norm
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 
 def pkt(teacher_embed, student_embed, epsilon=1e-7, mask=None):
@@ -43,6 +44,7 @@ def pkt(teacher_embed, student_embed, epsilon=1e-7, mask=None):
     return ops.cast(values / count(counted), dtype)
 
 
+@method("pkt", paper="Passalis, Tefas 2018", arxiv="1803.10837", peers=("mdistiller", "RepDistiller", "torchdistill"))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class PKT(FeatureLoss):
     """Teach the student which samples of a batch are neighbours in the teacher's embedding.

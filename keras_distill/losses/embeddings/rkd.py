@@ -5,9 +5,10 @@ import math
 import keras
 from keras import ops
 
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
 from keras_distill.losses.embeddings.pairs import centre, count, gram, prepare_pair, squared_distances
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 _SMALLEST_SQUARE = 1e-12
 """Of a distance, before the root is taken; the angles clamp the root at as much."""
@@ -98,6 +99,9 @@ def rkd_angle(teacher_embed, student_embed, mask=None):
     return ops.cast(sums / ops.square(count(counted)), dtype)
 
 
+@method(
+    "rkd", paper="Park, Kim, Lu, Cho 2019", arxiv="1904.05068", peers=("mdistiller", "RepDistiller", "torchdistill")
+)
 @keras.saving.register_keras_serializable(package="keras_distill")
 class RKD(FeatureLoss):
     """Teach the student the distances and angles between the teacher's embeddings of the samples of a batch.

@@ -5,7 +5,6 @@ from keras_distill.losses.feature_maps.attention import AT as AT
 from keras_distill.losses.feature_maps.factor_transfer import FT as FT
 from keras_distill.losses.feature_maps.flow import FSP as FSP
 from keras_distill.losses.feature_maps.hints import FeatureDistillation as FeatureDistillation
-from keras_distill.losses.feature_maps.hints import same_shape as same_shape
 from keras_distill.losses.feature_maps.neuron_selectivity import NST as NST
 from keras_distill.losses.feature_maps.overhaul import OFD as OFD
 from keras_distill.losses.feature_maps.review import ReviewKD as ReviewKD

@@ -5,11 +5,12 @@ import math
 import keras
 from keras import ops
 
+from keras_distill._core.checks import check_number
 from keras_distill.features.adapters import Connector, for_each_layer
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.feature_maps.maps import cast_pair
 from keras_distill.losses.feature_maps.stages import check_one_shape, check_stage_weights, weighted_stages
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 
 def ab(teacher_features, student_features, margin=1.0):
@@ -47,6 +48,7 @@ def ab(teacher_features, student_features, margin=1.0):
     return ops.sum(ops.square(ops.relu(margin - sign * student)), axis=(1, 2, 3))
 
 
+@method("ab", paper="Heo, Lee, Yun, Choi 2018", arxiv="1811.03233", peers=("RepDistiller",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class AB(FeatureLoss):
     """Teach the student which of the teacher's neurons fire.

@@ -5,10 +5,11 @@ import math
 import keras
 from keras import ops
 
-from keras_distill._messages import expected, unknown_name
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.losses.feature_maps.maps import cast_pair, norm, pool_to_match, unit
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 FORMS = ("paper", "mean")
 
@@ -51,6 +52,7 @@ def at(teacher, student, power=2, form="paper"):
     return norm(student_map - teacher_map, axis=(1, 2))
 
 
+@method("at", paper="Zagoruyko, Komodakis 2016", arxiv="1612.03928", peers=("RepDistiller", "torchdistill"))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class AT(FeatureLoss):
     """Teach the student to look where the teacher looks: attention transfer.

@@ -5,13 +5,14 @@ import math
 import keras
 from keras import ops
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.features.adapters import Parallel
 from keras_distill.features.paraphraser import Paraphraser, Translator
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.feature_maps.maps import cast_pair, unit
 from keras_distill.losses.feature_maps.stages import check_one_shape, one_size
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 FORMS = ("factor", "map")
 _FIX = "Train in `keras_distill.Distiller`: it makes a translator to the teacher's channels."
@@ -81,6 +82,7 @@ def _mean_difference(teacher, student, power, axis):
     return ops.mean(distance if power == 1 else ops.power(distance, power), axis=axis)
 
 
+@method("ft", paper="Kim, Park, Kwak 2018", arxiv="1802.04977", peers=("RepDistiller",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class FT(FeatureLoss):
     """Teach the student the factors of the teacher's features.

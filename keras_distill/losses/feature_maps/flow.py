@@ -5,10 +5,11 @@ import itertools
 import keras
 from keras import ops
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.features import adapters
 from keras_distill.losses.feature_maps.maps import average_pool, cast_pair, flatten_maps, max_pool, norm, smaller_size
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 FORMS = ("average", "max")
 
@@ -87,6 +88,7 @@ def _difference(difference, form):
     return ops.mean(ops.square(difference), axis=(1, 2))
 
 
+@method("fsp", paper="Yim, Joo, Bae, Kim 2017", peers=("RepDistiller", "torchdistill"))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class FSP(FeatureLoss):
     """Teach the student how the teacher's features change from layer to layer: the flow of the solution procedure.

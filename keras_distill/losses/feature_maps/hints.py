@@ -3,11 +3,13 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import same_shape
 from keras_distill.features import adapters
 from keras_distill.losses.feature_maps.maps import cast_pair
 from keras_distill.losses.layers import LayerPair
 from keras_distill.losses.per_output import PerOutputLoss
+from keras_distill.losses.registry import method
 
 
 def fitnet(teacher_features, student_features):
@@ -33,6 +35,13 @@ def fitnet(teacher_features, student_features):
     return ops.mean(ops.square(student - teacher), axis=tuple(range(1, len(student.shape))))
 
 
+@method(
+    "fitnet",
+    paper="Romero et al. 2014",
+    arxiv="1412.6550",
+    peers=("keras.distillation", "mdistiller", "RepDistiller"),
+    config={"name": "fitnet", "teacher_layer_name": "auto", "student_layer_name": "auto"},
+)
 @keras.saving.register_keras_serializable(package="keras_distill")
 class FeatureDistillation(LayerPair, PerOutputLoss):
     """Teach the student the features of a layer of the teacher.
@@ -136,8 +145,3 @@ class FeatureDistillation(LayerPair, PerOutputLoss):
     @classmethod
     def from_config(cls, config):
         return super().from_config({**config, "adapter": keras.saving.deserialize_keras_object(config["adapter"])})
-
-
-def same_shape(one, other):
-    """Tell whether two shapes agree wherever both are known."""
-    return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.losses.divergences import working_dtype
 
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_distill.losses.feature_maps.maps import cast_pair, flatten_maps, pool_to_match, unit
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 
 def nst(teacher, student):
@@ -67,6 +68,7 @@ def _over_channels(teacher, student):
     return 0.5 * ops.sum(squares + mixed * ops.transpose(mixed, (0, 2, 1)), axis=(1, 2))
 
 
+@method("nst", paper="Huang, Wang 2017", arxiv="1707.01219", peers=("mdistiller", "RepDistiller"))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class NST(FeatureLoss):
     """Teach the student at which positions the teacher's channels respond: neuron selectivity transfer.

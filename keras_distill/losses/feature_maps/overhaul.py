@@ -5,13 +5,14 @@ import math
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
 from keras_distill.features.adapters import Parallel, for_each_layer
 from keras_distill.features.overhaul import MarginConnector, margin_before_relu
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.feature_maps.maps import cast_pair
 from keras_distill.losses.feature_maps.stages import check_one_shape, check_stage_weights, weighted_stages
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 _FIX = "Give the margins as numbers, one list of floats for each layer: OFD(margin=[...])."
 
@@ -53,6 +54,7 @@ def ofd(teacher_features, student_features, margin):
     return ops.sum(ops.square(ops.where(counts, student - target, ops.zeros_like(target))), axis=(1, 2, 3))
 
 
+@method("ofd", paper="Heo, Kim, Yun, Park, Kwak, Choi 2019", arxiv="1904.01866", peers=("mdistiller",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class OFD(FeatureLoss):
     """Teach the student the teacher's features before the ReLU, the part of them that matters after it.

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.features.fusion import ReviewFusion
 from keras_distill.losses.feature_maps.maps import average_pool, cast_pair
 from keras_distill.losses.feature_maps.stages import check_one_shape
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 
 def reviewkd_hcl(teacher_features, student_features, pool_sizes=(4, 2, 1)):
@@ -63,6 +64,7 @@ def _height(maps):
     return maps.shape[1]
 
 
+@method("reviewkd_hcl", paper="Chen, Liu, Zhao, Jia 2021", arxiv="2104.09044", peers=("mdistiller", "torchdistill"))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ReviewKD(FeatureLoss):
     """Teach each stage of the student, together with all deeper ones, what the stage of the teacher says.

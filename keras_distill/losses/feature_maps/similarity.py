@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected, unknown_name
+from keras_distill._core.messages import expected, unknown_name
 from keras_distill.features import adapters
 from keras_distill.losses.base import expand_like
 from keras_distill.losses.feature_maps.maps import cast_pair, flatten_maps, unit
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 SCALES = ("imagenet", "cifar")
 
@@ -107,6 +108,7 @@ def _count(mask, x):
     return ops.maximum(ops.sum(ops.cast(counted, "int32")), 1)
 
 
+@method("sp", paper="Tung, Mori 2019", arxiv="1907.09682", peers=("mdistiller", "RepDistiller"))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class SP(FeatureLoss):
     """Teach the student which samples of a batch the teacher sees as alike: similarity-preserving distillation.
@@ -147,6 +149,7 @@ class SP(FeatureLoss):
         return sp(teacher_output, student_output, mask)
 
 
+@method("ickd", paper="Liu et al. 2021", arxiv="2202.03680", peers=("torchdistill",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ICKD(FeatureLoss):
     """Teach the student which channels of the teacher respond alike: inter-channel correlation distillation.

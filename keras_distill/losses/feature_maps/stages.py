@@ -2,9 +2,9 @@
 
 import math
 
-from keras_distill._messages import expected
-from keras_distill.losses.checks import check_number
-from keras_distill.losses.feature_maps.hints import same_shape
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import same_shape
 from keras_distill.losses.feature_maps.maps import pool_to_match
 
 

@@ -5,13 +5,14 @@ import math
 import keras
 from keras import ops
 
+from keras_distill._core.checks import check_number
 from keras_distill.features.adapters import Parallel, for_each_layer
 from keras_distill.features.variational import VariationalAdapter
 from keras_distill.losses.base import unmasked
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.feature_maps.maps import cast_pair
 from keras_distill.losses.feature_maps.stages import check_one_shape, one_size
 from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.registry import method
 
 
 def vid(teacher_features, mean, variance):
@@ -50,6 +51,7 @@ def vid(teacher_features, mean, variance):
     return ops.mean(0.5 * (ops.square(scaled) + ops.log(variance)), axis=(1, 2, 3))
 
 
+@method("vid", paper="Ahn, Hu, Damianou, Lawrence, Dai 2019", arxiv="1904.05835", peers=("mdistiller", "RepDistiller"))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class VID(FeatureLoss):
     """Teach the student features from which those of the teacher can be predicted.

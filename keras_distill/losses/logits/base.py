@@ -4,7 +4,7 @@ import math
 
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.losses.base import DistillationLoss, zip_outputs
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits import top_k

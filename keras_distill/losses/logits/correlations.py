@@ -5,10 +5,11 @@ import math
 import keras
 from keras import ops
 
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
 from keras_distill.losses.divergences import wide_dtype
 from keras_distill.losses.logits.base import TemperedLogitLoss
 from keras_distill.losses.logits.rows import as_positions, as_rows, from_largest, mean_of_rows, softmax_and_gap
+from keras_distill.losses.registry import method
 
 
 def inter_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8):
@@ -103,6 +104,7 @@ def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, e
     return as_positions(ops.cast(values, dtype), student_logits)
 
 
+@method("dist", paper="Huang, You, Wang, Qian, Xu 2022", arxiv="2205.10536", peers=("image_classification_sota",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class DIST(TemperedLogitLoss):
     """Teach the student to order the classes of a sample, and the samples of a class, as its teacher does.

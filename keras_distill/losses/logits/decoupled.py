@@ -5,11 +5,12 @@ import math
 import keras
 from keras import ops
 
+from keras_distill._core.checks import check_number
 from keras_distill.losses import divergences
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits import labelled_class as labelled
 from keras_distill.losses.logits.base import TemperedLogitLoss
 from keras_distill.losses.logits.rows import log_mean_exp
+from keras_distill.losses.registry import method
 
 
 def target_class_divergence(teacher_logits, student_logits, labels, temperature=1.0):
@@ -146,6 +147,7 @@ def nkd(teacher_logits, student_logits, labels, temperature=1.0, gamma=1.5):
     return believed * labelled.target_cross_entropy(student, labels) + others
 
 
+@method("dkd", paper="Zhao, Cui, Song, Qiu, Liang 2022", arxiv="2203.08679", peers=("mdistiller",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class DKD(TemperedLogitLoss):
     """Teach the student how sure its teacher is of the label, and apart from it how it shares the rest.
@@ -189,6 +191,7 @@ class DKD(TemperedLogitLoss):
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta}
 
 
+@method("nkd", paper="Yang et al. 2023", arxiv="2303.13005", peers=("cls_KD",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class NKD(TemperedLogitLoss):
     """Teach the student the label as far as its teacher believes it, and the other classes scaled to sum to one.

@@ -2,9 +2,10 @@
 
 import keras
 
+from keras_distill._core.checks import check_number
 from keras_distill.losses import divergences
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits.base import TemperedLogitLoss
+from keras_distill.losses.registry import method
 
 
 def forward_kl(teacher_logits, student_logits, temperature=1.0, subtract_entropy=True):
@@ -88,6 +89,7 @@ def symmetric_kl(teacher_logits, student_logits, temperature=1.0, lam=0.9, subtr
     return (1.0 - lam) * forward + lam * reverse_kl(teacher_logits, student_logits, temperature)
 
 
+@method("forward_kl", paper="Ko, Kim, Chen, Yun 2024", arxiv="2402.03898", peers=("DistiLLM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ForwardKL(TemperedLogitLoss):
     """Teach the student to cover all that the teacher says: `KL(p, q)`.
@@ -132,6 +134,7 @@ class ForwardKL(TemperedLogitLoss):
         return {**super().get_config(), "subtract_entropy": self.subtract_entropy}
 
 
+@method("reverse_kl", paper="Gu, Dong, Wei, Huang 2023", arxiv="2306.08543", peers=("DistiLLM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ReverseKL(TemperedLogitLoss):
     """Teach the student to say only what the teacher would: `KL(q, p)`.
@@ -165,6 +168,7 @@ class ReverseKL(TemperedLogitLoss):
         return reverse_kl(teacher_output, student_output, temperature)
 
 
+@method("symmetric_kl", paper="Ko, Kim, Chen, Yun 2024", arxiv="2402.03898", peers=("DistiLLM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class SymmetricKL(TemperedLogitLoss):
     """Teach the student by both directions at once: `(1 - lam) KL(p, q) + lam KL(q, p)`.

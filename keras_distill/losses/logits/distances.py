@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from keras_distill._core.checks import check_number
 from keras_distill.losses import divergences
 from keras_distill.losses.base import expand_like
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits.base import TemperedLogitLoss
 from keras_distill.losses.logits.directed import forward_kl, reverse_kl
+from keras_distill.losses.registry import method
 
 
 def js_distance(teacher_logits, student_logits, temperature=1.0, lam=0.9):
@@ -101,6 +102,7 @@ def tv_distance(teacher_logits, student_logits, temperature=1.0):
     return 0.5 * ops.sum(ops.abs(difference), axis=-1)
 
 
+@method("js_distance", paper="Wen, Li, Du, Mou 2023", arxiv="2307.15190", peers=("DistiLLM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class JSDistance(TemperedLogitLoss):
     """Teach the student by both divergences to the mixture of the two: `lam KL(q, m) + (1 - lam) KL(p, m)`.
@@ -143,6 +145,7 @@ class JSDistance(TemperedLogitLoss):
         return {**super().get_config(), "lam": self.lam}
 
 
+@method("generalized_jsd", paper="Agarwal et al. 2023", arxiv="2306.13649", peers=("TRL",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class GeneralizedJSD(TemperedLogitLoss):
     """Teach the student by a divergence between the forward and the reverse one: `beta KL(p, m) + (1 - beta) KL(q, m)`.
@@ -201,6 +204,7 @@ def _positions_per_sample(values, mask):
     return ops.sum(of_samples) / ops.maximum(samples, 1.0)
 
 
+@method("tv_distance", paper="Wen, Li, Du, Mou 2023", arxiv="2307.15190", peers=("DistiLLM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class TVDistance(TemperedLogitLoss):
     """Teach the student by the probability on which it and the teacher do not agree: `sum_c |p_c - q_c| / 2`.

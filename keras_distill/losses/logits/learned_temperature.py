@@ -5,9 +5,10 @@ import math
 import keras
 from keras import ops
 
-from keras_distill.losses.checks import check_number
+from keras_distill._core.checks import check_number
 from keras_distill.losses.divergences import kl_divergence
 from keras_distill.losses.logits.base import LogitLoss
+from keras_distill.losses.registry import method
 
 
 def scale_gradient(x, factor):
@@ -115,6 +116,7 @@ class GlobalTemperature(keras.layers.Layer):
         return {**super().get_config(), "t_start": self.t_start, "t_end": self.t_end, "ramp_epochs": self.ramp_epochs}
 
 
+@method("ctkd", paper="Li et al. 2022", arxiv="2211.16231", peers=("CTKD",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class CTKD(LogitLoss):
     """Teach the student the teacher's soft targets at a temperature that learns to make that harder.

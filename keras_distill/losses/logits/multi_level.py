@@ -6,11 +6,12 @@ import math
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
 from keras_distill.losses import divergences
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits.base import LogitLoss, check_temperature
 from keras_distill.losses.logits.rows import as_positions, as_rows, softmax_and_gap
+from keras_distill.losses.registry import method
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
 
@@ -140,6 +141,7 @@ def mlkd(
     return as_positions(values, student_logits)
 
 
+@method("mlkd", paper="Jin, Wang, Lin 2023", peers=("Multi-Level-Logit-Distillation",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class MLKD(LogitLoss):
     """Teach the student on three levels: soft targets, how alike samples are, and how alike classes are.

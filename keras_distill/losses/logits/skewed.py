@@ -2,9 +2,10 @@
 
 import keras
 
+from keras_distill._core.checks import check_number
 from keras_distill.losses import divergences
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits.base import TemperedLogitLoss
+from keras_distill.losses.registry import method
 
 
 def skew_forward_kl(teacher_logits, student_logits, temperature=1.0, lam=0.1, subtract_entropy=True):
@@ -66,6 +67,7 @@ def skew_reverse_kl(teacher_logits, student_logits, temperature=1.0, lam=0.1):
     return divergences.mixture_divergence(q, p, -log_ratio, 1.0 - lam)
 
 
+@method("skew_forward_kl", paper="Ko, Kim, Chen, Yun 2024", arxiv="2402.03898", peers=("DistiLLM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class SkewForwardKL(TemperedLogitLoss):
     """Teach the student to cover the teacher, at a bounded price: `KL(p, lam p + (1 - lam) q)`.
@@ -111,6 +113,7 @@ class SkewForwardKL(TemperedLogitLoss):
         return {**super().get_config(), "lam": self.lam, "subtract_entropy": self.subtract_entropy}
 
 
+@method("skew_reverse_kl", paper="Ko, Kim, Chen, Yun 2024", arxiv="2402.03898", peers=("DistiLLM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class SkewReverseKL(TemperedLogitLoss):
     """Teach the student to say only what the teacher would, at a bounded price: `KL(q, (1 - lam) p + lam q)`.

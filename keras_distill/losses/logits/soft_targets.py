@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.losses import divergences
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits import top_k
 from keras_distill.losses.logits.base import LogitLoss, check_classes, check_temperature
 from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss, takes_logits
+from keras_distill.losses.registry import method
 
 
 def kd(teacher_logits, student_logits, temperature=4.0):
@@ -61,6 +62,20 @@ def soft_target_ce(teacher_logits, student_logits, temperature=4.0):
     return entropy * ops.square(ops.cast(temperature, entropy.dtype))
 
 
+@method(
+    "kd",
+    paper="Hinton, Vinyals, Dean 2015",
+    arxiv="1503.02531",
+    peers=("keras.distillation", "mdistiller", "RepDistiller"),
+    config={"name": "kd"},
+)
+@method(
+    "soft_target_ce",
+    paper="Hinton, Vinyals, Dean 2015",
+    arxiv="1503.02531",
+    peers=("timm", "cls_KD"),
+    config={"name": "soft_target_ce", "loss": "categorical_crossentropy"},
+)
 @keras.saving.register_keras_serializable(package="keras_distill")
 class LogitsDistillation(PerOutputLoss):
     """Teach the student the teacher's tempered soft targets.

@@ -3,13 +3,14 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill._tensors import mask_of, set_mask
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import mask_of, set_mask
 from keras_distill.losses.base import DistillationLoss
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
+from keras_distill.losses.registry import get, method, wrapper
 
 
 def standardize(logits, epsilon=1e-7):
@@ -52,6 +53,21 @@ def _deviation(deviations):
     return ops.where(constant, ops.zeros_like(variance), scale * ops.sqrt(positive))
 
 
+@wrapper("logit_std_", family="logits")
+@method(
+    "logit_std_kd",
+    paper="Sun, Ren, Li, Wang, Cao 2024",
+    arxiv="2403.01427",
+    peers=("logit-standardization-KD",),
+    config={"loss": "kd"},
+)
+@method(
+    "logit_std_dkd",
+    paper="Sun, Ren, Li, Wang, Cao 2024",
+    arxiv="2403.01427",
+    peers=("logit-standardization-KD",),
+    config={"loss": "dkd"},
+)
 @keras.saving.register_keras_serializable(package="keras_distill")
 class LogitStandardization(DistillationLoss):
     """Compare standardised logits by another loss of logits.
@@ -152,9 +168,6 @@ class LogitStandardization(DistillationLoss):
 def _loss_of_logits(loss):
     """Return the loss that is meant, an object or the name of a method; raise unless it compares logits."""
     if isinstance(loss, str):
-        # Not above: the table of methods lists this loss too.
-        from keras_distill.losses.methods import get
-
         loss = get(loss)
     if not isinstance(loss, DistillationLoss) or not loss.compares_logits:
         fix = "Pass a loss of `keras_distill.losses`, or set `compares_logits = True` on your own `DistillationLoss`."

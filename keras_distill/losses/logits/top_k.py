@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill._tensors import mask_of, set_mask
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import mask_of, set_mask
 from keras_distill.losses.heads import logits_of
 
 _FIX = "Store all classes (`kd.targets.write` without `top_k`), or take another loss: 'kd' or 'forward_kl', say."

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_distill.losses import divergences
 from keras_distill.losses.logits.base import TemperedLogitLoss
+from keras_distill.losses.registry import method
 
 
 def ttm(teacher_logits, student_logits, temperature=4.0):
@@ -92,6 +93,7 @@ def _centred(teacher_logits, student_logits, temperature):
     return teacher - ops.max(teacher, axis=-1, keepdims=True), ops.cast(temperature, dtype)
 
 
+@method("ttm", paper="Zheng, Yang 2024", arxiv="2402.11148", peers=("TTM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class TTM(TemperedLogitLoss):
     """Teach the student, at temperature 1, the softened teacher.
@@ -135,6 +137,7 @@ class TTM(TemperedLogitLoss):
         return ttm(teacher_output, student_output, temperature)
 
 
+@method("wttm", paper="Zheng, Yang 2024", arxiv="2402.11148", peers=("TTM",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class WTTM(TemperedLogitLoss):
     """Teach the student, at temperature 1, the softened teacher, most where that teacher is smooth.

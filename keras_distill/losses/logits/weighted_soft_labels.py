@@ -5,10 +5,11 @@ import math
 import keras
 from keras import ops
 
+from keras_distill._core.checks import check_number
 from keras_distill.losses import divergences
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.logits.base import TemperedLogitLoss
 from keras_distill.losses.logits.labelled_class import target_cross_entropy
+from keras_distill.losses.registry import method
 
 EPSILON = 1e-7
 """What the authors add to the teacher's cross-entropy before they divide by it."""
@@ -74,6 +75,7 @@ def wsld(teacher_logits, student_logits, labels, temperature=2.0, alpha=2.25):
     return alpha * ops.square(ops.cast(temperature, soft.dtype)) * weight * soft
 
 
+@method("wsld", paper="Zhou et al. 2021", arxiv="2102.00650", peers=("cls_KD",))
 @keras.saving.register_keras_serializable(package="keras_distill")
 class WSLD(TemperedLogitLoss):
     """Teach the student soft targets, and weigh down those samples whose label it knows better than its teacher.

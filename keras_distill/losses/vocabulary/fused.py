@@ -4,8 +4,8 @@ import collections
 
 from keras import ops
 
-from keras_distill._messages import expected
-from keras_distill.backends import check_tensorflow
+from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.messages import expected
 from keras_distill.losses import divergences
 from keras_distill.losses.base import both, expand_like, weighted_mean
 from keras_distill.losses.vocabulary.chunks import in_chunks

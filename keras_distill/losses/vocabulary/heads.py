@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
 from keras_distill.features.layers import find_layer, forward_steps
 from keras_distill.features.tracing import check_built, shapes_of
 

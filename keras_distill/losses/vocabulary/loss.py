@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from keras_distill import guards
-from keras_distill._messages import expected
-from keras_distill.backends import check_tensorflow
+from keras_distill._core import guards
+from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
 from keras_distill.losses.base import DistillationLoss, mask_of
-from keras_distill.losses.checks import check_number
 from keras_distill.losses.hard_labels import NO_LABEL
 from keras_distill.losses.logits.base import check_temperature
 from keras_distill.losses.logits.top_k import is_top_k

@@ -2,7 +2,8 @@
 
 from keras import ops
 
-from keras_distill._messages import expected
+from keras_distill._core.messages import expected
+from keras_distill.answers.top_k import only_at
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.losses.vocabulary.slopes import dense_slopes, top_k_slopes
 
@@ -42,9 +43,6 @@ def soft_targets_of(targets, temperature, shape):
 def _of_top_k(top_k, temperature):
     values, wide = ops.cast(top_k.values, "float64"), ops.cast(temperature, "float64")
     if not top_k.interpolate:
-        # At use: a loss needs to know no store, but for one that holds at its own temperatures alone.
-        from keras_distill.targets.top_k import only_at
-
         values = only_at(top_k.temperatures, temperature, values)
     if top_k.k < top_k.classes:
         rest = ops.maximum(ops.cast(top_k.rest_at(temperature), "float64") * wide, _FLOOR)

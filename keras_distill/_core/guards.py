@@ -1,0 +1,168 @@
+"""Checks inside the compiled training step whose failure reads like any other error of the package.
+
+On TensorFlow a check is one assertion in the graph, next to free. TensorFlow reports its failure with a stack trace of
+its own; `explained` turns that back into the exception and the message that were meant. A step that JAX compiles cannot
+stop: it returns its checks as `collected`, and `raise_failed` looks at them once it has run.
+"""
+
+import contextlib
+import functools
+import re
+import threading
+
+import keras
+from keras import ops
+
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import is_eager, whole_numbers
+
+_ERRORS = {"ValueError": ValueError, "FloatingPointError": FloatingPointError, "RuntimeError": RuntimeError}
+# The values stand in brackets in a graph and on lines of their own outside; notes on them begin with a tab or a colour.
+_MARK = re.compile(r"<keras_distill (\w+)>(.*?)</keras_distill>[\]'\"]([^\t\x1b]*)", re.DOTALL)
+
+
+def check(condition, message, values=(), error=ValueError, then=None):
+    """Stop the step with `message` unless `condition` holds.
+
+    Args:
+        condition: Bool scalar tensor.
+        message: What was expected, without the `Received` part; without values, the whole message.
+        values: Tensors to show after `Received:`. Defaults to none.
+        error: Exception to raise, `ValueError` or `FloatingPointError`. Defaults to `ValueError`.
+        then: Tensor that must not be used before the check has passed. Defaults to `None`.
+
+    Returns:
+        `then`, behind the check.
+    """
+    if keras.backend.backend() != "tensorflow":
+        _collect((error.__name__, message), condition, list(values))
+        return then
+    import tensorflow as tf
+
+    marked = f"<keras_distill {error.__name__}>{message}</keras_distill>"
+    # Of TensorFlow's own function, each in a graph is a branch, which costs ten times the assertion.
+    asserts = tf.debugging.Assert if tf.executing_eagerly() else _assertion
+    assertion = asserts(condition, [marked, *values])
+    if then is None or assertion is None:
+        return then
+    with tf.control_dependencies([assertion]):
+        return tf.identity(then)
+
+
+def _assertion(condition, data):
+    import tensorflow as tf
+
+    data = [tf.convert_to_tensor(each) for each in data]
+    return tf.raw_ops.Assert(condition=tf.convert_to_tensor(condition), data=data, summarize=3)
+
+
+class _Collections(threading.local):
+    """The checks that this thread collects, the innermost last."""
+
+    def __init__(self):
+        self.open = []
+
+
+_COLLECTIONS = _Collections()
+
+
+@contextlib.contextmanager
+def collected():
+    """Collect the checks of a step while it is traced, in a dict that the step can return."""
+    checks = {}
+    _COLLECTIONS.open.append(checks)
+    try:
+        yield checks
+    finally:
+        _COLLECTIONS.open.pop()
+
+
+def all_passed(checks):
+    """Return a bool scalar tensor: whether no check of a collection has failed."""
+    return functools.reduce(ops.logical_and, [condition for condition, _ in checks.values()], True)
+
+
+def hand_on(checks):
+    """Give the checks of a collection to the one around it; without one, raise for those that failed, if they ran."""
+    for (_, *key), (condition, values) in checks.items():
+        _collect(tuple(key), condition, values)
+
+
+def raise_failed(checks):
+    """Raise for the first check of a collection that has failed. Waits for the step."""
+    for (_, kind, message), (condition, values) in checks.items():
+        if not bool(condition):
+            received = " to ".join(str(ops.convert_to_numpy(value)) for value in values)
+            raise _ERRORS[kind](expected(message, received) if received else message)
+
+
+def _collect(key, condition, values):
+    if not _COLLECTIONS.open:
+        if is_eager(condition):
+            raise_failed({(0, *key): (condition, values)})
+        return
+    checks = _COLLECTIONS.open[-1]
+    # Numbered, for JAX sorts what a step returns: the first that failed is the one to tell of.
+    key = next((each for each in checks if each[1:] == key), (len(checks), *key))
+    if key in checks:
+        before, shown = checks[key]
+        values = [ops.where(before, value, old) for value, old in zip(values, shown, strict=True)]
+        condition = ops.logical_and(before, condition)
+    checks[key] = (condition, values)
+
+
+def check_finite(name, value):
+    """Stop training when a term of the loss is NaN or infinite, and name the term."""
+    message = f"a finite {name} in every training step"
+    check(ops.all(ops.isfinite(value)), message, [value], FloatingPointError)
+
+
+def check_labels(labels, classes, ignored=None):
+    """Return sparse labels once each is known to be a class, or `ignored`, a label that stands for none."""
+    integers = whole_numbers(labels)
+    valid = ops.logical_and(integers >= 0, integers < classes)
+    if ignored is not None:
+        valid = ops.logical_or(valid, integers == ignored)
+    # TensorFlow has an assertion of its own in the loss; ours must be the first to speak.
+    message, seen = f"labels from 0 to {classes - 1}", [ops.min(integers), ops.max(integers)]
+    return check(ops.all(valid), message, seen, then=labels)
+
+
+def marked(function):
+    """Return a function whose errors `explained` finds in what TensorFlow and Keras make of them.
+
+    For what runs in `tf.numpy_function`, and for the `call` of a layer.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments):
+        try:
+            return function(*arguments)
+        except tuple(_ERRORS.values()) as error:
+            kind = next(name for name, kind in _ERRORS.items() if isinstance(error, kind))
+            # The tab ends the values, of which there are none: what TensorFlow adds are notes.
+            raise _ERRORS[kind](f"<keras_distill {kind}>{error}</keras_distill>]\t") from error
+
+    return run
+
+
+@contextlib.contextmanager
+def explained():
+    """Re-raise a failed check as the error it stands for."""
+    try:
+        yield
+    except Exception as error:
+        found = _MARK.search(str(getattr(error, "message", None) or error))
+        if found is None:
+            raise
+        kind, message, values = found.groups()
+        received = " to ".join(value for value in re.split(r"[\[\]\n]+", values) if value.strip())
+        raise _ERRORS[kind](expected(message, received) if received else message) from None
+
+
+def check_finite_logs(logs, names):
+    """Raise for a NaN or infinite term in the logs of an epoch, where XLA has dropped the checks of its steps."""
+    for name in names:
+        value = float(logs.get(name, 0.0))
+        if value - value != 0.0:
+            raise FloatingPointError(expected(f"a finite {name} in every training step", value))

@@ -1,0 +1,92 @@
+"""What a tensor is beyond its values: eager or not, and what travels with it until the next operation."""
+
+import contextlib
+
+import keras
+
+# Where Keras keeps its masks: the tensors of a step that JAX traces take no attributes.
+from keras.src.backend.common.tensor_attributes import get_tensor_attr, set_tensor_attr
+
+from keras_distill._core.watching import watching
+
+_MASK = "_keras_mask"
+_LOGITS = "_keras_logits"
+_AT_TEMPERATURE = "_keras_distill_at_temperature"
+_HEAD = "_keras_distill_head"
+
+
+def mask_of(tensor):
+    """Return the Keras mask that travels with a tensor, or `None`."""
+    return get_tensor_attr(tensor, _MASK)
+
+
+def set_mask(tensor, mask):
+    """Let a Keras mask travel with a tensor; `None` takes it away."""
+    set_tensor_attr(tensor, _MASK, mask)
+
+
+def temperatures_of(logits):
+    """Return the function from a temperature to a teacher's logits that travels with logits, or `None`."""
+    return get_tensor_attr(logits, _AT_TEMPERATURE)
+
+
+def set_temperatures(logits, at_temperature):
+    """Let a function from a temperature to logits travel with a teacher's logits."""
+    set_tensor_attr(logits, _AT_TEMPERATURE, at_temperature)
+
+
+def activation_of(output):
+    """Return what an activation was given to return `output`, and `"softmax"` or `"sigmoid"`; `None` where unknown."""
+    return get_tensor_attr(output, _LOGITS), get_tensor_attr(output, _HEAD)
+
+
+def whole_numbers(tensor):
+    """Return integers in the widest dtype that the backend has for them."""
+    return keras.ops.cast(tensor, "int32" if keras.backend.backend() == "jax" else "int64")
+
+
+def same_shape(one, other):
+    """Return whether two shapes agree wherever both are known."""
+    return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
+
+
+def is_eager(tensor):
+    """Tell whether the values of a tensor are there, and not only a place for them in a graph."""
+    if keras.backend.backend() != "jax":
+        return hasattr(tensor, "numpy")
+    import jax
+
+    return isinstance(tensor, jax.Array) and not isinstance(tensor, jax.core.Tracer)
+
+
+@contextlib.contextmanager
+def remembering_logits(model):
+    """Let the outputs of a model's softmax and sigmoid activations remember what they were given, while it is run.
+
+    Keras's activations see to that themselves where tensors take attributes.
+
+    Args:
+        model: A `keras.Model`.
+    """
+    if keras.backend.backend() != "jax":
+        yield
+        return
+
+    heads = {(id(layer), name): head for layer, name, head in _heads(model)}
+    with watching([(layer, name) for layer, name, _ in _heads(model)]) as events:
+        yield
+    for event in events:
+        set_tensor_attr(event.returned, _LOGITS, event.given)
+        set_tensor_attr(event.returned, _HEAD, heads[id(event.layer), event.method])
+
+
+def _heads(model):
+    """Return the layers of a model that end in such an activation, the method to watch, and its name."""
+    names = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+    layers = getattr(model, "_flatten_layers", list)()
+    found = [(layer, "call", "softmax") for layer in layers if isinstance(layer, keras.layers.Softmax)]
+    for layer in layers:
+        activation = getattr(layer, "activation", None)
+        if callable(activation) and activation in names:
+            found.append((layer, "activation", names[activation]))
+    return found

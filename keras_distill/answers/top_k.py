@@ -1,0 +1,176 @@
+"""What a store of the k greatest classes says of a batch, in the place of a teacher's logits."""
+
+import math
+
+from keras import ops
+from keras.backend import standardize_dtype
+
+from keras_distill._core import guards
+from keras_distill._core.messages import expected
+
+
+class TopK:
+    """Hold a teacher's k greatest classes of each row, and the mass of all others.
+
+    A divergence of the k classes alone is none: the student could put its mass anywhere else for nothing. So the
+    classes left out count as one more class, "the rest", of teacher and student alike. `reduced` gives both as logits
+    of k + 1 classes, on which every divergence that treats all classes alike works as it is, and stays a divergence:
+    zero where the two agree, and a lower bound of that over all classes.
+
+    Args:
+        indices: Integer tensor `[..., k]`, classes in the order of `values`, each at most once.
+        values: Float tensor `[..., k]`, logits of these classes, the greatest first.
+        rest: Float tensor `[..., temperatures]`: for each T of `temperatures` the logarithm of the sum of
+            `exp(v / T)` over the classes that are left out; -inf where none is.
+        temperatures: Distinct positive numbers T, in the order of `rest`. Defaults to `(1.0,)`.
+        classes: Number of all classes.
+        interpolate: Whether the rest may be asked for at other temperatures than the stored ones. Defaults to `True`.
+
+    Raises:
+        ValueError: If temperatures, k and classes do not fit.
+
+    Example:
+
+    >>> import numpy as np
+    >>> teacher = TopK([[2]], [[0.0]], [[np.log(1.0)]], classes=3)  # Class 2 has half of the mass.
+    >>> student = np.log([[0.2, 0.2, 0.6]])
+    >>> [ops.softmax(logits).numpy().round(3).tolist() for logits in teacher.reduced(student)]
+    [[[0.5, 0.5]], [[0.6, 0.4]]]
+    """
+
+    def __init__(self, indices, values, rest, temperatures=(1.0,), *, classes, interpolate=True):
+        self.indices, self.values, self.rest = map(ops.convert_to_tensor, (indices, values, rest))
+        self.temperatures, self.classes = tuple(map(float, temperatures)), int(classes)
+        self.interpolate = bool(interpolate)
+        if not all(0.0 < each < math.inf for each in self.temperatures) or not self.temperatures:
+            raise ValueError(expected("finite temperatures > 0", f"temperatures={temperatures!r}"))
+        if self.rest.shape[-1] != len(self.temperatures) or len(set(self.temperatures)) != len(self.temperatures):
+            received = f"temperatures={temperatures!r} for a rest of shape {tuple(self.rest.shape)}"
+            raise ValueError(expected("one distinct temperature for each column of the rest", received))
+        if not 0 < self.k <= self.classes:
+            raise ValueError(expected(f"from 1 to {self.classes} classes in a row", f"k={self.k}"))
+
+    @property
+    def k(self):
+        """Number of classes that are stored of each row."""
+        return self.values.shape[-1]
+
+    @property
+    def shape(self):
+        """Static shape `(..., classes)` of the logits that it stands for."""
+        return (*tuple(self.values.shape)[:-1], self.classes)
+
+    @property
+    def dtype(self):
+        """Dtype of the logits as they are stored, by name."""
+        return standardize_dtype(self.values.dtype)
+
+    def __repr__(self):
+        return f"TopK(k={self.k}, shape={self.shape}, temperatures={self.temperatures})"
+
+    def reduced(self, student_logits, temperature=1.0):
+        """Return the logits of teacher and student over the k classes and the rest.
+
+        At the temperature T, `softmax(reduced / T)` is exactly the tempered distribution with the classes left out
+        added up. For the teacher this holds at the temperatures that are stored; between them the rest is interpolated
+        in 1/T, and beyond them bounded: never less than it is.
+
+        Args:
+            student_logits: Float tensor `[..., classes]`.
+            temperature: Positive number or scalar tensor T. Defaults to 1.0.
+
+        Returns:
+            Two float tensors `[..., k + 1]`, the teacher's and the student's, the rest last; `[..., k]` where k is
+            all classes and nothing is left out. In float32, float64 where the student's logits are.
+        """
+        student = ops.convert_to_tensor(student_logits)
+        if student.shape[-1] != self.classes:
+            raise ValueError(expected(f"logits of {self.classes} classes", f"shape {tuple(student.shape)}"))
+        dtype = "float64" if "float64" in (self.dtype, standardize_dtype(student.dtype)) else "float32"
+        student, values = ops.cast(student, dtype), ops.cast(self.values, dtype)
+        temperature = ops.cast(temperature, dtype)
+        if not self.interpolate:
+            values = only_at(self.temperatures, temperature, values)
+        indices = ops.cast(self.indices, "int32")
+        gathered = ops.take_along_axis(student, indices, axis=-1)
+        if self.k == self.classes:
+            return values, gathered
+        of_student = temperature * log_sum_of_others(student / temperature, indices)
+        of_teacher = temperature * ops.cast(self.rest_at(temperature), of_student.dtype)
+        return tuple(
+            ops.concatenate([logits, ops.expand_dims(rest, -1)], axis=-1)
+            for logits, rest in ((values, of_teacher), (gathered, of_student))
+        )
+
+    def rest_at(self, temperature):
+        """Return the logarithm of the sum of `exp(v / T)` over the classes left out.
+
+        Args:
+            temperature: Positive number or scalar tensor T.
+
+        Returns:
+            Float tensor `[...]`, exact at the stored temperatures, and an upper bound at all others.
+        """
+        dtype = "float64" if standardize_dtype(self.rest.dtype) == "float64" else "float32"
+        inverse = 1.0 / ops.cast(temperature, dtype)
+        known = sorted((1.0 / each, column) for column, each in enumerate(self.temperatures))
+        rest = ops.cast(self.rest, dtype)
+        knots = [(ops.convert_to_tensor(beta, dtype), rest[..., column]) for beta, column in known]
+        empty = ops.isneginf(knots[0][1])
+        # What is nothing at one temperature is nothing at all; a number in its place keeps the arithmetic finite.
+        knots = [(beta, ops.where(empty, ops.zeros_like(rest), rest)) for beta, rest in knots]
+        low, rest = ops.zeros((), dtype), ops.full_like(knots[0][1], math.log(max(self.classes - self.k, 1)))
+        found = rest
+        for high, after in knots:
+            # The rest is convex in 1/T, so that a chord lies above it.
+            share = (inverse - low) / (high - low)
+            found = ops.where(inverse > low, (1.0 - share) * rest + share * after, found)
+            low, rest = high, after
+        found = ops.where(inverse > low, self._beyond(inverse / low, rest), found)
+        return ops.where(empty, ops.full_like(found, -math.inf), found)
+
+    def _beyond(self, ratio, rest):
+        """Return a bound at a temperature `ratio` times lower than the lowest one that is stored.
+
+        T times the rest falls with T, as norms do with their order; and no class left out exceeds the k-th.
+        """
+        lowest = ops.cast(ops.min(self.values, axis=-1), rest.dtype) / min(self.temperatures)
+        return ops.minimum(ratio * rest, rest + (ratio - 1.0) * lowest)
+
+
+def only_at(temperatures, temperature, answer):
+    """Return an answer that holds at some temperatures alone, behind a check of the one that is asked for.
+
+    Args:
+        temperatures: Positive numbers, those at which the teacher was asked.
+        temperature: Positive number or scalar tensor T.
+        answer: Float tensor.
+
+    Raises:
+        ValueError: If T is another one; in a graph, when it runs.
+    """
+    temperature = ops.cast(temperature, "float32")
+    known = ops.any(ops.stack([ops.abs(temperature / each - 1.0) < 1e-5 for each in temperatures]))
+    at = " or ".join(f"{each:g}" for each in temperatures)
+    message = f"the temperature {at}, at which this teacher's soft targets were stored (write them at others as well)"
+    return guards.check(known, message, [temperature], then=answer)
+
+
+def log_sum_of_others(scaled, indices):
+    """Return the logarithm of the sum of exponentials over all classes but some.
+
+    Args:
+        scaled: Float tensor `[..., classes]`, logits over their temperature.
+        indices: Int tensor `[..., k]`, the classes to leave out, each once.
+
+    Returns:
+        Float tensor `[...]`, -inf where all classes are left out.
+    """
+    classes, k = scaled.shape[-1], indices.shape[-1]
+    rows = ops.reshape(scaled, (-1, classes))
+    columns = ops.reshape(indices, (-1, k))
+    which = ops.broadcast_to(ops.expand_dims(ops.arange(ops.shape(rows)[0], dtype="int32"), -1), ops.shape(columns))
+    places = ops.reshape(ops.stack([which, columns], axis=-1), (-1, 2))
+    left_out = ops.full((ops.shape(rows)[0] * k,), -math.inf, dtype=rows.dtype)
+    others = ops.logsumexp(ops.scatter_update(rows, places, left_out), axis=-1)
+    return ops.reshape(others, ops.shape(scaled)[:-1])

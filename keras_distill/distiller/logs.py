@@ -1,0 +1,160 @@
+"""What a distiller says of itself: which logs there are, in which order, and that none of them is NaN."""
+
+import keras
+from keras import ops
+
+from keras_distill._core import guards
+from keras_distill._core.backend import replicas
+from keras_distill._core.batches import batch_size
+from keras_distill._core.messages import expected
+from keras_distill._core.models import Untracked
+from keras_distill.losses.logits.top_k import is_top_k
+from keras_distill.metrics.agreement import Agreement
+from keras_distill.metrics.fidelity import FidelityMetric
+
+_LOOKED_AT = 50
+
+
+class Logs:
+    """The part of the `Distiller` that keeps its logs: losses, temperature, the user's metrics, agreement."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.agreement = Agreement()
+        self._fidelity_metrics = Untracked([])
+
+    @property
+    def fidelity_metrics(self):
+        """The metrics that compare the student with its teacher, a list; empty if `compile` was given none."""
+        return list(self._fidelity_metrics.content)
+
+    @property
+    def metrics(self):
+        metrics = super().metrics
+        own = [*self.objective.trackers.values(), *self.fidelity_metrics]
+        others = [metric for metric in metrics if not any(metric is mine for mine in (*own, self.agreement))]
+        return [*others[:1], *own, *others[1:]] if self.compiled else [*own, *others]
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Update the user's metrics, which need labels, and return all logs."""
+        if y is None:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self):
+        """Return the logs of a training step, in their order."""
+        logs = {}
+        for metric in self.metrics:
+            if getattr(metric, "built", True):  # The user's metrics are built by the first labels they see.
+                result = metric.result()
+                logs.update(result if isinstance(result, dict) else {metric.name: result})
+        logs["total_loss"] = logs["loss"]  # The name that `keras.distillation` gives it.
+        # Copies: the next step on JAX has the variables' own memory.
+        temperatures = {name: ops.copy(value) for name, value in self._temperatures_by_log().items()}
+        hidden = {"student_loss"} if self._compile_loss is None else set()
+        if len(self.objective.names) == 1:
+            hidden.update(self.objective.names)
+        return self.in_order({name: value for name, value in {**logs, **temperatures}.items() if name not in hidden})
+
+    def measured(self, logs, labels, teacher):
+        """Leave out of the logs of an evaluation what there were no labels for, or no teacher outputs."""
+        soft = {*self.objective.trackers, *self._temperatures_by_log(), *self._fidelity_names()} - {"student_loss"}
+        missing = (set() if labels else {"student_loss"}) | (set() if teacher else soft)
+        return {name: value for name, value in logs.items() if name not in missing}
+
+    def in_order(self, logs):
+        """Sort logs: losses, temperature, the user's metrics, fidelity; then those of the validation likewise."""
+        losses = ("loss", "student_loss", "distillation_loss", "total_loss", *self.objective.names)
+        ranks = {name: rank for rank, name in enumerate((*losses, *self._temperatures_by_log()))}
+
+        def rank(item):
+            name = item[0].removeprefix("val_")
+            return name != item[0], name in self._fidelity_names(), ranks.get(name, len(ranks))
+
+        return dict(sorted(logs.items(), key=rank))
+
+    def details(self):
+        """Return the names of the logs that only tell apart what another one sums up."""
+        return [*self.objective.names, *list(self._temperatures_by_log())[1:]]
+
+    def _fidelity_names(self):
+        return [metric.name for metric in self.fidelity_metrics]
+
+    def _temperatures_by_log(self):
+        temperatures = {**self.objective.current_temperatures(), **self.objective.learned_temperatures()}
+        if not temperatures:
+            return {}
+        several = (
+            {f"{name}_temperature": value for name, value in temperatures.items()} if len(temperatures) > 1 else {}
+        )
+        return {"temperature": next(iter(temperatures.values())), **several}
+
+    def _record_loss(self, loss, x):
+        self._loss_tracker.update_state(loss * replicas(), sample_weight=batch_size(x))
+
+    def _record_fidelity(self, teacher_outputs, student_outputs, sample_weight):
+        weight = None if keras.tree.is_nested(sample_weight) else sample_weight
+        temperature = next(iter(self._temperatures_by_log().values()), None)
+        for metric in self.fidelity_metrics:
+            for teacher, student in _by_output(teacher_outputs, student_outputs):
+                metric.update_state(teacher, student, weight, temperature=temperature)
+
+
+def _by_output(teacher_outputs, student_outputs):
+    """Return the pairs of a teacher's and a student's outputs; what is stored of a teacher's output is one."""
+    if is_top_k(teacher_outputs):
+        return [(teacher_outputs, student_outputs)]
+    return zip(keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs), strict=True)
+
+
+def split_fidelity(metrics):
+    """Split what `compile` was given as metrics into those that compare student and teacher, and the others."""
+    if isinstance(metrics, FidelityMetric):
+        return [metrics], None
+    if not isinstance(metrics, (list, tuple)):
+        nested = [metric for metric in keras.tree.flatten(metrics) if isinstance(metric, FidelityMetric)]
+        if nested:
+            received = f"{nested[0].name!r} in a {type(metrics).__name__}"
+            raise ValueError(expected("metrics of fidelity in a flat list", received))
+        return [], metrics
+    fidelity = [metric for metric in metrics if isinstance(metric, FidelityMetric)]
+    return fidelity, [metric for metric in metrics if not isinstance(metric, FidelityMetric)]
+
+
+class Bookkeeping(keras.callbacks.Callback):
+    """Count epochs, put logs in their order, and stop at a term that is not finite.
+
+    The first of the callbacks: what the others save at the end of an epoch counts that epoch, and what they show is
+    in order (Keras sorts logs by name). The steps check their terms themselves, but XLA drops those checks: then the
+    logs are looked at, after the first and every 50th batch, since to look is to wait for the device.
+    """
+
+    async_safe = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._saw_a_batch = False
+        self.model.objective.begin_epoch(int(self.model.epochs_trained.numpy()))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._saw_a_batch = True
+        self._tidy(logs, check=self._model.jit_compile and batch % _LOOKED_AT == 0)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._tidy(logs, check=False)
+
+    def on_test_end(self, logs=None):
+        self._tidy(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._saw_a_batch:
+            raise ValueError(expected("data with at least one sample", f"none in epoch {epoch}"))
+        self.model.epochs_trained.assign_add(1)
+        self._tidy(logs)
+
+    def _tidy(self, logs, check=True):
+        model = self._model  # Keras's property would take its state from under the step that runs, on JAX.
+        ordered = model.in_order(logs)
+        if check:
+            guards.check_finite_logs(ordered, ("student_loss", *model.objective.names, "distillation_loss", "loss"))
+        logs.clear()
+        logs.update(ordered)

@@ -1,0 +1,230 @@
+"""What a student is trained on: the hard term, the soft terms, their coefficients, and what is trained along."""
+
+import warnings
+
+import keras
+from keras import ops
+
+from keras_distill._core import guards
+from keras_distill._core.backend import replicas
+from keras_distill._core.messages import expected
+from keras_distill.answers.tempered import at_temperature
+from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor, tap
+from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
+from keras_distill.losses.logits.base import check_temperature
+from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
+
+
+class Objective(keras.layers.Layer):
+    """Hold the losses of a distillation and add them up.
+
+    A Keras layer, so that its coefficients (variables: no change of theirs retraces anything), its adapters and its
+    metrics are found, saved and restored with the `Distiller` it belongs to.
+
+    Args:
+        losses: List of distillation losses.
+        loss_weights: One number >= 0 for each.
+        student_loss_weight: Weight of the hard labels, from 0.0 to 1.0.
+        feature_shape: Function `(loss, role) -> shape or None` of what a loss compares, to build adapters by.
+        trust: A `keras_distill.teachers.Trust`, or `None`.
+    """
+
+    def __init__(self, losses, loss_weights, student_loss_weight, feature_shape, trust=None):
+        super().__init__(name="objective", dtype="float32")
+        self.trust = trust
+        self.distillation_losses = list(losses)
+        self.names = _unique([getattr(loss, "name", None) or snake_case(type(loss).__name__) for loss in losses])
+        self.student_loss_weight = self._coefficient(student_loss_weight, "student_loss_weight")
+        self.loss_weights = [
+            self._coefficient(weight, f"{name}_weight") for name, weight in zip(self.names, loss_weights, strict=True)
+        ]
+        self.temperatures = [
+            self._temperature(loss, name) for name, loss in zip(self.names, self.distillation_losses, strict=True)
+        ]
+        # All that is trained along: by the student's optimizer, saved with the distiller, no part of the student.
+        self.adapters = [_adapter(loss, feature_shape) for loss in self.distillation_losses]
+        self.trackers = {
+            name: keras.metrics.Mean(name=name) for name in ("student_loss", "distillation_loss", *self.names)
+        }
+        self._warned = False
+        self.built = True
+
+    def _coefficient(self, value, name):
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(shape=(), initializer=initializer, trainable=False, autocast=False, name=name)
+
+    def _temperature(self, loss, name):
+        temperature = getattr(loss, "temperature", None)
+        if isinstance(temperature, keras.Variable):
+            temperature.trainable = False  # The optimizer would lower the loss by it, not teach the student.
+        if temperature is None or isinstance(temperature, keras.Variable):
+            return temperature
+        return self._coefficient(check_temperature(temperature), f"{name}_temperature")
+
+    def current_temperatures(self):
+        """Return the temperature variable of each loss that has one, by the name of the loss."""
+        pairs = zip(self.names, self.temperatures, strict=True)
+        return {name: temperature for name, temperature in pairs if temperature is not None}
+
+    def learned_temperatures(self):
+        """Return the temperature of each loss that learns its own, by the name of the loss."""
+        pairs = zip(self.names, self.adapters, strict=True)
+        return {name: adapter.temperature for name, adapter in pairs if hasattr(adapter, "temperature")}
+
+    def begin_epoch(self, epoch):
+        """Tell what is trained along how many epochs have passed: some of it is ramped up."""
+        for adapter in self.adapters:
+            if hasattr(adapter, "begin_epoch"):
+                adapter.begin_epoch(epoch)
+
+    def soft_terms(self, teacher_outputs, student_outputs, sample_weight, labels=None, training=False, extras=None):
+        """Compute each distillation loss.
+
+        Args:
+            teacher_outputs: Dict of `"final_output"` and the teacher's features by layer.
+            student_outputs: Dict of `"final_output"` and the student's features by layer.
+            sample_weight: Weights of the samples, or `None`.
+            labels: Hard labels, for the losses that need them. Defaults to `None`.
+            training: Whether the step is for training. Defaults to `False`.
+            extras: Dict of what else the batch carries, for the losses that name it. Defaults to `None`.
+
+        Returns:
+            A dict of unweighted float scalars by the name of the loss; under `tf.distribute`, this replica's share.
+        """
+        terms = {}
+        parts = zip(self.names, self.distillation_losses, self.adapters, self.temperatures, strict=True)
+        for name, loss, adapter, temperature in parts:
+            weight = sample_weight
+            teacher, student = (
+                _compared(loss, role, outputs)
+                for role, outputs in (("teacher", teacher_outputs), ("student", student_outputs))
+            )
+            if is_top_k(teacher):
+                check_takes_top_k(loss)
+            if isinstance(loss, DistillationLoss):
+                given = {"labels": labels, "training": training, "adapter": adapter, **(extras or {})}
+                if temperature is not None:
+                    given["temperature"] = ops.convert_to_tensor(temperature)
+                fused = getattr(loss, "fuses_head", False)
+                if fused:
+                    given["student_loss_weight"] = ops.convert_to_tensor(self.student_loss_weight)
+                if loss.compares_logits or fused:
+                    teacher, weight = self._trusted(teacher, labels, weight, fused)
+                    teacher = _tempered(teacher, getattr(adapter, "temperature", temperature))
+                student = loss.adapt(student, adapter, training)
+                loss.validate_outputs(teacher, student)
+                terms[name] = loss.compute_loss(teacher, student, sample_weight=weight, **given)
+            else:
+                self._warn_of_weights(name, sample_weight)
+                loss.validate_outputs(teacher, student)
+                terms[name] = loss.compute_loss(teacher, student) / replicas()
+        return terms
+
+    def _trusted(self, teacher_outputs, labels, sample_weight, fused):
+        """Return the teacher's logits as far as they are trusted, and the weights of the samples with that trust."""
+        if self.trust is None:
+            return teacher_outputs, sample_weight
+        if is_top_k(teacher_outputs) or fused:
+            received = "the k greatest alone" if is_top_k(teacher_outputs) else "a loss that never holds them"
+            raise ValueError(expected("soft targets of all classes where `trust` is given", received))
+        if keras.tree.is_nested(teacher_outputs):
+            raise ValueError(expected("a teacher of one output where `trust` is given", f"{len(teacher_outputs)}"))
+        weight = self.trust.weights(teacher_outputs, labels)
+        if sample_weight is not None:
+            weight = weight * expand_like(ops.cast(sample_weight, weight.dtype), weight)
+        return self.trust.correct(teacher_outputs, labels), weight
+
+    def weighted_sum(self, hard, soft, regularization, samples):
+        """Add up the terms that there are, record each, and stop at one that is not finite.
+
+        Args:
+            hard: The hard-label term, or `None`.
+            soft: The soft terms by name; empty for none.
+            regularization: The student's own regularisation, or `None`.
+            samples: Number of samples in the batch, to average the records by.
+
+        Returns:
+            Float scalar.
+        """
+        for name, value in {"student_loss": hard, **soft, "regularization loss": regularization}.items():
+            if value is not None:
+                guards.check_finite(name, value)
+        weights = dict(zip(self.names, self.loss_weights, strict=True))
+        distillation = sum(ops.multiply(weights[name], value) for name, value in soft.items()) if soft else None
+        records = {"student_loss": hard, "distillation_loss": distillation}
+        if len(self.names) > 1:  # The term of a single loss is told by its weight and the sum.
+            records |= soft
+        for name, value in records.items():
+            if value is not None:
+                self.trackers[name].update_state(value * replicas(), sample_weight=samples)
+        if hard is not None and distillation is not None:
+            weight = ops.convert_to_tensor(self.student_loss_weight)
+            total = weight * hard + (1.0 - weight) * distillation
+        else:
+            total = distillation if hard is None else hard
+        return total if regularization is None else total + regularization
+
+    def _warn_of_weights(self, name, sample_weight):
+        if sample_weight is not None and not self._warned:
+            warnings.warn(f"The loss {name!r} is not one of keras_distill's: it ignores sample weights.", stacklevel=2)
+            self._warned = True
+
+
+def taps(loss, role):
+    """Return what a loss compares of a model: the key of a layer, a list of them, or `None` for the final output.
+
+    Args:
+        loss: A distillation loss that has seen the models.
+        role: `"teacher"` or `"student"`.
+    """
+    names = getattr(loss, f"{role}_layer_name", None)
+    before = getattr(loss, "preactivation", False)
+    if isinstance(names, (list, tuple)):
+        return [FINAL_OUTPUT if name is None else tap(name, before) for name in names]
+    return None if names is None else tap(names, before)
+
+
+def extractor(role, model, losses):
+    """Return what takes from a model all that the losses compare, or `None` for no more than its final output."""
+    keys = keras.tree.flatten([taps(loss, role) for loss in losses])
+    keys = list(dict.fromkeys(key for key in keys if key not in (None, FINAL_OUTPUT)))
+    return FeatureExtractor(model, keys, role=role) if keys else None
+
+
+def _tempered(teacher_outputs, temperature):
+    """Return the teacher's logits at a temperature: those of several models at once depend on it."""
+    if temperature is None:
+        return teacher_outputs
+    return keras.tree.map_structure(lambda output: at_temperature(output, temperature), teacher_outputs)
+
+
+def _compared(loss, role, outputs):
+    keys = taps(loss, role)
+    return [outputs[key] for key in keys] if isinstance(keys, list) else outputs[keys or FINAL_OUTPUT]
+
+
+def _adapter(loss, feature_shape):
+    if not hasattr(loss, "make_adapter"):
+        return None
+    teacher_shape, student_shape = feature_shape(loss, "teacher"), feature_shape(loss, "student")
+    unknown = None in [*_as_list(teacher_shape), *_as_list(student_shape)]
+    if unknown and not getattr(loss, "compares_logits", False):
+        return None  # Of a model that is not built yet: the loss checks the shapes of the first batch.
+    adapter = loss.make_adapter(teacher_shape, student_shape)
+    if adapter is not None and not adapter.built:
+        adapter.build(student_shape)
+    return adapter
+
+
+def _as_list(shapes):
+    return shapes if isinstance(shapes, list) else [shapes]
+
+
+def _unique(names):
+    """Number the names that occur more than once: loss, loss_1, loss_2."""
+    counts = {}
+    unique = []
+    for name in names:
+        counts[name] = counts.get(name, -1) + 1
+        unique.append(f"{name}_{counts[name]}" if counts[name] else name)
+    return unique

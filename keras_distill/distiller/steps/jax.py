@@ -1,0 +1,174 @@
+"""Training on JAX: the step as a function of the state, the teacher's weights among its arguments."""
+
+import jax
+import keras
+from keras import ops
+
+from keras_distill._core import guards
+from keras_distill._core.batches import unpack
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import mask_of, set_mask
+
+# By the names that Keras has for them, in its order; a step of an evaluation has no optimizer.
+_STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+_TEST_STATE = ("trainable_variables", "non_trainable_variables", "metrics_variables")
+
+
+class _Running:
+    """What is known of the steps that run.
+
+    Attributes:
+        teacher: Values of the teacher's variables in the step that is being traced, `None` outside one.
+        checks: Whether the last step has passed its checks, and the checks; `None` once that is known.
+    """
+
+    teacher = None
+    checks = None
+
+
+class Steps:
+    """The part of the `Distiller` that trains it on JAX.
+
+    What the teacher's weights are is no part of the state, which Keras saves and gives away to the step: they are an
+    argument beside it. Compiled into the step they would be what they were once.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._running = _Running()
+
+    # The step as a function -----------------------------------------------------------------------------------------
+
+    def train_step(self, state, data):
+        x, y, sample_weight, extras = unpack(data)
+        with self._stateless(state), guards.collected() as of_teacher:
+            teacher_outputs = self._teacher_says(x, extras)
+
+        def loss_of(trainable):
+            with self._stateless([trainable, *state[1:]]) as scope, guards.collected() as checks:
+                loss, y_pred = self._loss_to_minimise(x, y, sample_weight, extras, teacher_outputs)
+                loss = self.optimizer.scale_loss(loss)
+            masks = [mask_of(output) for output in keras.tree.flatten(y_pred)]
+            return loss, (y_pred, masks, self._values(scope), checks)
+
+        gradients, (y_pred, masks, found, checks) = jax.grad(loss_of, has_aux=True)(state[0])
+        for output, mask in zip(keras.tree.flatten(y_pred), masks, strict=True):
+            set_mask(output, mask)  # It is another tensor now.
+        passed = True
+        for each in (of_teacher, checks):
+            guards.hand_on(each)
+            passed = ops.logical_and(passed, guards.all_passed(each))
+        trainable, optimizer = self.optimizer.stateless_apply(state[2], gradients, state[0])
+        with self._stateless([trainable, found[1], optimizer, found[3]]) as scope:
+            logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        # A batch that does not pass leaves no trace, as on TensorFlow.
+        return logs, jax.tree.map(lambda new, old: ops.where(passed, new, old), self._values(scope), tuple(state))
+
+    def _stateless_test_step(self, state, data):
+        trainable, non_trainable, metrics = state
+        with self._stateless([trainable, non_trainable, None, metrics]) as scope:
+            logs = self.test_step(data)
+        values = dict(zip(_STATE, self._values(scope), strict=True))
+        return logs, tuple(values[name] for name in _TEST_STATE)
+
+    def _stateless(self, state):
+        """Return a scope in which the variables have the values of a state, and the teacher's those of the step."""
+        pairs = [*zip(self._teacher_variables(), self._running.teacher or (), strict=False)]
+        for variables, values in zip(self._state_variables(), state, strict=True):
+            pairs += zip(variables, values or (), strict=False)
+        return keras.StatelessScope(pairs, collect_losses=True)
+
+    def _values(self, scope):
+        return tuple([scope.get_current_value(each) for each in variables] for variables in self._state_variables())
+
+    def _state_variables(self):
+        return self.trainable_variables, self.non_trainable_variables, self.optimizer.variables, self.metrics_variables
+
+    def _teacher_variables(self):
+        own = {id(variable) for variable in self.variables}  # It may share layers with the student.
+        return [variable for variable in self.teacher.variables if id(variable) not in own]
+
+    # What Keras's loops call -----------------------------------------------------------------------------------------
+
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            self.train_function = self._make_function(self._executed(self.train_step, _STATE))
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            self.test_function = self._make_function(self._executed(self._stateless_test_step, _TEST_STATE))
+
+    def _executed(self, step, names):
+        """Return a step as Keras runs it: compiled, with the teacher as it is then, and stopped by a failed check."""
+        teacher = self._teacher_variables()
+
+        def with_teacher(state, values, data):
+            self._running.teacher = values
+            try:
+                with guards.collected() as checks:
+                    logs, state = step(state, data)
+            finally:
+                self._running.teacher = None
+            return logs, state, (guards.all_passed(checks), checks)
+
+        if self.jit_compile and not self.run_eagerly:
+            with_teacher = jax.jit(with_teacher, donate_argnums=0, out_shardings=self._shardings(names, teacher))
+
+        def execute(state, data):
+            try:
+                logs, state, checks = with_teacher(state, [variable.value for variable in teacher], data)
+                # Those of the step before, while this one runs: the host is never waited for.
+                due, self._running.checks = self._running.checks, checks
+                _raise_failed(checks if due is None else due)
+            except Exception:
+                self._reattach(names, state)
+                raise
+            return logs, state
+
+        return execute
+
+    def _shardings(self, names, teacher):
+        distribution = keras.distribution.distribution()
+        if distribution is None:
+            return None
+        local = [each for each in (*self.variables, *teacher) if len(each.value.sharding.device_set) == 1]
+        if local and distribution.device_mesh.devices.size > 1:
+            fix = "Call keras.distribution.set_distribution before you make or load the models."
+            raise ValueError(expected("teacher and student on all devices", f"{local[0].path!r} on one", fix))
+        shardings = dict(zip(_STATE, self._get_state_sharding_spec(), strict=True))
+        return None, tuple(shardings[name] for name in names), None
+
+    def _reattach(self, names, state):
+        """Give the variables back their values, which Keras has taken out of them and would lose."""
+        self._running.checks = None
+        self._jax_state, self._jax_state_synced = dict(zip(names, state, strict=True)), False
+        super().jax_state_sync()
+
+    def jax_state_sync(self):
+        """Let the variables have the values that the steps have come to. See `keras.Model.jax_state_sync`."""
+        super().jax_state_sync()
+        due, self._running.checks = self._running.checks, None
+        if due is not None:
+            _raise_failed(due)
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        # Keras knows batches of three parts.
+        if iterator is not None:
+            iterator = ((*ends, (unpack(batch)[:3] for batch in batches)) for *ends, batches in iterator)
+        try:
+            super()._symbolic_build(iterator=iterator, data_batch=data_batch)
+        except StopIteration as error:  # There is no first batch to learn the shapes from.
+            raise ValueError(expected("data with at least one sample", "none")) from error
+
+    def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        # Keras asks this to build the hard loss; the soft terms have nothing to build, or no batch to take it from.
+        return super()._compute_loss(x, y, y_pred, sample_weight, training) if self._has_hard_labels(y) else None
+
+    def _build_optimizer(self):
+        """Leave it to Keras, which does so before the first step."""
+
+
+def _raise_failed(due):
+    passed, checks = due
+    if not bool(passed):
+        guards.raise_failed(checks)

@@ -1,0 +1,44 @@
+"""Numbers written for readers: shares as percentages, means with their spread, sizes."""
+
+import numpy as np
+
+
+def spread(values):
+    """Write shares as a percentage: the mean, and ± the standard deviation where there are several.
+
+    Example:
+
+    >>> spread([0.97, 0.98]), spread([0.5])
+    ('97.50 ± 0.71 %', '50.00 %')
+    """
+    if len(values) == 1:
+        return percent(values[0])
+    return f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f} %"
+
+
+def percent(share):
+    """Write a share as a percentage, and what is unknown as a dash."""
+    return "–" if share is None else f"{100 * share:.2f} %"
+
+
+def size(count):
+    """Write a number of bytes.
+
+    Example:
+
+    >>> size(2048), size(3 * 1024 * 1024)
+    ('2.0 kB', '3.0 MB')
+    """
+    return f"{count / 1024:.1f} kB" if count < 1024**2 else f"{count / 1024**2:.1f} MB"
+
+
+def mean(values):
+    """Write numbers: their mean, and ± the standard deviation where there are several.
+
+    Example:
+
+    >>> mean([0.25]), mean([0.25, 0.35])
+    ('0.250', '0.300 ± 0.071')
+    """
+    mean = f"{np.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.3f}"

@@ -1,0 +1,135 @@
+"""Asking a teacher: one compiled function from a batch of inputs to fields."""
+
+import keras
+import numpy as np
+
+from keras_distill._core import guards
+from keras_distill._core.messages import expected
+from keras_distill._core.models import run
+from keras_distill.answers.tempered import at_temperature
+from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
+from keras_distill.losses.heads import logits_of
+from keras_distill.targets.store.encoding import Encoding, narrowed_feature
+
+FEATURE = "feature_{}"
+"""Names of the fields of stored layers, by their number."""
+
+
+class Asker:
+    """Run a teacher and encode what it says, in one graph.
+
+    Args:
+        teacher: A `keras.Model` that gives logits or ends in a softmax.
+        temperatures: Temperatures at which it is asked.
+        features: Names of its layers to keep as well. Defaults to none.
+    """
+
+    def __init__(self, teacher, temperatures, features=()):
+        # Sorted, as the manifest has them: the fields are numbered.
+        self.features = tuple(sorted(features))
+        self.teacher, self.temperatures = teacher, tuple(map(float, temperatures))
+        self._extractor = FeatureExtractor(teacher, self.features, role="teacher") if features else None
+        self.encoding = self.feature_dtype = self._graph = None
+
+    def settle(self, x, ragged, **options):
+        """Ask for a first batch, and find out what is to be stored.
+
+        Args:
+            x: A batch of inputs.
+            ragged: Whether every example has a length of its own.
+            **options: `top_k`, `values` and `dtype` of the encoding.
+
+        Returns:
+            The `Encoding`, and the shape of each feature of one example by name.
+        """
+        import tensorflow as tf
+
+        outputs = self._outputs(x)
+        final = outputs[FINAL_OUTPUT]
+        if keras.tree.is_nested(final):
+            raise ValueError(expected("a teacher of one output", f"{len(keras.tree.flatten(final))} outputs"))
+        logits = logits_of(final, "teacher")  # Eagerly, so that probabilities are told from logits.
+        moves = hasattr(final, "_keras_distill_at_temperature")
+        if moves and len(self.temperatures) > 1:
+            fix = "Write one store for each temperature: what several models say together is another thing at each."
+            raise ValueError(expected("one temperature for this teacher", f"{self.temperatures}", fix))
+        shape = tuple(logits.shape[1:-1])
+        if ragged and not shape:
+            raise ValueError(expected("a row of classes for each position, with `padding`", f"shape {logits.shape}"))
+        shape = (None, *shape[1:]) if ragged else shape
+        top_k = options["top_k"]
+        self.encoding = Encoding(
+            classes=logits.shape[-1],
+            kind="dense" if top_k is None else "top_k",
+            values=options["values"],
+            dtype=options["dtype"],
+            k=top_k,
+            shape=shape,
+            temperatures=self.temperatures,
+            interpolate=not moves,
+        )
+        self.feature_dtype = "float32" if options["dtype"] == "float32" else "float16"
+        spec = keras.tree.map_structure(lambda each: tf.TensorSpec((None, *each.shape[1:]), each.dtype), x)
+        spec = _open_lengths(spec, x, logits.shape[1]) if ragged else spec
+        self._graph = tf.function(self._encoded, input_signature=[spec])
+        return self.encoding, {name: _of_example(outputs[name], logits, ragged) for name in self.features}
+
+    def __call__(self, x):
+        """Return the fields of a batch, a dict of tensors, and the largest error that storing makes."""
+        return self._graph(x)
+
+    def logits(self, x):
+        """Return the logits of a batch, as they are before anything is stored."""
+        final = self._outputs(x)[FINAL_OUTPUT]
+        return logits_of(at_temperature(final, self.temperatures[0]), "teacher")
+
+    def _outputs(self, x):
+        if self._extractor is not None:
+            return self._extractor(x, training=False)
+        return {FINAL_OUTPUT: run(self.teacher, x, training=False)}
+
+    def _encoded(self, x):
+        outputs = self._outputs(x)
+        logits = logits_of(at_temperature(outputs[FINAL_OUTPUT], self.temperatures[0]), "teacher")
+        fields, error = self.encoding.encode(logits)
+        for number, name in enumerate(self.features):
+            fields[FEATURE.format(number)] = narrowed_feature(outputs[name], self.feature_dtype)
+        return fields, error
+
+
+def to_numpy(fields):
+    """Return tensors as arrays."""
+    with guards.explained():
+        return {name: np.asarray(tensor) for name, tensor in fields.items()}
+
+
+def of_positions(fields, lengths, ragged):
+    """Return fields of which some are `[positions, ...]`: those of examples that have a length each.
+
+    Args:
+        fields: Dict of arrays `[batch, ...]`.
+        lengths: Int array `[batch]`, or `None` for fields as they are.
+        ragged: Names of the fields that have a length.
+    """
+    if lengths is None:
+        return fields
+    longest = next(iter(fields[name] for name in ragged)).shape[1]
+    within = np.arange(longest) < np.asarray(lengths)[:, None]
+    return {name: field[within] if name in ragged else field for name, field in fields.items()}
+
+
+def _of_example(feature, logits, ragged):
+    if keras.tree.is_nested(feature):
+        raise ValueError(expected("features that are one tensor", f"{len(keras.tree.flatten(feature))}"))
+    shape = tuple(feature.shape[1:])
+    return (None, *shape[1:]) if ragged and shape[:1] == tuple(logits.shape[1:2]) else shape
+
+
+def _open_lengths(spec, x, longest):
+    import tensorflow as tf
+
+    def opened(each, leaf):
+        along = len(leaf.shape) > 1 and leaf.shape[1] == longest
+        return tf.TensorSpec((None, None, *each.shape[2:]), each.dtype) if along else each
+
+    return keras.tree.map_structure(opened, spec, x)

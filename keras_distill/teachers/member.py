@@ -1,0 +1,74 @@
+"""A member of an ensemble: a model that sees its inputs, or orders its classes, in its own way."""
+
+import inspect
+
+import keras
+
+from keras_distill._core.messages import expected
+from keras_distill.teachers.class_map import map_classes
+from keras_distill.teachers.combined import CombinedTeacher, check_model, infer
+
+
+@keras.saving.register_keras_serializable(package="keras_distill")
+class Member(CombinedTeacher):
+    """Let a model teach that sees its inputs, or names its classes, in its own way.
+
+    A member of an `Ensemble`, or a teacher by itself.
+
+    Args:
+        model: A `keras.Model` that gives logits, or ends in softmax.
+        preprocessing: What turns the inputs of the ensemble into those of the model: a Keras layer or model (run in
+            inference mode), or a function registered by `keras.saving.register_keras_serializable`. Defaults to
+            `None`, nothing.
+        classes: Which class of the ensemble each class of the model is, as in `map_classes`. Defaults to `None`: they
+            are the same.
+        name: Name of the model. Defaults to `"member"`.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        ValueError: If the model is none, the preprocessing cannot be saved, or the classes do not fit.
+
+    Example:
+
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    >>> member = Member(model, preprocessing=keras.layers.Resizing(2, 2), classes=[2, 0, 1])
+    >>> member(np.ones((5, 8, 8, 1), "float32")).shape
+    TensorShape([5, 3])
+    """
+
+    _nested = ("model", "preprocessing")
+
+    def __init__(self, model, preprocessing=None, classes=None, name="member", **kwargs):
+        check_model("model", model)
+        check_preprocessing(preprocessing)
+        model = model if classes is None else map_classes(model, classes)
+        super().__init__([model], seen_by=[model if preprocessing is None else preprocessing], name=name, **kwargs)
+        self.model = model
+        self.preprocessing = preprocessing
+
+    def _soft_targets(self, inputs):
+        return infer(self.model, self._preprocessed(inputs))
+
+    def _preprocessed(self, inputs):
+        if self.preprocessing is None:
+            return inputs
+        layer = isinstance(self.preprocessing, keras.layers.Layer)
+        return self.preprocessing(inputs, training=False) if layer else self.preprocessing(inputs)
+
+    def get_config(self):
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self._nested}
+        return {**super().get_config(), **parts}
+
+
+def check_preprocessing(preprocessing):
+    """Raise a `ValueError` unless it can be saved with the model: a layer, or a registered function or object."""
+    if preprocessing is None or isinstance(preprocessing, keras.layers.Layer):
+        return
+    kind = preprocessing if inspect.isfunction(preprocessing) else type(preprocessing)
+    registered = keras.saving.get_registered_object(keras.saving.get_registered_name(kind)) is kind
+    if not callable(preprocessing) or not registered:
+        fix = "Put `@keras.saving.register_keras_serializable()` on a function of your own, or use a Keras layer."
+        raise ValueError(
+            expected("preprocessing to be a Keras layer or a registered function", repr(preprocessing), fix)
+        )
