@@ -1,10 +1,13 @@
 """Old names that keep working: each warns once where it is used, and names the new one."""
 
+import functools
 import importlib
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 
-def warn(old, new, stacklevel=2):
+def warn(old: str, new: str, stacklevel: int = 2) -> None:
     """Warn that a name is deprecated.
 
     Args:
@@ -16,7 +19,7 @@ def warn(old, new, stacklevel=2):
     warnings.warn(f"`{old}` is deprecated. Use `{new}`.", DeprecationWarning, stacklevel=stacklevel + 1)
 
 
-def renamed(module, names):
+def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
     """Make the `__getattr__` of a module some of whose names have moved.
 
     Args:
@@ -34,6 +37,46 @@ def renamed(module, names):
         return _find(names[name])
 
     return __getattr__
+
+
+def renamed_arguments(**names: str) -> Callable:
+    """Let a function still take keyword arguments by names that they had before.
+
+    Args:
+        **names: The old name of each argument, and its new one.
+
+    Returns:
+        A decorator.
+
+    Raises:
+        TypeError: When the function is called with both names of an argument.
+
+    Example:
+
+    >>> @renamed_arguments(out="directory")
+    ... def write(directory="runs"):
+    ...     return directory
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     print(write(out="reports"), caught[0].message)
+    reports `write(out=...)` is deprecated. Use `write(directory=...)`.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            for old, new in names.items():
+                if old in kwargs:
+                    if new in kwargs:
+                        raise TypeError(f"{function.__name__}() got both {old!r}, the old name, and {new!r}.")
+                    warn(f"{function.__name__}({old}=...)", f"{function.__name__}({new}=...)")
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 def _find(path):

@@ -8,10 +8,12 @@ never pays for it.
 
 import importlib
 import importlib.abc
+import importlib.machinery
+import re
 import sys
 
 _PACKAGE = __name__.split(".")[0]
-_WITHOUT_KERAS = {"_core", "_version", "__main__", "cli"}
+_WITHOUT_KERAS = re.compile(r"__main__|_version|cli(\..*)?|_core(\.(deprecation|extras|messages|registration))?")
 ROOMS = ("distiller", "features", "losses", "metrics", "quantization", "stages", "targets", "teachers")
 """The rooms whose classes Keras may have to load."""
 
@@ -30,20 +32,26 @@ def _import_rooms():
 
 
 class _Watcher(importlib.abc.MetaPathFinder):
-    """Wait for the import of Keras, or of a room that needs it."""
+    """Wait for the import of Keras, or of a module of ours that needs it."""
 
     def find_spec(self, fullname, path, target=None):
-        if fullname != "keras" and not _needs_keras(fullname):
-            return None
+        if fullname == "keras":
+            return self._spec_of_keras(fullname, path, target)
+        if _needs_keras(fullname):
+            importlib.import_module("keras")  # And with it our rooms, in an order that works.
+            return _spec_of_loaded(fullname)
+        return None
+
+    def _spec_of_keras(self, fullname, path, target):
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self)
+        if spec is not None:
+            spec.loader = _ThenRooms(spec.loader, self)
         return spec
 
 
-class _Loader(importlib.abc.Loader):
-    """Load a module by its own loader; import Keras before a room, and the rooms after Keras."""
+class _ThenRooms(importlib.abc.Loader):
+    """Load Keras by its own loader, then import the rooms."""
 
     def __init__(self, loader, watcher):
         self._loader, self._watcher = loader, watcher
@@ -53,14 +61,30 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
-        if module.__name__ != "keras":
-            importlib.import_module("keras")
         self._loader.exec_module(module)
-        if module.__name__ == "keras" and self._watcher in sys.meta_path:
+        if self._watcher in sys.meta_path:
             sys.meta_path.remove(self._watcher)
             _import_rooms()
 
 
+class _Loaded(importlib.abc.Loader):
+    """Hand out a module that was loaded while its own import looked for it."""
+
+    def __init__(self, module):
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec):
+        return self._module
+
+    def exec_module(self, module):
+        module.__spec__ = self._spec
+
+
+def _spec_of_loaded(fullname):
+    module = sys.modules.get(fullname)
+    return None if module is None else importlib.machinery.ModuleSpec(fullname, _Loaded(module))
+
+
 def _needs_keras(name):
-    parent, _, room = name.rpartition(".")
-    return parent == _PACKAGE and room not in _WITHOUT_KERAS
+    package, _, module = name.partition(".")
+    return package == _PACKAGE and bool(module) and not _WITHOUT_KERAS.fullmatch(module)

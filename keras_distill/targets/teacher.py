@@ -117,7 +117,7 @@ class StoredTeacher(keras.Model):
 
 
 @kind(lambda given: isinstance(given, TargetStore) or folder_with(MANIFEST)(given))
-def _load(store, request):
+def _load_teacher(store, request):
     if request.outputs != "logits":
         fix = "The store knows what it holds: leave `outputs` out."
         raise ValueError(expected('outputs="logits" of a store of soft targets', f"outputs={request.outputs!r}", fix))

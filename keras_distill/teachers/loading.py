@@ -99,7 +99,7 @@ def as_teacher(
 
 
 @kind(lambda given: isinstance(given, keras.Model) or file_with(".keras", ".h5", ".hdf5")(given))
-def _load_keras_model(teacher, request):
+def _load_teacher(teacher, request):
     if request.outputs != "logits":
         fix = "If it ends in a softmax, its logits are used: leave `outputs` out."
         raise ValueError(expected('outputs="logits" of a Keras model', f"outputs={request.outputs!r}", fix))

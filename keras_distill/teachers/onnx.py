@@ -78,5 +78,5 @@ def _port(end):
 
 
 @kind(file_with(".onnx"))
-def _load(path, request):
+def _load_teacher(path, request):
     return ONNXTeacher(path, request.outputs, **request.options("signature_output"))

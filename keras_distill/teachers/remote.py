@@ -144,5 +144,5 @@ def _serialized(function, label):
 
 
 @kind(lambda given: callable(given) and not isinstance(given, (type, keras.layers.Layer)))
-def _load(function, request):
+def _load_teacher(function, request):
     return CallableTeacher(function, request.outputs, **request.options("retries", "backoff"))

@@ -161,5 +161,5 @@ def _in_portions(function, tensors, size, signature):
 
 
 @kind(folder_with("saved_model.pb", "saved_model.pbtxt"))
-def _load(path, request):
+def _load_teacher(path, request):
     return SavedModelTeacher(path, request.outputs, **request.options("signature", "signature_output"))

@@ -144,5 +144,5 @@ def _port(detail):
 
 
 @kind(file_with(".tflite"))
-def _load(path, request):
+def _load_teacher(path, request):
     return TFLiteTeacher(path, request.outputs, **request.options("signature_output"))

@@ -22,11 +22,11 @@ def test_nearest_name():
 
 def test_every_value_error_of_these_rooms_has_the_form():
     rooms = pathlib.Path(keras_distill.__file__).parent
-    files = [rooms / "guards.py"]
-    files += [path for room in ("losses", "features", "metrics", "schedules") for path in (rooms / room).glob("*.py")]
+    checked = ("_core", "losses", "features", "metrics", "schedules")
+    files = [path for room in checked for path in (rooms / room).rglob("*.py")]
     raised = [match for path in files for match in re.findall(r"raise (\w+Error\(\s*\w+)", path.read_text())]
     assert len(raised) > 10
     for call in raised:
         assert re.fullmatch(
-            r"ValueError\(\s*(expected|unknown_name|refusal)|FloatingPointError\(expected|NotImplementedError\(f", call
+            r"ValueError\(\s*(expected|unknown_name|refusal)|FloatingPointError\(expected|NotImplementedError\(f|AttributeError\(f", call
         )
