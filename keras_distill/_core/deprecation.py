@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from keras_distill._core.messages import expected
+
 
 def warn(old: str, new: str, stacklevel: int = 2) -> None:
     """Warn that a name is deprecated.
@@ -49,7 +51,7 @@ def renamed_arguments(**names: str) -> Callable:
         A decorator.
 
     Raises:
-        TypeError: When the function is called with both names of an argument.
+        ValueError: When the function is called with both names of an argument.
 
     Example:
 
@@ -69,7 +71,7 @@ def renamed_arguments(**names: str) -> Callable:
             for old, new in names.items():
                 if old in kwargs:
                     if new in kwargs:
-                        raise TypeError(f"{function.__name__}() got both {old!r}, the old name, and {new!r}.")
+                        raise ValueError(expected(f"either {new} or {old}, its old name", "both"))
                     warn(f"{function.__name__}({old}=...)", f"{function.__name__}({new}=...)")
                     kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
