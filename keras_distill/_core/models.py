@@ -19,9 +19,9 @@ def accepts(function, argument):
 
 
 def run(model, inputs, training):
-    """Call a model, and say whether it is for training if it wants to know."""
+    """Call a model, and let its softmax and sigmoid layers remember the logits that they were given."""
     with remembering_logits(model):
-        return model(inputs, training=training) if accepts(model.call, "training") else model(inputs)
+        return model(inputs, training=training)
 
 
 def uses_float16(layer):

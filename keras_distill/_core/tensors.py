@@ -11,7 +11,6 @@ from keras_distill._core.watching import watching
 
 _MASK = "_keras_mask"
 _LOGITS = "_keras_logits"
-_AT_TEMPERATURE = "_keras_distill_at_temperature"
 _HEAD = "_keras_distill_head"
 
 
@@ -23,16 +22,6 @@ def mask_of(tensor):
 def set_mask(tensor, mask):
     """Let a Keras mask travel with a tensor; `None` takes it away."""
     set_tensor_attr(tensor, _MASK, mask)
-
-
-def temperatures_of(logits):
-    """Return the function from a temperature to a teacher's logits that travels with logits, or `None`."""
-    return get_tensor_attr(logits, _AT_TEMPERATURE)
-
-
-def set_temperatures(logits, at_temperature):
-    """Let a function from a temperature to logits travel with a teacher's logits."""
-    set_tensor_attr(logits, _AT_TEMPERATURE, at_temperature)
 
 
 def activation_of(output):

@@ -90,6 +90,8 @@ class TemperedLogits(Logits):
         self._at_temperature = at_temperature
 
     def at(self, temperature: Any) -> Tensor:
+        if isinstance(temperature, (int, float)) and temperature == 1.0:
+            return self.logits
         return self._at_temperature(temperature)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "TemperedLogits":
@@ -106,6 +108,7 @@ def as_answers(outputs: Any) -> Any:
     return keras.tree.map_structure(as_answer, outputs)
 
 
-def logits_at_one(answers: Any) -> Any:
-    """Return a nest of `Logits` as the logits at T = 1, which is what a Keras model returns."""
-    return keras.tree.map_structure(lambda answer: answer.logits, answers)
+def dense_logits(outputs: Any) -> list[Tensor]:
+    """Return the logits at T = 1 of each output that holds those of all classes, a list: a `TopK` is left out."""
+    answers = [as_answer(output) for output in keras.tree.flatten(outputs)]
+    return [answer.logits for answer in answers if isinstance(answer, Logits)]

@@ -7,9 +7,10 @@ from keras.backend import standardize_dtype
 
 from keras_distill._core import guards
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Answer
 
 
-class TopK:
+class TopK(Answer):
     """Hold a teacher's k greatest classes of each row, and the mass of all others.
 
     A divergence of the k classes alone is none: the student could put its mass anywhere else for nothing. So the
@@ -64,6 +65,10 @@ class TopK:
     def dtype(self):
         """Dtype of the logits as they are stored, by name."""
         return standardize_dtype(self.values.dtype)
+
+    def at(self, temperature):
+        """Return itself: `reduced` takes the temperature, and the student's logits with it."""
+        return self
 
     def __repr__(self):
         return f"TopK(k={self.k}, shape={self.shape}, temperatures={self.temperatures})"

@@ -9,11 +9,10 @@ from keras import ops
 from keras_distill._core.batches import unpack
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import same_shape
-from keras_distill.answers.tempered import at_temperature
+from keras_distill.answers.answer import as_answer
 from keras_distill.features.taps import FINAL_OUTPUT
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits.top_k import is_top_k
-from keras_distill.teachers.base import is_stored
 
 _SAMPLES, _BYTES = 1024, 16 * 2**20
 
@@ -51,7 +50,7 @@ class Answer:
         Returns:
             Float64 array `[first samples, classes]`, logarithms to base 10: they reach where probabilities underflow.
         """
-        scaled = _logits(at_temperature(self.first, temperature), self.owner).astype("float64") / temperature
+        scaled = _logits(as_answer(self.first).at(temperature), self.owner).astype("float64") / temperature
         scaled -= scaled.max(axis=-1, keepdims=True)
         return (scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))) / np.log(10.0)
 
@@ -114,10 +113,10 @@ class FixedSamples:
         """Return the teacher's `Answer`."""
 
         def ask(part):
-            if is_stored(distiller.teacher):
-                extras = keras.tree.map_structure(lambda each: each[part], self._extras)
-                return distiller.teacher_outputs(self.x[part], extras)
-            return distiller.teacher_outputs(self.x[part])
+            if not self._extras:
+                return distiller.teacher_outputs(self.x[part])
+            extras = keras.tree.map_structure(lambda each: each[part], self._extras)
+            return distiller.teacher_outputs(self.x[part], extras)
 
         first = _output(ask(slice(self.first)), "teacher")
         known = self._teacher
@@ -159,7 +158,7 @@ def _output(outputs, owner):
 
 
 def _logits(output, owner):
-    return ops.convert_to_numpy(ops.cast(logits_of(output, owner), "float32"))
+    return ops.convert_to_numpy(ops.cast(logits_of(as_answer(output).at(1.0), owner), "float32"))
 
 
 def _labels(y, samples):

@@ -4,27 +4,29 @@ import keras
 from keras import ops
 
 from keras_distill._core import backend, guards
-from keras_distill._core.batches import batch_size, unpack
+from keras_distill._core.batches import batch_size
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
-from keras_distill._core.models import Untracked, accepts, run, uses_float16
+from keras_distill._core.models import Untracked, run, uses_float16
+from keras_distill.answers.answer import dense_logits
 from keras_distill.callbacks._scheduler import Scheduler
 from keras_distill.callbacks.input_watch import InputWatch
-from keras_distill.distiller import stored, validation
+from keras_distill.distiller import validation
+from keras_distill.distiller.answering import answers_of
+from keras_distill.distiller.batch import Batch, CurrentBatch, takes_outputs
 from keras_distill.distiller.coefficients import Coefficients
 from keras_distill.distiller.logs import Bookkeeping, Logs, split_fidelity
-from keras_distill.distiller.objective import Objective, extractor, taps
+from keras_distill.distiller.objective import Objective, layers_of, taps
 from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.distiller.saving import Saving
 from keras_distill.distiller.steps import Steps
 from keras_distill.distiller.summary import Overview
-from keras_distill.features.taps import FINAL_OUTPUT
+from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
 from keras_distill.losses.base import align_weights
 from keras_distill.losses.hard_labels import on_logits
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
-from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.labelled import labelled_only
-from keras_distill.teachers.base import is_stored
+from keras_distill.teachers.combined import check_shows_its_teacher
 from keras_distill.teachers.loading import as_teacher
 from keras_distill.teachers.precision import in_precision
 from keras_distill.teachers.trust import Trust
@@ -96,6 +98,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
     ):
         backend.check_supported()
         teacher = in_precision(as_teacher(teacher, like=student), teacher_dtype)
+        check_shows_its_teacher(teacher)
         if trust is not None and not isinstance(trust, Trust):
             raise ValueError(expected("trust to be a keras_distill.teachers.Trust", repr(trust)))
         losses = validation.check_losses(distillation_losses)
@@ -103,35 +106,42 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         validation.check_models(teacher, student, compare_outputs=on_outputs)
         weights = validation.check_loss_weights(distillation_loss_weights, len(losses))
         student_loss_weight = check_number("student_loss_weight", student_loss_weight, 0.0, 1.0)
-        from_store = is_stored(teacher)
+        answers = answers_of(teacher)
         for loss in losses:
-            if from_store:
-                stored.validate(loss, teacher, student)
-            else:
-                loss.validate_model_compatibility(teacher, student)
+            answers.validate(loss, student)
+        answers.ask_for(layers_of("teacher", losses))
         # In float32 whatever the models are in: so are its coefficients, its adapters and its losses.
         super().__init__(name=name, **{"dtype": "float32", **kwargs})
 
         teacher.trainable = False
         self._teacher = Untracked(teacher)
         self.student = student
-        taken = stored.StoredFeatures(teacher) if from_store else extractor("teacher", teacher, losses)
-        self._features = {"teacher": Untracked(taken), "student": Untracked(extractor("student", student, losses))}
+        self._answers = Untracked(answers)
+        layers = layers_of("student", losses)
+        self._extractor = Untracked(FeatureExtractor(student, layers, role="student") if layers else None)
+        self._current = Untracked(CurrentBatch())
         self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape, trust)
         # Counted here rather than taken from `fit`, so that schedules go on where a saved distiller stopped.
         self.epochs_trained = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
         self.fidelity = False
         self.built = student.built
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls._passes_outputs = "compute_loss" in vars(cls) and takes_outputs(cls.compute_loss)
+
     def _feature_shape(self, loss, role):
-        keys, extractor = taps(loss, role), self._features[role].content
+        keys = taps(loss, role)
         if keys is not None:
-            return keras.tree.map_structure(lambda key: extractor.shapes[key], keys)
+            shapes = (self._answers if role == "teacher" else self._extractor).content.shapes
+            return keras.tree.map_structure(lambda key: shapes[key], keys)
         outputs = getattr(self.student if role == "student" else self.teacher, "outputs", None)
         output = (outputs or [None])[0]
         return None if output is None or keras.tree.is_nested(output) else tuple(output.shape)
 
     # What is inside --------------------------------------------------------------------------------------------------
+
+    _passes_outputs = False
 
     @property
     def teacher(self):
@@ -140,21 +150,18 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
 
     def __dir__(self):
         # Keras saves the weights of every attribute that `dir` names.
-        hidden = {"teacher", "_teacher_feature_extractor", "_student_feature_extractor"}
-        return [name for name in super().__dir__() if name not in hidden]
+        return [name for name in super().__dir__() if name != "teacher"]
+
+    @property
+    def current_batch(self):
+        """The `Batch` of the step that is running: what is known beyond Keras's arguments in an override of
+        `compute_loss`. Empty outside a step."""
+        return self._current.content.batch
 
     @property
     def distillation_losses(self):
         """The distillation losses, a list."""
         return list(self.objective.distillation_losses)
-
-    @property
-    def _teacher_feature_extractor(self):
-        return self._features["teacher"].content
-
-    @property
-    def _student_feature_extractor(self):
-        return self._features["student"].content
 
     # The step --------------------------------------------------------------------------------------------------------
 
@@ -163,23 +170,19 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         return run(self.student, inputs, training)
 
     def teacher_outputs(self, x, extras=None):
-        """Run the teacher in inference mode, or take from the batch what a stored one said.
+        """Return the teacher's answer to a batch: it runs in inference mode, or a store has put its answer into the batch.
 
         Args:
             x: A batch of inputs.
-            extras: Dict of what else the batch carries; only for a stored teacher. Defaults to `None`.
+            extras: Dict of what else the batch carries, for a stored teacher. Defaults to `None`: within a step, that of
+                the batch with these inputs.
 
         Returns:
-            A dict of `"final_output"` and, by name, the layers that the losses ask for.
+            A dict of `"final_output"` and, by name, the layers that the losses ask for. The final output is what the
+            teacher returns, a tensor or a nest; an `Answer` for teachers of several models and for stored ones.
         """
-        if is_stored(self.teacher):
-            return self.teacher.answer(extras)
-        extractor = self._teacher_feature_extractor
-        return extractor(x, training=False) if extractor else {FINAL_OUTPUT: run(self.teacher, x, training=False)}
-
-    def _teacher_says(self, x, extras):
-        """Return `teacher_outputs`, by an override that knows of no stored teachers as well."""
-        return self.teacher_outputs(x, extras) if is_stored(self.teacher) else self.teacher_outputs(x)
+        extras = self._current.content.known_about(x).extras if extras is None else extras
+        return self._answers.content.answer(x, extras)
 
     def student_outputs(self, x, training):
         """Run the student once.
@@ -191,36 +194,42 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         Returns:
             A dict of `"final_output"` and, by name, the layers that the losses ask for.
         """
-        extractor = self._student_feature_extractor
+        extractor = self._extractor.content
         return extractor(x, training=training) if extractor else {FINAL_OUTPUT: self(x, training=training)}
 
     def test_step(self, data):
-        x, y, sample_weight, extras = unpack(data)
-        with_teacher = bool(self.fidelity_metrics) or not self._has_hard_labels(y)
-        if with_teacher:
-            teacher_outputs = self._teacher_says(x, extras)
-            student_outputs = self.student_outputs(x, training=False)
-        else:
-            teacher_outputs, student_outputs = None, {FINAL_OUTPUT: self(x, training=False)}
-        y_pred = student_outputs[FINAL_OUTPUT]
-        self._loss_of_step(x, y, sample_weight, False, teacher_outputs, student_outputs, extras)
-        logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return self.measured(logs, labels=self._has_hard_labels(y), teacher=with_teacher)
+        batch = Batch.of(data)
+        labels = self._has_hard_labels(batch.y)
+        with_teacher = bool(self.fidelity_metrics) or not labels
+        with self._current.content.set_to(batch):
+            if with_teacher:
+                batch.teacher_outputs = self.teacher_outputs(batch.x)
+                batch.student_outputs = self.student_outputs(batch.x, training=False)
+            else:
+                batch.student_outputs = {FINAL_OUTPUT: self(batch.x, training=False)}
+            self._loss_of(batch, training=False)
+        logs = self.compute_metrics(batch.x, batch.y, batch.student_outputs[FINAL_OUTPUT], batch.sample_weight)
+        return self.measured(logs, labels=labels, teacher=with_teacher)
 
-    def _loss_to_minimise(self, x, y, sample_weight, extras, teacher_outputs):
-        """Run the student on a batch to train on; return the loss, and the output."""
-        student_outputs = self.student_outputs(x, training=True)
-        y_pred = student_outputs[FINAL_OUTPUT]
-        self._check_first_batch(teacher_outputs[FINAL_OUTPUT], y_pred)
-        loss = self._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs, extras)
-        return loss, y_pred
+    def _ask_teacher(self, data):
+        """Return the `Batch` that Keras hands to a step, with the teacher's outputs."""
+        batch = Batch.of(data)
+        with self._current.content.set_to(batch):
+            batch.teacher_outputs = self.teacher_outputs(batch.x)
+        return batch
 
-    def _loss_of_step(self, x, y, sample_weight, training, teacher_outputs, student_outputs, extras):
-        """Compute and record the loss, by an override of `compute_loss` that has Keras's arguments as well."""
-        outputs = {"teacher_outputs": teacher_outputs, "student_outputs": student_outputs, "extras": extras}
-        outputs = {name: value for name, value in outputs.items() if accepts(self.compute_loss, name)}
-        loss = self.compute_loss(x, y, student_outputs[FINAL_OUTPUT], sample_weight, training=training, **outputs)
-        self._record_loss(loss, x)
+    def _loss_to_minimise(self, batch):
+        """Run the student on a batch that the teacher has answered; return the loss, and record it."""
+        with self._current.content.set_to(batch):
+            batch.student_outputs = self.student_outputs(batch.x, training=True)
+            self._check_first_batch(batch.teacher_outputs[FINAL_OUTPUT], batch.student_outputs[FINAL_OUTPUT])
+            return self._loss_of(batch, training=True)
+
+    def _loss_of(self, batch, training):
+        y_pred = batch.student_outputs[FINAL_OUTPUT]
+        outputs = batch.known() if self._passes_outputs else {}
+        loss = self.compute_loss(batch.x, batch.y, y_pred, batch.sample_weight, training=training, **outputs)
+        self._record_loss(loss, batch.x)
         return loss
 
     def compute_loss(
@@ -243,22 +252,29 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
             sample_weight: Weights of the samples, for every term. Defaults to `None`.
             training: Whether it is for training. If not, the soft terms are left out unless teacher outputs are given
                 or there is no hard term. Defaults to `True`.
-            teacher_outputs: What `teacher_outputs(x, extras)` returned. Defaults to `None`, an answer where needed.
+            teacher_outputs: What `teacher_outputs(x, extras)` returned. Defaults to `None`: within a step, what it
+                returned for these inputs; else the teacher is asked where it is needed.
             student_outputs: What `student_outputs(x, training)` returned. Defaults to `None`, likewise.
             extras: Dict of what else the batch carries, for the losses that name it (an `index` of each sample, say).
-                Defaults to `None`.
+                Defaults to `None`, likewise.
 
         Returns:
             Float scalar; under `tf.distribute`, this replica's share of it.
         """
+        known = self._current.content.known_about(x)
+        teacher_outputs = known.teacher_outputs if teacher_outputs is None else teacher_outputs
+        extras = known.extras if extras is None else extras
+        if student_outputs is None and known.student_outputs and y_pred is known.student_outputs[FINAL_OUTPUT]:
+            student_outputs = known.student_outputs
         y_pred = self(x, training=training) if y_pred is None else y_pred
         sample_weight = align_weights(sample_weight, y_pred)
         hard = self._compile_loss(y, y_pred, sample_weight) if self._has_hard_labels(y) else None
         soft = {}
         if training or teacher_outputs is not None or hard is None:
-            teacher_outputs = self._teacher_says(x, extras) if teacher_outputs is None else teacher_outputs
+            if teacher_outputs is None:
+                teacher_outputs = self.teacher_outputs(x, extras) if extras else self.teacher_outputs(x)
             if student_outputs is None:
-                whole = self._student_feature_extractor is None
+                whole = self._extractor.content is None
                 student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
             given = {"labels": y, "training": training, "extras": extras}
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
@@ -279,8 +295,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
                 ("teacher", teacher_outputs, soft),
                 ("student", student_outputs, soft or hard),
             )
-            if concerned and not is_top_k(outputs)
-            for output in keras.tree.flatten(outputs)
+            if concerned
+            for output in dense_logits(outputs)
             if head_of(output)[0] == "linear" and output.shape[-1] != 1
         ]
         if not suspects:

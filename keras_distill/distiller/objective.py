@@ -8,8 +8,8 @@ from keras import ops
 from keras_distill._core import guards
 from keras_distill._core.backend import replicas
 from keras_distill._core.messages import expected
-from keras_distill.answers.tempered import at_temperature
-from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor, tap
+from keras_distill.answers.answer import Answer, as_answers
+from keras_distill.features.taps import FINAL_OUTPUT, tap
 from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
 from keras_distill.losses.logits.base import check_temperature
 from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
@@ -109,30 +109,33 @@ class Objective(keras.layers.Layer):
                 if fused:
                     given["student_loss_weight"] = ops.convert_to_tensor(self.student_loss_weight)
                 if loss.compares_logits or fused:
-                    teacher, weight = self._trusted(teacher, labels, weight, fused)
-                    teacher = _tempered(teacher, getattr(adapter, "temperature", temperature))
+                    answer, weight = self._trusted(as_answers(teacher), labels, weight, fused)
+                    teacher = _at(answer, getattr(adapter, "temperature", temperature))
+                else:
+                    teacher = _at(teacher, None)
                 student = loss.adapt(student, adapter, training)
                 loss.validate_outputs(teacher, student)
                 terms[name] = loss.compute_loss(teacher, student, sample_weight=weight, **given)
             else:
                 self._warn_of_weights(name, sample_weight)
+                teacher = _at(teacher, None)
                 loss.validate_outputs(teacher, student)
                 terms[name] = loss.compute_loss(teacher, student) / replicas()
         return terms
 
-    def _trusted(self, teacher_outputs, labels, sample_weight, fused):
-        """Return the teacher's logits as far as they are trusted, and the weights of the samples with that trust."""
+    def _trusted(self, answer, labels, sample_weight, fused):
+        """Return the teacher's answer as far as it is trusted, and the weights of the samples with that trust."""
         if self.trust is None:
-            return teacher_outputs, sample_weight
-        if is_top_k(teacher_outputs) or fused:
-            received = "the k greatest alone" if is_top_k(teacher_outputs) else "a loss that never holds them"
+            return answer, sample_weight
+        if is_top_k(answer) or fused:
+            received = "the k greatest alone" if is_top_k(answer) else "a loss that never holds them"
             raise ValueError(expected("soft targets of all classes where `trust` is given", received))
-        if keras.tree.is_nested(teacher_outputs):
-            raise ValueError(expected("a teacher of one output where `trust` is given", f"{len(teacher_outputs)}"))
-        weight = self.trust.weights(teacher_outputs, labels)
+        if keras.tree.is_nested(answer):
+            raise ValueError(expected("a teacher of one output where `trust` is given", f"{len(answer)}"))
+        weight = self.trust.weights(answer.logits, labels)
         if sample_weight is not None:
             weight = weight * expand_like(ops.cast(sample_weight, weight.dtype), weight)
-        return self.trust.correct(teacher_outputs, labels), weight
+        return self.trust.correct(answer, labels), weight
 
     def weighted_sum(self, hard, soft, regularization, samples):
         """Add up the terms that there are, record each, and stop at one that is not finite.
@@ -184,18 +187,18 @@ def taps(loss, role):
     return None if names is None else tap(names, before)
 
 
-def extractor(role, model, losses):
-    """Return what takes from a model all that the losses compare, or `None` for no more than its final output."""
+def layers_of(role, losses):
+    """Return the keys of all layers that the losses compare of a model, a list."""
     keys = keras.tree.flatten([taps(loss, role) for loss in losses])
-    keys = list(dict.fromkeys(key for key in keys if key not in (None, FINAL_OUTPUT)))
-    return FeatureExtractor(model, keys, role=role) if keys else None
+    return list(dict.fromkeys(key for key in keys if key not in (None, FINAL_OUTPUT)))
 
 
-def _tempered(teacher_outputs, temperature):
-    """Return the teacher's logits at a temperature: those of several models at once depend on it."""
-    if temperature is None:
-        return teacher_outputs
-    return keras.tree.map_structure(lambda output: at_temperature(output, temperature), teacher_outputs)
+def _at(outputs, temperature):
+    """Return what a loss is given: the answers in a nest at a temperature, T = 1 where it is `None`; tensors as they are."""
+    temperature = 1.0 if temperature is None else temperature
+    return keras.tree.map_structure(
+        lambda output: output.at(temperature) if isinstance(output, Answer) else output, outputs
+    )
 
 
 def _compared(loss, role, outputs):

@@ -7,22 +7,8 @@ import keras
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill.features.layers import is_pattern
 from keras_distill.features.pairing import choose_layers
-from keras_distill.features.taps import FINAL_OUTPUT, tap
+from keras_distill.features.taps import tap
 from keras_distill.losses.layers import LayerPair
-
-
-class StoredFeatures:
-    """What a store has of its teacher's layers, in the place of a `FeatureExtractor`.
-
-    Args:
-        teacher: A stored teacher.
-
-    Attributes:
-        shapes: Dict of key to static shape, `None` for the batch and unknown lengths.
-    """
-
-    def __init__(self, teacher):
-        self.shapes = {FINAL_OUTPUT: tuple(teacher.outputs[0].shape), **teacher.features}
 
 
 def validate(loss, teacher, student):

@@ -82,12 +82,13 @@ class FeatureExtractor:
         self.outputs = [FINAL_OUTPUT, *keys]
         self.shapes = self._find_shapes()
 
-    def __call__(self, x, training=None):
+    def __call__(self, x, training=None, forward=None):
         """Run the model once.
 
         Args:
             x: A batch of inputs, as the model takes it, or symbolic inputs.
             training: Whether it is for training. Defaults to `None`: as Keras sees fit.
+            forward: Function of the inputs that runs the model in another way than calling it. Defaults to `None`.
 
         Returns:
             A dict of `"final_output"` and, by key, the features.
@@ -95,7 +96,7 @@ class FeatureExtractor:
         if any(isinstance(each, keras.KerasTensor) for each in keras.tree.flatten(x)):
             return Extraction(self)(x, training=training)
         with watching(self._methods()) as events:
-            output = run(self.model, x, training)
+            output = run(self.model, x, training) if forward is None else forward(x)
         return self._gather(output, events)
 
     def _methods(self):

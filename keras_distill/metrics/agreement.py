@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_distill._core.messages import expected
-from keras_distill.losses.logits.top_k import as_answers
+from keras_distill.losses.logits.top_k import as_one_hot
 from keras_distill.metrics.fidelity import FidelityMetric
 from keras_distill.metrics.rows import as_pair, mean
 from keras_distill.metrics.streaming import weighted_sum
@@ -38,7 +38,7 @@ class Agreement(FidelityMetric):
 
     def per_sample(self, teacher_outputs, student_outputs, temperature=None):
         """Return 1.0 where both give the same answer, 0.0 elsewhere."""
-        return ops.cast(equal_answers(as_answers(teacher_outputs), student_outputs), "float32")
+        return ops.cast(equal_answers(as_one_hot(teacher_outputs), student_outputs), "float32")
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -78,10 +78,10 @@ class ClassAgreement(FidelityMetric):
         """Return 1.0 where both give the same answer, 0.0 elsewhere."""
         if student_outputs.shape[-1] != self.classes:
             raise ValueError(expected(f"outputs of {self.classes} classes", f"shape {tuple(student_outputs.shape)}"))
-        return ops.cast(equal_answers(as_answers(teacher_outputs), student_outputs), "float32")
+        return ops.cast(equal_answers(as_one_hot(teacher_outputs), student_outputs), "float32")
 
     def _add_samples(self, values, weights, teacher_outputs, student_outputs):
-        answers = ops.argmax(as_answers(teacher_outputs), axis=-1)
+        answers = ops.argmax(as_one_hot(teacher_outputs), axis=-1)
         of_class = ops.one_hot(ops.reshape(answers, (-1,)), self.classes, dtype=weights.dtype)
         weights = of_class * ops.reshape(weights, (-1, 1))
         self._add(weighted_sum(ops.reshape(values, (-1, 1)), weights, axis=0), ops.sum(weights, axis=0))

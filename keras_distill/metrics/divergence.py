@@ -3,7 +3,6 @@
 import keras
 
 from keras_distill._core.messages import expected
-from keras_distill.answers.tempered import at_temperature
 from keras_distill.losses.divergences import kl_divergence
 from keras_distill.losses.logits.base import check_temperature
 from keras_distill.losses.logits.top_k import is_top_k
@@ -55,12 +54,19 @@ class TeacherDivergence(FidelityMetric):
 
     def per_sample(self, teacher_outputs, student_outputs, temperature=None):
         """Return the divergence of each row."""
+        return _divergence(teacher_outputs, student_outputs, self._chosen(temperature), self.from_logits)
+
+    def _asked(self, answer, temperature):
+        return answer.at(self._chosen(temperature))
+
+    def _chosen(self, temperature):
+        """Return the temperature to compare at, given that of the training."""
         if self.temperature != _TRAINING:
-            temperature = self.temperature
-        elif temperature is None:
+            return self.temperature
+        if temperature is None:
             fix = "Use it with a loss that has a temperature, or give it one: TeacherDivergence(temperature=4.0)."
             raise ValueError(expected("the temperature of the training", "none", fix))
-        return _divergence(teacher_outputs, student_outputs, temperature, self.from_logits)
+        return temperature
 
     def get_config(self):
         return {"temperature": self.temperature, "from_logits": self.from_logits, **super().get_config()}
@@ -95,5 +101,5 @@ def _divergence(teacher_outputs, student_outputs, temperature, from_logits):
     if is_top_k(teacher_outputs):
         teacher, student = teacher_outputs.reduced(student, temperature)
     else:
-        teacher = logits_from(at_temperature(teacher_outputs, temperature), from_logits, owner="teacher")
+        teacher = logits_from(teacher_outputs, from_logits, owner="teacher")
     return kl_divergence(teacher, student, temperature)

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_distill.answers.answer import as_answer
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.rows import check_pair, row_weights
 from keras_distill.metrics.streaming import StreamedMean
@@ -35,11 +36,13 @@ class FidelityMetric(StreamedMean):
         """Add a batch.
 
         Args:
-            teacher_outputs: Logits or probabilities `[batch, ..., classes]`, or a `keras_distill.targets.TopK`.
+            teacher_outputs: Logits or probabilities `[batch, ..., classes]`, or an `Answer`, such as a
+                `TopK`.
             student_outputs: Logits or probabilities of the same shape; a Keras mask on it counts.
             sample_weight: Optional weights that broadcast to `[batch, ...]`. Defaults to `None`.
             temperature: The temperature of the training, for metrics that ask for it. Defaults to `None`.
         """
+        teacher_outputs = self._asked(as_answer(teacher_outputs), temperature)
         if not is_top_k(teacher_outputs):
             teacher_outputs = ops.convert_to_tensor(teacher_outputs)
         student_outputs = ops.convert_to_tensor(student_outputs)
@@ -47,6 +50,10 @@ class FidelityMetric(StreamedMean):
         values = self.per_sample(teacher_outputs, student_outputs, temperature)
         weights = row_weights(values, student_outputs, sample_weight)
         self._add_samples(values, weights, teacher_outputs, student_outputs)
+
+    def _asked(self, answer, temperature):
+        """Return what `per_sample` is given of a teacher's `Answer`: the logits at T = 1, or a `TopK`."""
+        return answer.at(1.0)
 
     def _add_samples(self, values, weights, teacher_outputs, student_outputs):
         self._add_rows(values, weights)

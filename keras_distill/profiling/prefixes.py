@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_distill._core.batches import unpack
+from keras_distill.answers.answer import dense_logits
 from keras_distill.features.taps import FINAL_OUTPUT
 
 PARTS = ("input", "teacher", "student, forward", "losses", "student, backward", "optimizer, metrics")
@@ -23,18 +24,14 @@ def prefixes(distiller, batches):
 
 def _steps(distiller):
     def teacher(data):
-        x, _, _, extras = unpack(data)
-        return distiller._teacher_says(x, extras)
+        outputs = distiller._ask_teacher(data).teacher_outputs
+        return {**outputs, FINAL_OUTPUT: dense_logits(outputs[FINAL_OUTPUT])}
 
     def student(data):
         return teacher(data), distiller.student_outputs(unpack(data)[0], training=True)
 
     def loss(data):
-        x, y, sample_weight, extras = unpack(data)
-        teacher_outputs, student_outputs = student(data)
-        distiller._check_first_batch(teacher_outputs[FINAL_OUTPUT], student_outputs[FINAL_OUTPUT])
-        loss = distiller._loss_of_step(x, y, sample_weight, True, teacher_outputs, student_outputs, extras)
-        return distiller.optimizer.scale_loss(loss)
+        return distiller.optimizer.scale_loss(distiller._loss_to_minimise(distiller._ask_teacher(data)))
 
     def gradients(data):
         with tf.GradientTape() as tape:

@@ -2,23 +2,23 @@
 
 import keras
 
-from keras_distill._core import guards
+from keras_distill._core import deprecation, guards
 from keras_distill._core.batches import SOFT_TARGETS
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
-from keras_distill.answers.tempered import with_temperatures
+from keras_distill.answers.answer import Logits, TemperedLogits
 from keras_distill.answers.top_k import TopK, only_at
-from keras_distill.features.taps import FINAL_OUTPUT
 from keras_distill.targets.store.manifest import MANIFEST
 from keras_distill.targets.store.reader import TargetStore
 from keras_distill.targets.store.reader import open as open_store
+from keras_distill.teachers.base import Teacher
 from keras_distill.teachers.kinds import folder_with, kind
 
 _FIX = "Train on `store.join(dataset)`: its batches carry what the teacher said of each example."
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class StoredTeacher(keras.Model):
+class StoredTeacher(Teacher):
     """Let a store teach. A `Distiller` makes one of a `TargetStore` or of its path.
 
     It has no weights and cannot be run. What it says of a batch is in the batch, put there by `store.join`; `answer`
@@ -70,40 +70,53 @@ class StoredTeacher(keras.Model):
         encoding = self.store.encoding
         return [keras.KerasTensor((None, *encoding.shape, encoding.classes), "float32")]
 
-    def answer(self, extras):
-        """Return what the teacher said of a batch.
+    def answer(self, inputs=None, extras=None):
+        """Return what the teacher answered about a batch.
 
         Args:
+            inputs: A batch of inputs; not looked at. Defaults to `None`.
             extras: Dict of what the batch carries beside inputs, labels and weights.
 
         Returns:
-            A dict of `"final_output"`, logits `[batch, ..., classes]` in float32 or a `TopK`, and the stored layers
-            by name.
+            An `Answer`: logits `[batch, ..., classes]` in float32, or a `TopK`.
 
         Raises:
             ValueError: If the batch carries no soft targets, or those of another kind of store.
         """
+        if extras is None and isinstance(inputs, dict) and SOFT_TARGETS in inputs:
+            deprecation.warn("StoredTeacher.answer(extras)", "StoredTeacher.answer(extras=extras)")
+            return {"final_output": self.answer(extras=inputs).at(1.0), **self.layers_of(inputs)}
+        fields = self._fields(extras)
+        answer = self.store.encoding.decode(fields)
+        if isinstance(answer, TopK):
+            return answer
+        if self.store.asked_at is None:
+            return Logits(answer)
+        return TemperedLogits(answer, lambda temperature: only_at((self.store.asked_at,), temperature, answer))
+
+    def layers_of(self, extras):
+        """Return the stored layers of a batch, a dict of float32 tensors by name.
+
+        Args:
+            extras: Dict of what the batch carries beside inputs, labels and weights.
+        """
+        fields, found = self._fields(extras), {}
+        for name, shape in self.features.items():
+            feature = keras.ops.cast(fields[self.store.feature_field(name)], "float32")
+            if hasattr(feature, "set_shape"):  # A `tf.data` pipeline may have lost it.
+                feature.set_shape((feature.shape[0], *shape[1:]))
+            found[name] = feature
+        return found
+
+    def _fields(self, extras):
         fields = (extras or {}).get(SOFT_TARGETS)
         if not isinstance(fields, dict):
             received = f"a batch with {', '.join(sorted(extras))} beside it" if extras else "a batch without them"
             raise ValueError(expected(f"batches with the part {SOFT_TARGETS!r} for a stored teacher", received, _FIX))
-        missing = [name for name in self.store.fields if name not in fields]
-        if missing:
+        if any(name not in fields for name in self.store.fields):
             received = f"a batch with {', '.join(sorted(fields)) or 'none'}"
             raise ValueError(expected(f"soft targets with {', '.join(self.store.fields)}", received, _FIX))
-        answers = {FINAL_OUTPUT: self._final_output(fields)}
-        for name, shape in self.features.items():
-            feature = keras.ops.cast(fields[self.store.feature_field(name)], "float32")
-            if hasattr(feature, "set_shape"):  # A pipeline of TensorFlow's may have lost it.
-                feature.set_shape((feature.shape[0], *shape[1:]))
-            answers[name] = feature
-        return answers
-
-    def _final_output(self, fields):
-        answer = self.store.encoding.decode(fields)
-        if self.store.asked_at is None or isinstance(answer, TopK):
-            return answer
-        return with_temperatures(answer, lambda temperature: only_at((self.store.asked_at,), temperature, answer))
+        return fields
 
     def call(self, inputs):
         """Refuse: there is nothing to run."""

@@ -1,7 +1,8 @@
 """Anything that turns a batch into soft targets: ensembles, specialists, files, services, maps of classes."""
 
-from keras_distill.answers.tempered import at_temperature as at_temperature
-from keras_distill.answers.tempered import with_temperatures as with_temperatures
+from keras_distill.answers.legacy import at_temperature as at_temperature
+from keras_distill.answers.legacy import with_temperatures as with_temperatures
+from keras_distill.teachers.base import Teacher as Teacher
 from keras_distill.teachers.class_map import MappedClasses as MappedClasses
 from keras_distill.teachers.class_map import map_classes as map_classes
 from keras_distill.teachers.class_map import merge_classes as merge_classes

@@ -1,12 +1,31 @@
-"""What all teachers of the package share: they answer in logits, and their errors are the plain ones."""
+"""What every teacher of the package has in common: it answers a batch, and its errors read as they were raised."""
+
+from typing import Any
 
 import keras
+import numpy as np
 
 from keras_distill._core import guards
+from keras_distill.answers.answer import as_answers
 
 
 class Teacher(keras.Model):
-    """Turn a batch into soft targets. Subclasses compute `_soft_targets(inputs)`."""
+    """Answer batches with soft targets.
+
+    To write a teacher of your own that is no single Keras model, subclass this and override `soft_targets`. Called as
+    a Keras model, it returns the logits at T = 1.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_distill.answers import TemperedLogits
+    >>> class Sharper(Teacher):
+    ...     def soft_targets(self, inputs):  # Logits of the cubes of the probabilities, at every temperature.
+    ...         return 3.0 * keras.ops.convert_to_tensor(inputs)
+    >>> teacher = Sharper()
+    >>> teacher.answer(np.ones((2, 3), "float32")).at(4.0).numpy().tolist()
+    [[3.0, 3.0, 3.0], [3.0, 3.0, 3.0]]
+    """
 
     def __call__(self, *args, **kwargs):
         with guards.explained():
@@ -18,13 +37,26 @@ class Teacher(keras.Model):
             return super().predict(*args, **kwargs)
 
     def call(self, inputs):
-        """Return the logits of a batch at T = 1; `at_temperature` asks them for others."""
-        return guards.marked(self._soft_targets)(inputs)
+        """Return the logits of a batch at T = 1."""
+        answers = guards.marked(self.answer)(inputs)
+        return keras.tree.map_structure(lambda answer: answer.logits, answers)
 
-    def _soft_targets(self, inputs):
-        raise NotImplementedError
+    def answer(self, inputs: Any) -> Any:
+        """Answer a batch.
+
+        Args:
+            inputs: A batch of inputs.
+
+        Returns:
+            An `Answer`, or a nest with one for each output.
+        """
+        with guards.explained():
+            return as_answers(self.soft_targets(keras.tree.map_structure(_as_tensor, inputs)))
+
+    def soft_targets(self, inputs: Any) -> Any:
+        """Return the logits of a batch, an `Answer`, or a nest with one for each output. Override it."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `soft_targets(inputs)`.")
 
 
-def is_stored(teacher):
-    """Tell whether a teacher answers by what the batches carry, rather than by running."""
-    return hasattr(teacher, "answer")
+def _as_tensor(leaf):
+    return keras.ops.convert_to_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf

@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_distill._core.messages import expected, unknown_name
-from keras_distill.answers.tempered import at_temperature, with_temperatures
-from keras_distill.teachers.combined import CombinedTeacher, check_model, has_temperatures, infer, one_class_count
+from keras_distill.answers.answer import TemperedLogits
+from keras_distill.teachers.combined import CombinedTeacher, check_member, infer, one_class_count
 from keras_distill.teachers.log_space import group_logits
 
 
@@ -50,7 +50,7 @@ def map_classes(teacher, mapping, classes=None, teacher_classes=None):
     >>> ops.softmax(teacher(np.ones((1, 4)))).numpy().round(4).tolist()
     [[0.75, 0.25]]
     """
-    check_model("teacher", teacher)
+    check_member("teacher", teacher)
     mapping = mapping.tolist() if isinstance(mapping, np.ndarray) else mapping
     if isinstance(mapping, dict):
         groups, width = _by_student_class(mapping, classes, teacher_classes), None
@@ -92,18 +92,17 @@ class MappedClasses(CombinedTeacher):
 
     Example:
 
-    >>> from keras_distill.teachers import at_temperature
     >>> inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="zeros")])
     >>> inner.layers[0].set_weights([np.zeros((4, 3)), np.array([0.0, 0.0, 5.0])])
-    >>> logits = MappedClasses(inner, [[2], [0, 1]])(np.ones((1, 4)))
-    >>> print(ops.softmax(logits).numpy().round(3), ops.softmax(at_temperature(logits, 1e4) / 1e4).numpy().round(3))
+    >>> answer = MappedClasses(inner, [[2], [0, 1]]).answer(np.ones((1, 4)))
+    >>> print(ops.softmax(answer.logits).numpy().round(3), ops.softmax(answer.at(1e4) / 1e4).numpy().round(3))
     [[0.987 0.013]] [[0.333 0.667]]
     """
 
     _nested = ("teacher",)
 
     def __init__(self, teacher, groups, width=None, name="mapped_classes", **kwargs):
-        check_model("teacher", teacher)
+        check_member("teacher", teacher)
         known = one_class_count("teacher", teacher)
         if None not in (width, known) and width != known:
             fix = "Give one entry for each class of the teacher, -1 or None to drop it."
@@ -115,21 +114,21 @@ class MappedClasses(CombinedTeacher):
         self.groups = groups
         self.width = width
 
-    def _soft_targets(self, inputs):
-        logits = infer(self.teacher, inputs)
-        self._check_logits(logits)
-        mapped = merge_classes(logits, self.groups)
-        if all(len(group) == 1 for group in self.groups) and not has_temperatures(logits):
-            return mapped  # A choice of logits: it is the same at every temperature.
-        return with_temperatures(mapped, lambda T: merge_classes(at_temperature(logits, T), self.groups, T))
+    def soft_targets(self, inputs):
+        answer = infer(self.teacher, inputs)
+        self._check_answer(answer)
+        if all(len(group) == 1 for group in self.groups):  # A choice of logits, the same one at every temperature.
+            return answer.map(lambda logits: merge_classes(logits, self.groups))
+        merged = merge_classes(answer.logits, self.groups)
+        return TemperedLogits(merged, lambda T: merge_classes(answer.at(T), self.groups, T))
 
-    def _check_logits(self, logits):
-        if keras.tree.is_nested(logits):
-            raise ValueError(expected("a teacher of one output", f"{len(keras.tree.flatten(logits))} outputs"))
-        count, largest = logits.shape[-1], max(map(max, self.groups))
+    def _check_answer(self, answer):
+        if keras.tree.is_nested(answer):
+            raise ValueError(expected("a teacher of one output", f"{len(keras.tree.flatten(answer))} outputs"))
+        count, largest = answer.shape[-1], max(map(max, self.groups))
         if self.width not in (None, count) or largest >= count:
             what = f"a teacher of {self.width} classes" if self.width else f"a teacher of {largest + 1} classes or more"
-            raise ValueError(expected(what, f"logits of shape {tuple(logits.shape)}"))
+            raise ValueError(expected(what, f"logits of shape {tuple(answer.shape)}"))
 
     def get_config(self):
         return {

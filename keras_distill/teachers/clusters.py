@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_distill._core.messages import expected
-from keras_distill.teachers.combined import check_model, infer
+from keras_distill.teachers.combined import check_member, infer
 from keras_distill.teachers.foreign import check_count
 
 _RESTARTS = 10
@@ -110,12 +110,12 @@ def check_clusters(clusters, count, classes):
 def _predicted(generalist, x):
     import keras
 
-    check_model("generalist", generalist)
+    check_member("generalist", generalist)
     count = len(keras.tree.flatten(x)[0])
     batches = [
         keras.tree.map_structure(lambda array, at=at: array[at : at + _BATCH], x) for at in range(0, count, _BATCH)
     ]
-    logits = [ops.convert_to_numpy(infer(generalist, batch)).astype("float64") for batch in batches]
+    logits = [ops.convert_to_numpy(infer(generalist, batch).logits).astype("float64") for batch in batches]
     logits = np.concatenate(logits)
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return odds / odds.sum(axis=-1, keepdims=True)

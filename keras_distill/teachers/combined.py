@@ -4,9 +4,11 @@ import keras
 from keras import ops
 
 from keras_distill._core import guards
+from keras_distill._core.checks import check_model
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked, run
-from keras_distill._core.tensors import is_eager, temperatures_of
+from keras_distill._core.tensors import is_eager
+from keras_distill.answers.answer import Logits
 from keras_distill.losses.heads import head_of, logits_of, refusal, rows_are_probabilities
 from keras_distill.teachers.base import Teacher
 
@@ -15,7 +17,7 @@ class CombinedTeacher(Teacher):
     """Let several models, or one and what is done with its logits, teach as one `keras.Model`.
 
     Its parts run in inference mode, whatever it is told, and each in its own precision. Subclasses compute
-    `_soft_targets(inputs)`.
+    `soft_targets(inputs)`.
 
     Args:
         models: The models that it is made of.
@@ -66,15 +68,15 @@ class CombinedTeacher(Teacher):
 
 
 def infer(model, inputs):
-    """Run a model in inference mode, even where what it is called from is training; return its logits, or a nest."""
+    """Run a model in inference mode, whatever its caller is doing; return its `Answer`, or a nest of them."""
+    if isinstance(model, Teacher):
+        return model.answer(inputs)
     outputs = run(model, inputs, training=False)
-    return keras.tree.map_structure(lambda output: as_logits(output, model.name), outputs)
+    return keras.tree.map_structure(lambda output: Logits(as_logits(output, model.name)), outputs)
 
 
 def as_logits(output, owner):
-    """Return the logits of an output, looked for under its softmax; those of a combined teacher are what it gave."""
-    if has_temperatures(output):
-        return output
+    """Return the logits of an output: if it comes from a softmax, those that the softmax was given."""
     logits = logits_of(output, owner)
     if head_of(output)[0] == "linear" and output.shape[-1] != 1 and not is_eager(output):
         # Once combined with others nothing gives them away: the Distiller's own check would come too late.
@@ -84,17 +86,25 @@ def as_logits(output, owner):
     return logits
 
 
-def has_temperatures(output):
-    """Tell whether logits are other ones at other temperatures, see `with_temperatures`."""
-    return temperatures_of(output) is not None
+def check_member(role, model):
+    """Raise a `ValueError` unless a model can be part of a combined teacher: a Keras model that hides no other one."""
+    check_model(role, model, "Make one of a file or a function by `keras_distill.teachers.as_teacher`.")
+    check_shows_its_teacher(model)
 
 
-def check_model(role, model):
-    """Raise a `ValueError` unless it is a Keras model."""
-    valid = isinstance(model, keras.Model)
-    if not valid:
-        fix = "Make one of a file or a function by `keras_distill.teachers.as_teacher`."
-        raise ValueError(expected(f"{role} to be a keras.Model", f"{model!r} of type {type(model).__name__}", fix))
+def check_shows_its_teacher(model):
+    """Raise a `ValueError` for a plain Keras model that has a combined teacher among its layers.
+
+    Called as a layer, a combined teacher gives its logits at T = 1: at any other temperature the model around it would
+    answer with another distribution, and nothing would tell.
+    """
+    if isinstance(model, Teacher):
+        return
+    hidden = next((layer for layer in model._flatten_layers() if isinstance(layer, CombinedTeacher)), None)
+    if hidden is not None:
+        fix = "Pass it itself; what prepares its inputs goes into Member(..., preprocessing=...)."
+        received = f"{type(hidden).__name__} {hidden.name!r} as a layer of {model.name!r}"
+        raise ValueError(expected("a teacher of several models by itself", received, fix))
 
 
 def known_classes(model):

@@ -8,9 +8,9 @@ from keras import ops
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill._core.tensors import same_shape
-from keras_distill.answers.tempered import at_temperature, with_temperatures
+from keras_distill.answers.answer import TemperedLogits
 from keras_distill.losses.divergences import working_dtype
-from keras_distill.teachers.combined import CombinedTeacher, check_model, infer, known_classes
+from keras_distill.teachers.combined import CombinedTeacher, check_member, infer, known_classes
 from keras_distill.teachers.log_space import FLOOR, exactly, log_mean_exp, log_probabilities, prepared, tempered
 
 _MAP_FIX = "Say which class is which by `Member(model, classes=...)`."
@@ -55,7 +55,6 @@ class Ensemble(CombinedTeacher):
     Example:
 
     >>> import numpy as np
-    >>> from keras_distill.teachers import at_temperature
     >>> def sure_of(probabilities):
     ...     head = keras.layers.Dense(3, kernel_initializer="zeros")
     ...     model = keras.Sequential([keras.Input((4,)), head])
@@ -63,7 +62,7 @@ class Ensemble(CombinedTeacher):
     ...     return model
     >>> members = [sure_of([0.98, 0.01, 0.01]), sure_of([0.01, 0.98, 0.01])]
     >>> def soft_targets(combine, temperature):
-    ...     logits = at_temperature(Ensemble(members, combine=combine)(np.ones((1, 4))), temperature)
+    ...     logits = Ensemble(members, combine=combine).answer(np.ones((1, 4))).at(temperature)
     ...     return ops.softmax(logits / temperature)[0].numpy().round(3)
     >>> print(soft_targets("probabilities", 1.0), soft_targets("geometric", 1.0), soft_targets("logits", 1.0))
     [0.495 0.495 0.01 ] [0.476 0.476 0.048] [0.476 0.476 0.048]
@@ -86,7 +85,7 @@ class Ensemble(CombinedTeacher):
         self.combine = combine
         self._member_weights = weights  # `weights` are, for Keras, all variables of a model.
 
-    def _soft_targets(self, inputs):
+    def soft_targets(self, inputs):
         fixed = isinstance(self._member_weights, tuple)
         weights = self._member_weights if fixed else [1.0] * len(self.members)
         heard = [(member, weight) for member, weight in zip(self.members, weights, strict=True) if weight > 0.0]
@@ -95,17 +94,17 @@ class Ensemble(CombinedTeacher):
             return outputs[0]
         _check_outputs(outputs)
         weights = [weight / sum(weights) for _, weight in heard]
-        return keras.tree.map_structure(lambda *logits: self._combined(logits, weights), *outputs)
+        return keras.tree.map_structure(lambda *answers: self._combined(answers, weights), *outputs)
 
-    def _combined(self, outputs, weights):
-        now = _stacked(outputs)
+    def _combined(self, answers, weights):
+        now = _stacked([answer.logits for answer in answers])
         weights = confidences(now) if self._member_weights == "confidence" else weights
         combine = COMBINATIONS[self.combine]
 
         def at(temperature):
-            return combine(_stacked([at_temperature(each, temperature) for each in outputs]), weights, temperature)
+            return combine(_stacked([answer.at(temperature) for answer in answers]), weights, temperature)
 
-        return with_temperatures(combine(now, weights), at)
+        return TemperedLogits(combine(now, weights), at)
 
     def get_config(self):
         fixed = isinstance(self._member_weights, tuple)
@@ -242,7 +241,7 @@ def _check_members(members):
     if not isinstance(members, (list, tuple)) or not members:
         raise ValueError(expected("a list of at least one member", f"members={members!r}"))
     for member in members:
-        check_model("each member", member)
+        check_member("each member", member)
     counts = [count for count in map(known_classes, members) if count is not None]
     if any(count != counts[0] or min(count) < 2 for count in counts):
         received = ", ".join(str(count[0] if len(count) == 1 else count) for count in counts)

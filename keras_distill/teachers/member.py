@@ -6,7 +6,7 @@ import keras
 
 from keras_distill._core.messages import expected
 from keras_distill.teachers.class_map import map_classes
-from keras_distill.teachers.combined import CombinedTeacher, check_model, infer
+from keras_distill.teachers.combined import CombinedTeacher, check_member, infer
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -40,14 +40,14 @@ class Member(CombinedTeacher):
     _nested = ("model", "preprocessing")
 
     def __init__(self, model, preprocessing=None, classes=None, name="member", **kwargs):
-        check_model("model", model)
+        check_member("model", model)
         check_preprocessing(preprocessing)
         model = model if classes is None else map_classes(model, classes)
         super().__init__([model], seen_by=[model if preprocessing is None else preprocessing], name=name, **kwargs)
         self.model = model
         self.preprocessing = preprocessing
 
-    def _soft_targets(self, inputs):
+    def soft_targets(self, inputs):
         return infer(self.model, self._preprocessed(inputs))
 
     def _preprocessed(self, inputs):

@@ -8,10 +8,10 @@ from keras import ops
 
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
-from keras_distill.answers.tempered import at_temperature, with_temperatures
+from keras_distill.answers.answer import TemperedLogits
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.teachers.clusters import check_clusters
-from keras_distill.teachers.combined import CombinedTeacher, check_model, infer, one_class_count
+from keras_distill.teachers.combined import CombinedTeacher, check_member, infer, one_class_count
 from keras_distill.teachers.foreign import check_count
 from keras_distill.teachers.log_space import FLOOR, exactly, group_logits, log_probabilities
 
@@ -81,11 +81,11 @@ class Specialists(CombinedTeacher):
         name="specialists",
         **kwargs,
     ):
-        check_model("generalist", generalist)
+        check_member("generalist", generalist)
         if not isinstance(specialists, (list, tuple)) or not specialists:
             raise ValueError(expected("a list of at least one specialist", f"specialists={specialists!r}"))
         for specialist in specialists:
-            check_model("each specialist", specialist)
+            check_member("each specialist", specialist)
         classes = one_class_count("generalist", generalist)
         clusters = check_clusters(clusters, len(specialists), classes)
         _check_widths([one_class_count("each specialist", specialist) for specialist in specialists], clusters)
@@ -97,24 +97,22 @@ class Specialists(CombinedTeacher):
         self.generalist, self.specialists = generalist, list(specialists)
         self.clusters, self.top, self.steps, self.oversampling = clusters, top, steps, oversampling
 
-    def _soft_targets(self, inputs):
+    def soft_targets(self, inputs):
         general = infer(self.generalist, inputs)
         special = [infer(specialist, inputs) for specialist in self.specialists]
-        self._check_logits(general, special)
-        active = active_specialists(general, self.clusters, self.top)
+        self._check_answers(general, special)
+        active = active_specialists(general.logits, self.clusters, self.top)
 
         def combined(general, special, temperature=1.0):
             special = [_biased(each, math.log(o)) for each, o in zip(special, self.oversampling, strict=True)]
             return combine_specialists(general, special, self.clusters, active, temperature, self.steps)
 
         def at(temperature):
-            tempered = (at_temperature(each, temperature) for each in (general, *special))
-            first, *others = tempered
-            return combined(first, others, temperature)
+            return combined(general.at(temperature), [each.at(temperature) for each in special], temperature)
 
-        return with_temperatures(combined(general, special), at)
+        return TemperedLogits(combined(general.logits, [each.logits for each in special]), at)
 
-    def _check_logits(self, general, special):
+    def _check_answers(self, general, special):
         counts = [len(keras.tree.flatten(each)) for each in (general, *special)]
         if max(counts) > 1:
             raise ValueError(expected("a generalist and specialists of one output", f"models of {counts} outputs"))

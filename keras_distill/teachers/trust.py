@@ -3,11 +3,10 @@
 import keras
 from keras import ops
 
-from keras_distill._core.checks import check_number
-from keras_distill._core.messages import unknown_name
-from keras_distill.answers.tempered import at_temperature, with_temperatures
+from keras_distill._core.checks import check_choice, check_number
+from keras_distill.answers.answer import Logits, TemperedLogits
 from keras_distill.losses.base import class_indices
-from keras_distill.teachers.combined import as_logits, has_temperatures
+from keras_distill.teachers.combined import as_logits
 from keras_distill.teachers.log_space import log_probabilities
 
 CONTRADICTING = ("keep", "replace", "ignore")
@@ -58,8 +57,8 @@ class Trust:
 
     def __init__(self, min_confidence=0.0, contradicting="keep", low_confidence="ignore"):
         self.min_confidence = check_number("min_confidence", min_confidence, 0.0, 1.0)
-        self.contradicting = _check_choice("contradicting", contradicting, CONTRADICTING)
-        self.low_confidence = _check_choice("low_confidence", low_confidence, LOW_CONFIDENCE)
+        self.contradicting = check_choice("contradicting", contradicting, CONTRADICTING)
+        self.low_confidence = check_choice("low_confidence", low_confidence, LOW_CONFIDENCE)
 
     @property
     def needs_labels(self):
@@ -71,7 +70,15 @@ class Trust:
         return trust_weights(teacher_logits, labels, **self.get_config())
 
     def correct(self, teacher_logits, labels=None):
-        """Return the logits to learn from: `corrected` ones if so chosen and there are labels, else those given."""
+        """Return the logits to learn from: `corrected` ones if so chosen and there are labels, else those given.
+
+        Args:
+            teacher_logits: Float tensor `[batch, ..., classes]`, or an `Answer`.
+            labels: Hard labels `[batch, ...]`, or `None`.
+
+        Returns:
+            What was given, a tensor or an `Answer`, corrected.
+        """
         replaced = self.contradicting == "replace" and labels is not None
         return corrected(teacher_logits, labels) if replaced else teacher_logits
 
@@ -128,31 +135,37 @@ def corrected(teacher_logits, labels):
     The teacher then is as sure of the label as it was of its error, and what it says of all other classes stays.
 
     Args:
-        teacher_logits: Float tensor `[batch, ..., classes]`, logits or the output of a softmax head.
+        teacher_logits: Float tensor `[batch, ..., classes]`, logits or the output of a softmax head; or an `Answer`.
         labels: Hard labels `[batch, ...]`, sparse (below zero for none) or one-hot.
 
     Returns:
-        Float tensor `[batch, ..., classes]`; of a teacher whose logits change with the temperature, `at_temperature`
-        of it exchanges the same two.
+        What was given, a tensor or an `Answer`, with the two exchanged at every temperature.
 
     Example:
 
     >>> corrected([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]], [1, -1]).numpy().tolist()
     [[1.0, 3.0, 2.0], [3.0, 1.0, 2.0]]
     """
+    if isinstance(teacher_logits, TemperedLogits):
+        return teacher_logits.map(_exchange(teacher_logits.logits, labels))
+    if isinstance(teacher_logits, Logits):
+        return Logits(corrected(teacher_logits.logits, labels))
     logits = as_logits(ops.convert_to_tensor(teacher_logits), "teacher")
+    return _exchange(logits, labels)(logits)
+
+
+def _exchange(logits, labels):
+    """Return a function that exchanges the values of the label and of the most probable class in each row."""
     classes = logits.shape[-1]
     best = ops.argmax(logits, axis=-1)
     label = ops.where(contradicts(logits, labels), class_indices(labels, logits), ops.cast(best, "int32"))
     is_best, is_label = (ops.one_hot(index, classes, dtype="bool") for index in (best, label))
 
-    def exchanged(values):
+    def exchange(values):
         of_best, of_label = (ops.take_along_axis(values, index[..., None], axis=-1) for index in (best, label))
         return ops.where(is_best, of_label, ops.where(is_label, of_best, values))
 
-    if not has_temperatures(logits):
-        return exchanged(logits)
-    return with_temperatures(exchanged(logits), lambda temperature: exchanged(at_temperature(logits, temperature)))
+    return exchange
 
 
 def contradicts(teacher_logits, labels):
@@ -173,9 +186,3 @@ def contradicts(teacher_logits, labels):
     labels = class_indices(labels, teacher_logits)
     best = ops.cast(ops.argmax(teacher_logits, axis=-1), labels.dtype)
     return ops.logical_and(labels >= 0, ops.not_equal(best, labels))
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(unknown_name(name, value, choices))
-    return value

@@ -28,5 +28,6 @@ def test_every_value_error_of_these_rooms_has_the_form():
     assert len(raised) > 10
     for call in raised:
         assert re.fullmatch(
-            r"ValueError\(\s*(expected|unknown_name|refusal)|FloatingPointError\(expected|NotImplementedError\(f|AttributeError\(f", call
+            r"ValueError\(\s*(expected|unknown_name|refusal)|FloatingPointError\(expected|NotImplementedError\(f|ImportError\(expected|AttributeError\(f",
+            call,
         )

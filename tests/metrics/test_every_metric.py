@@ -268,10 +268,8 @@ def test_teachers_of_whom_the_greatest_classes_are_stored(name):
 
 
 def test_teachers_that_change_with_the_temperature():
-    from keras_distill.answers.tempered import with_temperatures
-
     teacher, student = (tf.constant(each, "float32") for each in sample("teacher_divergence", 10))
-    hot = with_temperatures(tf.identity(teacher), lambda temperature: temperature * tf.ones_like(teacher))
+    hot = kd.answers.TemperedLogits(teacher, lambda temperature: temperature * tf.ones_like(teacher))
     metric = metrics.TeacherDivergence("training")
     metric.update_state(hot, student, temperature=2.0)
     assert float(metric.result()) == pytest.approx(divergence(2.0)(np.ones((10, CLASSES)), student.numpy()), rel=1e-5)

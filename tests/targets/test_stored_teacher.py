@@ -17,16 +17,21 @@ def test_it_knows_what_its_teacher_took_and_gave(store):
 
 def test_it_answers_out_of_the_batch(store, dataset, teacher):
     x, _, _, extras = next(iter(store.join(dataset)))
-    answer = targets.StoredTeacher(store).answer(extras)
-    np.testing.assert_allclose(answer["final_output"], teacher(x), rtol=1e-6, atol=1e-6)
-    assert answer["hidden"].shape == (16, 8)
-    assert answer["hidden"].dtype == answer["final_output"].dtype == "float32"
+    stored = targets.StoredTeacher(store)
+    answer, layers = stored.answer(x, extras), stored.layers_of(extras)
+    np.testing.assert_allclose(answer.at(4.0), teacher(x), rtol=1e-6, atol=1e-6)
+    assert layers["hidden"].shape == (16, 8)
+    assert layers["hidden"].dtype == answer.logits.dtype == "float32"
+    with pytest.warns(DeprecationWarning, match="extras=extras"):
+        before = stored.answer(extras)
+    np.testing.assert_array_equal(before["final_output"], answer.logits)
+    np.testing.assert_array_equal(before["hidden"], layers["hidden"])
 
 
 @pytest.mark.parametrize("extras", [None, {}, {"index": 1}, {"soft_targets": {"indices": 1}}])
 def test_a_batch_without_soft_targets_names_the_way_to_get_them(store, extras):
     with pytest.raises(ValueError, match=r"store\.join\(dataset\)"):
-        targets.StoredTeacher(store).answer(extras)
+        targets.StoredTeacher(store).answer(extras=extras)
 
 
 def test_it_cannot_be_run(store, arrays):

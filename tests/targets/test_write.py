@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from keras_distill import targets
 from keras_distill._core import guards
-from keras_distill.teachers import Ensemble, at_temperature
+from keras_distill.teachers import Ensemble
 from tests.targets.conftest import CLASSES, WIDTH, make_teacher
 
 
@@ -57,7 +57,7 @@ def test_every_kind_of_data_set_gives_the_same_store(kind, store, teacher, array
 def test_several_layers_keep_their_names(teacher, arrays, logits, tmp_path):
     store = targets.write(teacher, arrays[0], tmp_path / "store", dtype="float32", features=["logits", "hidden"])
     assert store.feature_shapes == {"hidden": (8,), "logits": (5,)}
-    answer = targets.StoredTeacher(store).answer(next(iter(store.join(arrays[0])))[3])
+    answer = targets.StoredTeacher(store).layers_of(next(iter(store.join(arrays[0])))[3])
     np.testing.assert_allclose(answer["logits"], logits, rtol=1e-6, atol=1e-6)
     assert answer["hidden"].shape == (100, 8)
 
@@ -76,11 +76,11 @@ def test_a_softmax_is_looked_under(teacher, dataset, logits, tmp_path):
 def test_an_ensemble_answers_at_the_temperature_that_it_was_asked_at(dataset, arrays, tmp_path):
     ensemble = Ensemble([make_teacher(1), make_teacher(2)])
     store = targets.write(ensemble, dataset, tmp_path / "store", dtype="float32", temperatures=(4.0,))
-    answer = targets.StoredTeacher(store).answer(next(iter(store.join(dataset)))[3])["final_output"]
-    live = at_temperature(ensemble(arrays[0][:16]), 4.0)
-    np.testing.assert_allclose(softmax(at_temperature(answer, 4.0) / 4.0, -1), softmax(live / 4.0, -1), rtol=1e-5)
+    answer = targets.StoredTeacher(store).answer(extras=next(iter(store.join(dataset)))[3])
+    live = ensemble.answer(arrays[0][:16]).at(4.0)
+    np.testing.assert_allclose(softmax(answer.at(4.0) / 4.0, -1), softmax(live / 4.0, -1), rtol=1e-5)
     with pytest.raises(ValueError, match="the temperature 4, at which"), guards.explained():
-        at_temperature(answer, 2.0)
+        answer.at(2.0)
     with pytest.raises(ValueError, match="one temperature for this teacher"):
         targets.write(ensemble, dataset, tmp_path / "other", temperatures=(1.0, 4.0))
 
@@ -96,7 +96,7 @@ def test_per_token_and_per_pixel(tmp_path):
         "rest": (10, 4, 3, 1),
     }
     np.testing.assert_allclose(store[:]["values"][..., 0], np.asarray(teacher(x)).max(-1), rtol=1e-5)
-    top = targets.StoredTeacher(store).answer(next(iter(store.join(x)))[3])["final_output"]
+    top = targets.StoredTeacher(store).answer(extras=next(iter(store.join(x)))[3])
     assert top.shape[1:] == (4, 3, 5)
 
 
@@ -131,10 +131,10 @@ def test_sequences_are_stored_in_their_own_length(language, batch, top_k, tmp_pa
     # Joined in other batches, padded to other lengths: a key knows the example without its padding.
     stored, seen = targets.StoredTeacher(store), 0
     for x, _, _, extras in store.join(dataset(4)):
-        answer = stored.answer(extras)["final_output"]
+        answer = stored.answer(extras=extras)
         live = np.asarray(teacher(x))
         live = live if top_k is None else np.sort(live, -1)[..., ::-1][..., :4]
-        values = answer if top_k is None else answer.values
+        values = answer.logits if top_k is None else answer.values
         within = x.numpy() > 0
         np.testing.assert_allclose(np.asarray(values)[within], live[within], rtol=1e-6, atol=1e-6)
         seen += within.sum()

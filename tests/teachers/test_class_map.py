@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax
 
 import keras_distill as kd
-from keras_distill.teachers import Ensemble, MappedClasses, at_temperature, map_classes, merge_classes
+from keras_distill.teachers import Ensemble, MappedClasses, map_classes, merge_classes
 
 FORM = re.compile(r"^Expected .+\. Received: .+\.", re.DOTALL)
 TEMPERATURES = (0.5, 1.0, 4.0, 1000.0)
@@ -48,10 +48,10 @@ def expected_targets(p, groups):
 def test_mass_is_kept_at_every_temperature(form, positions):
     mapping, groups = MAPS[form]
     z = random_logits(5, *positions, 6)
-    outputs = map_classes(identity(positions=positions), mapping)(z)
-    assert outputs.shape == (5, *positions, len(groups)) and outputs.dtype == "float64"
+    outputs = map_classes(identity(positions=positions), mapping).answer(z)
+    assert outputs.shape == (5, *positions, len(groups)) and outputs.logits.dtype == "float64"
     for temperature in TEMPERATURES:
-        q = ops.convert_to_numpy(ops.softmax(at_temperature(outputs, temperature) / temperature))
+        q = ops.convert_to_numpy(ops.softmax(outputs.at(temperature) / temperature))
         assert_allclose(q.sum(axis=-1), 1.0, rtol=1e-15)
         assert_allclose(q, expected_targets(softmax(z / temperature, axis=-1), groups), rtol=1e-12)
 
@@ -64,9 +64,9 @@ def test_logits_of_all_groups_hold_the_mass_of_their_groups_exactly():
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_a_choice_of_classes_is_a_choice_of_logits_bit_for_bit(dtype):
     z = random_logits(5, 6).astype(dtype)
-    outputs = map_classes(identity(dtype=dtype), [-1, 2, 0, None, 1, -1])(z)
+    outputs = map_classes(identity(dtype=dtype), [-1, 2, 0, None, 1, -1]).answer(z)
     for temperature in TEMPERATURES:
-        assert_array_equal(at_temperature(outputs, temperature), z[:, [2, 4, 1]])
+        assert_array_equal(outputs.at(temperature), z[:, [2, 4, 1]])
     assert_array_equal(merge_classes(ops.convert_to_tensor(z.astype("float64")), [[0], [1, 2]])[:, 0], z[:, 0])
 
 
@@ -80,19 +80,19 @@ def test_merged_classes_neither_overflow_nor_vanish_in_float32(temperature):
 
 def test_an_ensemble_is_asked_at_the_temperature(picks):
     z = random_logits(5, 3, 6)
-    outputs = map_classes(Ensemble(picks(classes=6, dtype="float64")), [0, 0, 1, None, 1, 2])(z)
+    outputs = map_classes(Ensemble(picks(classes=6, dtype="float64")), [0, 0, 1, None, 1, 2]).answer(z)
     for temperature in TEMPERATURES:
         p = softmax(z / temperature, axis=-1).mean(axis=1)
-        q = softmax(at_temperature(outputs, temperature) / temperature, axis=-1)
+        q = softmax(outputs.at(temperature) / temperature, axis=-1)
         assert_allclose(q, expected_targets(p, [[0, 1], [2, 4], [5]]), rtol=1e-11)
 
 
 def test_a_map_of_a_map():
     z = random_logits(5, 6)
     finer = map_classes(identity(), [0, 0, 1, 1, 2, 3])
-    outputs = map_classes(finer, [[3], [0, 1]])(z)
+    outputs = map_classes(finer, [[3], [0, 1]]).answer(z)
     for temperature in TEMPERATURES:
-        q = softmax(at_temperature(outputs, temperature) / temperature, axis=-1)
+        q = softmax(outputs.at(temperature) / temperature, axis=-1)
         assert_allclose(q, expected_targets(softmax(z / temperature, axis=-1), [[5], [0, 1, 2, 3]]), rtol=1e-12)
 
 
@@ -100,7 +100,7 @@ def test_a_softmax_head_is_looked_under():
     inputs = keras.Input((6,))
     headed = keras.Model(inputs, keras.layers.Softmax()(inputs))
     z = random_logits(5, 6).astype("float32")
-    q = softmax(at_temperature(map_classes(headed, [0, 0, 0, 1, 1, 1])(z), 4.0) / 4.0, axis=-1)
+    q = softmax(map_classes(headed, [0, 0, 0, 1, 1, 1]).answer(z).at(4.0) / 4.0, axis=-1)
     assert_allclose(q, expected_targets(softmax(z / 4.0, axis=-1), [[0, 1, 2], [3, 4, 5]]), rtol=1e-5)
 
 
@@ -145,7 +145,7 @@ def test_compiled_and_in_a_distiller(mlp, data, jit_compile):
 def test_lengths_and_batches_that_are_not_known():
     teacher = map_classes(identity(positions=(None,)), [0, 0, 1, 1, 1, -1])
     call = tf.function(
-        lambda x, t: at_temperature(teacher(x), t),
+        lambda x, t: teacher.answer(x).at(t),
         input_signature=[tf.TensorSpec((None, None, 6), "float64"), tf.TensorSpec((), "float32")],
     )
     z = random_logits(3, 7, 6)
@@ -159,7 +159,7 @@ def test_a_saved_map_comes_back(mlp, data, tmp_path):
     loaded = keras.models.load_model(tmp_path / "t.keras")
     assert isinstance(loaded, MappedClasses) and loaded.groups == ((1,), (0, 2), (4,)) and loaded.width == 5
     for temperature in TEMPERATURES:
-        pair = (at_temperature(each(data[0]), temperature) for each in (loaded, teacher))
+        pair = (each.answer(data[0]).at(temperature) for each in (loaded, teacher))
         assert_array_equal(*pair)
 
 

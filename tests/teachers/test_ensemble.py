@@ -14,7 +14,6 @@ import keras_distill as kd
 from keras_distill.teachers import (
     Ensemble,
     Member,
-    at_temperature,
     confidences,
     geometric_mean,
     map_classes,
@@ -32,7 +31,7 @@ def random_logits(*shape, scale=3.0, seed=0):
 
 
 def soft_targets(outputs, temperature):
-    logits = at_temperature(outputs, temperature)
+    logits = outputs.at(temperature)
     return softmax(ops.convert_to_numpy(logits).astype("float64") / temperature, axis=-1)
 
 
@@ -58,9 +57,9 @@ def oracle(combine, z, weights, temperature):
 def test_closed_forms_at_every_temperature(picks, combine, weighting, positions):
     ensemble = Ensemble(picks(positions=positions, dtype="float64"), WEIGHTS[weighting], combine)
     z = random_logits(6, *positions, 3, 5)
-    outputs = ensemble(z)
-    assert outputs.shape == (6, *positions, 5) and outputs.dtype == "float64"
-    assert_array_equal(outputs, at_temperature(outputs, 1.0))
+    outputs = ensemble.answer(z)
+    assert outputs.shape == (6, *positions, 5) and outputs.logits.dtype == "float64"
+    assert_array_equal(ensemble(z), outputs.at(1.0))
     for temperature in TEMPERATURES:
         expected = oracle(combine, z, WEIGHTS[weighting], temperature)
         assert_allclose(soft_targets(outputs, temperature), expected, rtol=1e-11)
@@ -69,14 +68,16 @@ def test_closed_forms_at_every_temperature(picks, combine, weighting, positions)
 @pytest.mark.parametrize("weighting", WEIGHTS)
 def test_geometric_mean_and_mean_of_logits_are_one_and_the_arithmetic_mean_is_another(picks, weighting):
     members, z = picks(dtype="float64"), random_logits(20, 3, 5)
-    ways = {each: Ensemble(members, WEIGHTS[weighting], each)(z) for each in ("geometric", "logits", "probabilities")}
+    ways = {
+        each: Ensemble(members, WEIGHTS[weighting], each).answer(z) for each in ("geometric", "logits", "probabilities")
+    }
     for temperature in TEMPERATURES:
         geometric, of_logits, arithmetic = (soft_targets(outputs, temperature) for outputs in ways.values())
         assert_allclose(geometric, of_logits, rtol=1e-10)
         if temperature <= 4.0:
             assert np.abs(arithmetic - geometric).max() > 0.03
-    assert_allclose(logsumexp(ways["geometric"], axis=-1), 0.0, atol=1e-12)
-    assert_allclose(logsumexp(ways["probabilities"], axis=-1), 0.0, atol=1e-12)
+    assert_allclose(logsumexp(ways["geometric"].logits, axis=-1), 0.0, atol=1e-12)
+    assert_allclose(logsumexp(ways["probabilities"].logits, axis=-1), 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("combine", ["probabilities", "geometric", "logits"])
@@ -86,9 +87,9 @@ def test_an_ensemble_of_one_is_its_member_bit_for_bit(pick, picks, combine, weig
     members, weights = [pick(1)], {"equal": None, "confidence": "confidence"}.get(weighting)
     if weighting == "others weigh nothing":
         members, weights = picks(), [0.0, 0.3, 0.0]
-    outputs = Ensemble(members, weights, combine)(x)
+    outputs = Ensemble(members, weights, combine).answer(x)
     for temperature in TEMPERATURES:
-        assert_array_equal(at_temperature(outputs, temperature), pick(1)(x))
+        assert_array_equal(outputs.at(temperature), pick(1)(x))
 
 
 def test_an_ensemble_of_one_softmax_head_is_the_logits_under_it(pick):
@@ -98,8 +99,8 @@ def test_an_ensemble_of_one_softmax_head_is_the_logits_under_it(pick):
 
 def test_an_ensemble_of_ensembles_is_asked_at_the_temperature(picks):
     members, z = picks(4, dtype="float64"), random_logits(6, 4, 5)
-    nested = Ensemble([Ensemble(members[:2], name="one"), Ensemble(members[2:], name="two")])(z)
-    single = Ensemble([Ensemble(members)])(z)
+    nested = Ensemble([Ensemble(members[:2], name="one"), Ensemble(members[2:], name="two")]).answer(z)
+    single = Ensemble([Ensemble(members)]).answer(z)
     for temperature in TEMPERATURES:
         expected = oracle("probabilities", z, None, temperature)
         assert_allclose(soft_targets(nested, temperature), expected, rtol=1e-11)
@@ -136,7 +137,7 @@ def test_confidences_are_the_largest_probabilities():
 def test_softmax_heads_are_looked_under(pick, compiled):
     z = random_logits(6, 3, 5)
     mixed = Ensemble([pick(k, head=head, dtype="float64") for k, head in enumerate(["softmax", None, "softmax"])])
-    call = tf.function(lambda x: at_temperature(mixed(x), 4.0)) if compiled else lambda x: at_temperature(mixed(x), 4.0)
+    call = tf.function(lambda x: mixed.answer(x).at(4.0)) if compiled else lambda x: mixed.answer(x).at(4.0)
     assert_allclose(softmax(call(z) / 4.0, axis=-1), oracle("probabilities", z, None, 4.0), rtol=1e-11)
 
 
@@ -208,14 +209,14 @@ def test_members_with_classes_in_another_order(picks):
     scrambled = z.copy()
     scrambled[:, 1] = z[:, 1, order]
     members = picks(2, dtype="float64")
-    outputs = Ensemble([members[0], Member(members[1], classes=order)])(scrambled)
+    outputs = Ensemble([members[0], Member(members[1], classes=order)]).answer(scrambled)
     assert_allclose(soft_targets(outputs, 4.0), oracle("probabilities", z, None, 4.0), rtol=1e-12)
 
 
 def test_members_with_finer_classes(picks):
     z = random_logits(6, 2, 5)
     members = picks(2, dtype="float64")
-    outputs = Ensemble([Member(each, classes=[0, 0, 1, 1, None]) for each in members])(z)
+    outputs = Ensemble([Member(each, classes=[0, 0, 1, 1, None]) for each in members]).answer(z)
     p = softmax(z / 4.0, axis=-1)
     groups = np.stack([p[..., :2].sum(axis=-1), p[..., 2:4].sum(axis=-1)], axis=-1)
     assert_allclose(soft_targets(outputs, 4.0), (groups / groups.sum(axis=-1, keepdims=True)).mean(axis=1), rtol=1e-12)
@@ -236,7 +237,7 @@ def test_members_of_several_outputs_are_combined_output_by_output():
     inputs = keras.Input((3, 5))
     both = [keras.Model(inputs, {"a": inputs[:, k], "b": 2.0 * inputs[:, k, :2]}) for k in range(3)]
     z = random_logits(6, 3, 5).astype("float32")
-    outputs = Ensemble(both)(z)
+    outputs = Ensemble(both).answer(z)
     assert_allclose(soft_targets(outputs["a"], 4.0), oracle("probabilities", z, None, 4.0), rtol=1e-5)
     assert_allclose(soft_targets(outputs["b"], 4.0), oracle("probabilities", 2.0 * z[..., :2], None, 4.0), rtol=1e-5)
 
@@ -276,9 +277,9 @@ def test_a_saved_ensemble_comes_back(mlp, data, tmp_path, kind):
     ensemble.save(tmp_path / "e.keras")
     loaded = keras.models.load_model(tmp_path / "e.keras")
     assert loaded.name == "three" and loaded.get_config()["weights"] == WEIGHTS[kind]
-    before, after = ensemble(data[0]), loaded(data[0])
+    before, after = ensemble.answer(data[0]), loaded.answer(data[0])
     for temperature in TEMPERATURES:
-        assert_array_equal(at_temperature(after, temperature), at_temperature(before, temperature))
+        assert_array_equal(after.at(temperature), before.at(temperature))
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -361,3 +362,36 @@ def test_members_found_to_disagree_when_they_first_run(mlp, data, compiled):
 def test_a_student_of_other_classes_is_refused_at_construction(mlp):
     with pytest.raises(ValueError, match="outputs of the same shapes"):
         kd.Distiller(Ensemble([mlp(), mlp()]), mlp(classes=4), kd.losses.LogitsDistillation(4.0))
+
+
+@pytest.mark.parametrize("wrap", [lambda ensemble: keras.Sequential([keras.Input((4,)), ensemble]), Counting])
+def test_an_ensemble_inside_a_plain_model_would_answer_at_one_temperature_alone_and_is_refused(mlp, wrap):
+    wrapped = wrap(Ensemble([mlp(), mlp()], name="two"))
+    for use in (lambda: kd.Distiller(wrapped, mlp(4), "kd"), lambda: Ensemble([wrapped, mlp()])):
+        with pytest.raises(
+            ValueError, match="Expected a teacher of several models by itself. Received: Ensemble 'two'"
+        ):
+            use()
+
+
+class Doubled(kd.teachers.Teacher):
+    """A teacher of one's own: the logits at T are T times those of its model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.built = True
+
+    def soft_targets(self, inputs):
+        logits = self.model(inputs, training=False)
+        return kd.answers.TemperedLogits(logits, lambda temperature: temperature * logits)
+
+
+@pytest.mark.parametrize("temperature", [2.0, 8.0])
+def test_a_teacher_of_ones_own_answers_at_the_temperature_of_the_loss(mlp, data, temperature):
+    inner, student = mlp(), mlp(4)
+    distiller = kd.Distiller(Doubled(inner), student, kd.losses.LogitsDistillation(temperature))
+    distiller.compile(keras.optimizers.SGD(0.0))
+    p, q = (softmax(np.array(model(data[0]), "float64") / T, -1) for model, T in ((inner, 1.0), (student, temperature)))
+    loss = distiller.train_on_batch(data[0])[0]
+    assert_allclose(loss, temperature**2 * (p * np.log(p / q)).sum(axis=-1).mean(), rtol=1e-4)

@@ -17,7 +17,6 @@ from keras_distill.teachers import (
     Ensemble,
     Specialists,
     active_specialists,
-    at_temperature,
     combine_specialists,
     find_clusters,
     specialist_labels,
@@ -175,36 +174,36 @@ def test_the_model_combines_at_every_temperature(positions, heads):
     clusters = CLUSTERS["overlapping"]
     general, special = random_problem(clusters, 5, *positions)
     teacher = Specialists(*slices(clusters, positions=positions, heads=heads), clusters, top=2)
-    outputs = teacher(np.concatenate([general, *special], axis=-1))
+    outputs = teacher.answer(np.concatenate([general, *special], axis=-1))
     assert outputs.shape == general.shape and teacher.outputs[0].shape == (None, *positions, 8)
     active = np.array(active_specialists(general, clusters, 2))
     for temperature in (1.0, 4.0):
         expected = combined(general, special, clusters, active, temperature)
-        assert_allclose(np.array(at_temperature(outputs, temperature)) / temperature, expected, rtol=1e-9)
-    assert_array_equal(at_temperature(outputs, 1.0), outputs)
+        assert_allclose(np.array(outputs.at(temperature)) / temperature, expected, rtol=1e-9)
+    assert_array_equal(outputs.at(1.0), teacher(np.concatenate([general, *special], axis=-1)))
 
 
 def test_the_bias_of_a_specialist_trained_on_more_of_its_own_is_taken_back():
     clusters = CLUSTERS["apart"]
     general, special = random_problem(clusters, 5)
     teacher = Specialists(*slices(clusters), clusters, top=3, oversampling=[1.0, 2.0, 5.0])
-    outputs = teacher(np.concatenate([general, *special], axis=-1))
+    outputs = teacher.answer(np.concatenate([general, *special], axis=-1))
     corrected = [each + np.eye(each.shape[-1])[-1] * np.log(k) for each, k in zip(special, (1, 2, 5), strict=True)]
     active = np.array(active_specialists(general, clusters, 3))
     for temperature in (1.0, 4.0):
         expected = combined(general, corrected, clusters, active, temperature)
-        assert_allclose(np.array(at_temperature(outputs, temperature)) / temperature, expected, rtol=1e-9)
+        assert_allclose(np.array(outputs.at(temperature)) / temperature, expected, rtol=1e-9)
 
 
 def test_an_ensemble_may_be_the_generalist(picks):
     z = np.random.default_rng(0).normal(size=(6, 3, 5))
     inputs = keras.Input((3, 5), dtype="float64")
     specialist = keras.Model(inputs, inputs[:, 0, :3], dtype="float64")
-    outputs = Specialists(Ensemble(picks(dtype="float64")), [specialist], [[0, 1]])(z)
+    outputs = Specialists(Ensemble(picks(dtype="float64")), [specialist], [[0, 1]]).answer(z)
     general = softmax(z / 4.0, axis=-1).mean(axis=1)
     best = softmax(z, axis=-1).mean(axis=1).argmax(axis=-1)
     expected = combined(4.0 * np.log(general), [z[:, 0, :3]], [[0, 1]], best[:, None] < 2, 4.0)
-    assert_allclose(np.array(at_temperature(outputs, 4.0)) / 4.0, expected, rtol=1e-9)
+    assert_allclose(np.array(outputs.at(4.0)) / 4.0, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -214,11 +213,11 @@ def test_compiled_with_lengths_and_batches_that_are_not_known(jit_compile):
     general, special = random_problem(clusters, 3, 5)
     x = np.concatenate([general, *special], axis=-1)
     call = tf.function(
-        lambda x, t: at_temperature(teacher(x), t),
+        lambda x, t: teacher.answer(x).at(t),
         input_signature=[tf.TensorSpec((None, None, x.shape[-1]), "float64"), tf.TensorSpec((), "float32")],
         jit_compile=jit_compile,
     )
-    assert_allclose(call(x, 4.0), at_temperature(teacher(x), 4.0), rtol=1e-9)
+    assert_allclose(call(x, 4.0), teacher.answer(x).at(4.0), rtol=1e-9)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -227,7 +226,7 @@ def test_specialists_teach_a_student(mlp, data, jit_compile):
     student = mlp(4)
     distiller = kd.Distiller(teacher, student, kd.losses.LogitsDistillation(4.0))
     distiller.compile(keras.optimizers.SGD(0.0), jit_compile=jit_compile)
-    p = softmax(np.array(at_temperature(teacher(data[0]), 4.0), "float64") / 4.0, axis=-1)
+    p = softmax(np.array(teacher.answer(data[0]).at(4.0), "float64") / 4.0, axis=-1)
     q = softmax(np.array(student(data[0]), "float64") / 4.0, axis=-1)
     loss = distiller.train_on_batch(data[0])[0]
     assert_allclose(loss, 16.0 * (p * np.log(p / q)).sum(axis=-1).mean(), rtol=1e-4)
@@ -242,7 +241,7 @@ def test_saved_specialists_come_back(mlp, data, tmp_path):
         "clusters": clusters, "top": 2, "steps": 50, "oversampling": [2.0, 3.0]
     }  # fmt: skip
     for temperature in (1.0, 4.0):
-        assert_array_equal(*(at_temperature(each(data[0]), temperature) for each in (loaded, teacher)))
+        assert_array_equal(*(each.answer(data[0]).at(temperature) for each in (loaded, teacher)))
 
 
 def test_specialists_tell_apart_what_the_generalist_confuses():

@@ -8,7 +8,7 @@ from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax
 
-from keras_distill.teachers import Ensemble, Trust, at_temperature, corrected, trust_weights
+from keras_distill.teachers import Ensemble, Trust, corrected, trust_weights
 
 P = np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]])
 LOGITS = np.log(P) + 3.0
@@ -79,11 +79,11 @@ def test_every_position_is_a_sample(positions):
 def test_a_correction_holds_at_every_temperature(picks):
     z = 3.0 * np.random.default_rng(0).normal(size=(40, 3, 5))
     labels = np.random.default_rng(1).integers(-1, 5, size=40)
-    outputs = Ensemble(picks(dtype="float64"))(z)
+    outputs = Ensemble(picks(dtype="float64")).answer(z)
     fixed = corrected(outputs, labels)
-    best = np.where(labels >= 0, np.array(outputs).argmax(axis=-1), labels)
+    best = np.where(labels >= 0, np.array(outputs.logits).argmax(axis=-1), labels)
     for temperature in (1.0, 4.0):
-        before, after = (np.array(at_temperature(each, temperature)) for each in (outputs, fixed))
+        before, after = (np.array(each.at(temperature)) for each in (outputs, fixed))
         for row, (label, top) in enumerate(zip(labels, best, strict=True)):
             expected = before[row].copy()
             if label >= 0:

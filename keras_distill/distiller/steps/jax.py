@@ -8,6 +8,7 @@ from keras_distill._core import guards
 from keras_distill._core.batches import unpack
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of, set_mask
+from keras_distill.features.taps import FINAL_OUTPUT
 
 # By the names that Keras has for them, in its order; a step of an evaluation has no optimizer.
 _STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
@@ -40,14 +41,13 @@ class Steps:
     # The step as a function -----------------------------------------------------------------------------------------
 
     def train_step(self, state, data):
-        x, y, sample_weight, extras = unpack(data)
         with self._stateless(state), guards.collected() as of_teacher:
-            teacher_outputs = self._teacher_says(x, extras)
+            batch = self._ask_teacher(data)
 
         def loss_of(trainable):
             with self._stateless([trainable, *state[1:]]) as scope, guards.collected() as checks:
-                loss, y_pred = self._loss_to_minimise(x, y, sample_weight, extras, teacher_outputs)
-                loss = self.optimizer.scale_loss(loss)
+                loss = self.optimizer.scale_loss(self._loss_to_minimise(batch))
+            y_pred = batch.student_outputs[FINAL_OUTPUT]
             masks = [mask_of(output) for output in keras.tree.flatten(y_pred)]
             return loss, (y_pred, masks, self._values(scope), checks)
 
@@ -60,7 +60,7 @@ class Steps:
             passed = ops.logical_and(passed, guards.all_passed(each))
         trainable, optimizer = self.optimizer.stateless_apply(state[2], gradients, state[0])
         with self._stateless([trainable, found[1], optimizer, found[3]]) as scope:
-            logs = self.compute_metrics(x, y, y_pred, sample_weight)
+            logs = self.compute_metrics(batch.x, batch.y, y_pred, batch.sample_weight)
         # A batch that does not pass leaves no trace, as on TensorFlow.
         return logs, jax.tree.map(lambda new, old: ops.where(passed, new, old), self._values(scope), tuple(state))
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of, set_mask
+from keras_distill.answers.top_k import TopK
 from keras_distill.losses.heads import logits_of
 
 _FIX = "Store all classes (`kd.targets.write` without `top_k`), or take another loss: 'kd' or 'forward_kl', say."
@@ -17,7 +18,7 @@ def is_top_k(outputs):
     Args:
         outputs: A tensor, a `keras_distill.targets.TopK`, or a nest of them.
     """
-    return any(hasattr(output, "reduced") for output in keras.tree.flatten(outputs))
+    return any(isinstance(output, TopK) for output in keras.tree.flatten(outputs))
 
 
 def check_takes_top_k(loss):
@@ -33,7 +34,7 @@ def check_takes_top_k(loss):
         raise ValueError(expected(what, "the k greatest alone", _FIX))
 
 
-def as_answers(outputs):
+def as_one_hot(outputs):
     """Return a teacher's outputs as rows of all classes, of which the largest alone says anything of the k greatest.
 
     Args:

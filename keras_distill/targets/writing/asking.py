@@ -5,11 +5,11 @@ import numpy as np
 
 from keras_distill._core import guards
 from keras_distill._core.messages import expected
-from keras_distill._core.models import run
-from keras_distill.answers.tempered import at_temperature
-from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
+from keras_distill.answers.answer import TemperedLogits, as_answer
+from keras_distill.features.taps import FINAL_OUTPUT
 from keras_distill.losses.heads import logits_of
 from keras_distill.targets.store.encoding import Encoding, narrowed_feature
+from keras_distill.teachers.running import RunningTeacher
 
 FEATURE = "feature_{}"
 """Names of the fields of stored layers, by their number."""
@@ -28,7 +28,7 @@ class Asker:
         # Sorted, as the manifest has them: the fields are numbered.
         self.features = tuple(sorted(features))
         self.teacher, self.temperatures = teacher, tuple(map(float, temperatures))
-        self._extractor = FeatureExtractor(teacher, self.features, role="teacher") if features else None
+        self._running = RunningTeacher(teacher, self.features)
         self.encoding = self.feature_dtype = self._graph = None
 
     def settle(self, x, ragged, **options):
@@ -44,12 +44,13 @@ class Asker:
         """
         import tensorflow as tf
 
-        outputs = self._outputs(x)
+        outputs = self._running.answer(x)
         final = outputs[FINAL_OUTPUT]
         if keras.tree.is_nested(final):
             raise ValueError(expected("a teacher of one output", f"{len(keras.tree.flatten(final))} outputs"))
-        logits = logits_of(final, "teacher")  # Eagerly, so that probabilities are told from logits.
-        moves = hasattr(final, "_keras_distill_at_temperature")
+        answer = as_answer(final)
+        logits = logits_of(answer.logits, "teacher")  # Eagerly, so that probabilities are told from logits.
+        moves = isinstance(answer, TemperedLogits)
         if moves and len(self.temperatures) > 1:
             fix = "Write one store for each temperature: what several models say together is another thing at each."
             raise ValueError(expected("one temperature for this teacher", f"{self.temperatures}", fix))
@@ -80,17 +81,14 @@ class Asker:
 
     def logits(self, x):
         """Return the logits of a batch, as they are before anything is stored."""
-        final = self._outputs(x)[FINAL_OUTPUT]
-        return logits_of(at_temperature(final, self.temperatures[0]), "teacher")
+        return self._logits(self._running.answer(x))
 
-    def _outputs(self, x):
-        if self._extractor is not None:
-            return self._extractor(x, training=False)
-        return {FINAL_OUTPUT: run(self.teacher, x, training=False)}
+    def _logits(self, outputs):
+        return logits_of(as_answer(outputs[FINAL_OUTPUT]).at(self.temperatures[0]), "teacher")
 
     def _encoded(self, x):
-        outputs = self._outputs(x)
-        logits = logits_of(at_temperature(outputs[FINAL_OUTPUT], self.temperatures[0]), "teacher")
+        outputs = self._running.answer(x)
+        logits = self._logits(outputs)
         fields, error = self.encoding.encode(logits)
         for number, name in enumerate(self.features):
             fields[FEATURE.format(number)] = narrowed_feature(outputs[name], self.feature_dtype)
