@@ -30,9 +30,17 @@ def test_file_is_of_integers_and_says_what_the_model_says(calibrated, digits, tm
     path = convert(calibrated[8], tmp_path)
     assert types(path) == INTEGERS
     (gaps,) = gaps_in_steps(path, calibrated[8], digits.test[0])
-    assert gaps.max() <= 4.0
     assert gaps.mean() < 0.3
     assert agreement(path, calibrated[8], digits.test[0]) >= 0.99
+
+
+@pytest.mark.slow
+def test_every_operation_of_a_trained_net_is_rounded_once(calibrated, digits, tmp_path):
+    exposed = with_every_rounded_value(calibrated[8])
+    path = convert(exposed, tmp_path)
+    found = misses(path, exposed, digits.test[0])
+    assert len(found) == len(exposed.outputs) > 6
+    assert max(found.values()) <= ROUNDED, found
 
 
 @pytest.mark.slow
