@@ -13,11 +13,19 @@ from keras_distill.quantization.parts import Part
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Mean(Part, keras.layers.Layer):
-    """Compute the mean over the last axis, which stays, with size 1."""
+    """Compute the mean over the last axis, which stays, with size 1.
+
+    A matrix product with equal weights does it. The reference kernel of the file format's own MEAN rounds twice and
+    is up to 0.73 of a step away from the mean; in a row of small variance the normalization multiplies that.
+    """
 
     def call(self, inputs):
         """Compute a batch."""
-        return ops.mean(inputs, axis=-1, keepdims=True)
+        return ops.matmul(inputs, _equal_weights(inputs.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape with one number for each row."""
+        return (*input_shape[:-1], 1)
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -38,10 +46,7 @@ class Variance(Part, keras.layers.Layer):
 
     def call(self, inputs):
         """Compute a batch of squares."""
-        width = inputs.shape[-1]
-        return ops.matmul(inputs, fake_quantize_kernel(ops.full((width, 1), 1.0 / width), per_channel=False)) + (
-            self.epsilon
-        )
+        return ops.matmul(inputs, _equal_weights(inputs.shape[-1])) + self.epsilon
 
     def compute_output_shape(self, input_shape):
         """Return the shape with one number for each row."""
@@ -104,6 +109,11 @@ def layer_normalization(builder, step, values):
     normal = computed(keras.layers.Multiply, "normal", centred, root)
     affine = builder.kernel(QuantizedNormalization, step, layer, name_of_last, is_last=False)
     return Value(affine(builder.rounded(normal)), range_name, fusable=len(step.following) == 1)
+
+
+def _equal_weights(width):
+    """Return the rounded kernel of a matrix product that computes the mean of a row."""
+    return fake_quantize_kernel(ops.full((width, 1), 1.0 / width), per_channel=False)
 
 
 def _check(step):

@@ -192,7 +192,7 @@ def test_a_process_that_an_exception_ends_has_failed(tmp_path):
         "fit(make(), watching(sys.argv[1]), extra=[Stop(0)])\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 1 and done.stderr.strip().endswith("RuntimeError: the user's own")
     assert Events(tmp_path / "dark_knowledge" / "session_1").status == api_pb2.STATUS_FAILURE
 

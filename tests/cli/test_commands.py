@@ -74,7 +74,7 @@ def test_version():
 
 def test_as_a_module():
     command = [sys.executable, "-m", "keras_distill", "rnu"]
-    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900)
     assert result.returncode == 2
     assert "Did you mean 'run'?" in result.stderr
     assert "Traceback" not in result.stderr

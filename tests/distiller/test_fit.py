@@ -354,5 +354,5 @@ for a, b in zip(one, two): np.testing.assert_allclose(a, b, atol=1e-6)
 for k in logs1: np.testing.assert_allclose(logs1[k], logs2[k], rtol=1e-4, err_msg=k)
 print("equal")
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900)
     assert result.stdout.strip().endswith("equal"), result.stderr[-3000:]

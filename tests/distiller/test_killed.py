@@ -146,7 +146,7 @@ def after(folder):
 def process(part, folder):
     command = [sys.executable, __file__, part, str(folder)]
     threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    return subprocess.run(command, env={**os.environ, **threads}, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env={**os.environ, **threads}, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import concurrent.futures
 import io
 import socket
 import sys
+import threading
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from keras_distill import distribution
 from keras_distill.cli import main
-from keras_distill.distribution import Cluster, launch
+from keras_distill.distribution import Cluster, launch, rendezvous
 from keras_distill.distribution.rendezvous import reserved, wait_for_all
 
 
@@ -32,11 +33,32 @@ def test_all_join():
         assert all_wait(addresses, (0, 1, 2), 20.0) == [None] * 3
 
 
-def test_those_who_came_are_told_who_did_not():
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        time.sleep(seconds)
+
+
+def test_those_who_came_are_told_who_did_not(monkeypatch):
+    clock, reaches = Clock(), rendezvous._reaches
+
+    def over(address):
+        """Let the time be over as soon as the second worker has come."""
+        came = reaches(address)
+        clock.now = 2.0
+        return came
+
+    monkeypatch.setattr(rendezvous, "time", clock)
+    monkeypatch.setattr(rendezvous, "_reaches", over)
     with reserved(3) as addresses:
-        start = time.monotonic()
         said = all_wait(addresses, (0, 1), 1.5)
-        assert time.monotonic() - start < 10.0
         assert all(f"Expected 3 workers. Received: {addresses[2]} not there after 1.5 s." in each for each in said)
 
 
@@ -45,14 +67,32 @@ def test_a_worker_names_the_chief_that_is_not_there():
         assert f"Received: {addresses[0]} not there after 0.5 s." in wait(Cluster(tuple(addresses), 1), 0.5)
 
 
-def test_strangers_are_not_counted():
+def test_strangers_are_not_counted(monkeypatch):
+    clock, listening, heard = Clock(), threading.Event(), []
+    lines = (b"GET / HTTP/1.1\n", b"keras_distill worker 7\n", b"\xff\xfe\n")
+    listen, line_of = rendezvous._listening, rendezvous._line
+
+    def listened(cluster):
+        listener = listen(cluster)
+        listening.set()
+        return listener
+
+    def hear(connection):
+        """Let the time be over when all have been heard."""
+        heard.append(line_of(connection))
+        clock.now = 3.0 if len(heard) == len(lines) else 0.0
+        return heard[-1]
+
+    for name, each in (("time", clock), ("_listening", listened), ("_line", hear)):
+        monkeypatch.setattr(rendezvous, name, each)
     with reserved(2) as addresses, concurrent.futures.ThreadPoolExecutor(1) as pool:
         chief = pool.submit(wait, Cluster(tuple(addresses), 0), 2.0)
-        time.sleep(0.3)
-        for line in (b"GET / HTTP/1.1\n", b"keras_distill worker 7\n", b"\xff\xfe\n"):
+        listening.wait()
+        for line in lines:
             with socket.create_connection(("127.0.0.1", int(addresses[0].split(":")[1]))) as stranger:
                 stranger.sendall(line)
         assert addresses[1] in chief.result()
+    assert heard[0] == "GET / HTTP/1.1" and len(heard) == 3
 
 
 def test_a_port_that_is_taken():
@@ -71,18 +111,33 @@ def test_the_launcher_returns_the_worst_exit_code(codes, worst):
     assert launch(command, workers=2, out=io.StringIO()) == worst
 
 
-def test_the_launcher_ends_all_when_one_is_killed(monkeypatch):
+class Heard(io.StringIO):
+    """What the workers write; a file says that there is something."""
+
+    def __init__(self, path):
+        super().__init__()
+        self._path = path
+
+    def write(self, text):
+        self._path.touch()
+        return super().write(text)
+
+
+def test_the_launcher_ends_all_when_one_is_killed(monkeypatch, tmp_path):
     monkeypatch.setattr("keras_distill.distribution.launcher._GRACE", 0.5)
     script = """
-import json, os, signal, time
-if json.loads(os.environ["TF_CONFIG"])["task"]["index"]: os.kill(os.getpid(), signal.SIGKILL)
+import json, os, signal, sys, time
+if json.loads(os.environ["TF_CONFIG"])["task"]["index"]:
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
 print("here", flush=True)
-time.sleep(600)
+time.sleep(60)
+print("not ended", flush=True)
 """
-    out, start = io.StringIO(), time.monotonic()
-    assert launch([sys.executable, "-c", script], workers=2, out=out) == 128 + 9
-    assert out.getvalue() == "worker 0 | here\n"
-    assert time.monotonic() - start < 30.0
+    heard = Heard(tmp_path / "heard")
+    assert launch([sys.executable, "-c", script, str(tmp_path / "heard")], workers=2, out=heard) == 128 + 9
+    assert heard.getvalue() == "worker 0 | here\n"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 def results(environment, script, tmp_path_factory):
     path = tmp_path_factory.mktemp("mirrored") / "results.json"
     command = [sys.executable, script("mirrored.py"), str(path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return json.loads(path.read_text())
 

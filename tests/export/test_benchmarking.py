@@ -1,6 +1,7 @@
 """Files of any origin against each other: what was measured is what is there."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 from keras_distill.export.benchmarking import benchmark
 from keras_distill.export.quiet import quiet
 from keras_distill.export.reporting.benchmark_report import BenchmarkReport, Measured
+from keras_distill.export.runtimes import session
 from keras_distill.export.runtimes.any_litert import AnyLiteRTRuntime
 
 RNG = np.random.default_rng(0)
@@ -99,6 +101,19 @@ def test_what_is_measured(report, folder):
     assert first.peak_memory > 0 and first.partitions in (0, 1)
     assert "whole TFLite file" in truncated.status
     assert nan.status == "failed: an output is not finite" and nan.latency_us == {}
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(0.125, 24), (0.001, 50)])
+def test_latency_is_in_microseconds_and_takes_three_seconds_at_most(seconds, runs, monkeypatch):
+    clock = types.SimpleNamespace(now=0.0, runs=0, perf_counter=lambda: clock.now)
+
+    def invoke():
+        clock.now += seconds
+        clock.runs += 1
+
+    monkeypatch.setattr(session, "time", clock)
+    np.testing.assert_allclose(session._latency(invoke), [1e6 * seconds] * 3)
+    assert clock.runs == 5 + runs
 
 
 def test_it_prints_as_text_markdown_and_json(report):

@@ -100,7 +100,7 @@ def test_the_python_code_gives_the_students_answers(name, exported, student, tmp
     names = re.search(r"\n    return (.*)\n", script)[1].split(", ")
     assert sorted(arguments) == ["image", "model"] and sorted(names) == ["age", "species"]
     (folder / "use.py").write_text(f"ARGUMENTS = {arguments}\n{script}")
-    result = subprocess.run([sys.executable, "use.py"], cwd=folder, capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, "use.py"], cwd=folder, capture_output=True, text=True, timeout=900)
     (folder / "use.py").unlink()
     assert result.returncode == 0, result.stderr
     with np.load(folder / "answers.npz") as answers:

@@ -594,5 +594,5 @@ for run in (replicated, tf.function(replicated)):
 print("equal")
 """
     command = [sys.executable, "-c", script]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert result.stdout.strip().endswith("equal"), result.stderr[-3000:]

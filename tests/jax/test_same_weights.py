@@ -42,7 +42,7 @@ def on_jax(tmp_path_factory, cache):
     scenarios.trained(distiller, *scenarios.data(), optimizer="adam")
     distiller.save(folder / scenarios.SAVED)
     command = [sys.executable, "-W", "error::UserWarning", "-m", "tests.jax.scenarios", str(folder)]
-    subprocess.run(command, cwd=ROOT, env=cache, check=True, timeout=300)
+    subprocess.run(command, cwd=ROOT, env=cache, check=True, timeout=900)
     return folder
 
 
@@ -66,7 +66,7 @@ def test_two_processes_come_to_what_one_does(on_jax, cache):
         for number, file in enumerate(files)
     ]
     try:
-        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+        assert [process.wait(timeout=900) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import time
 
 import keras
@@ -59,11 +60,33 @@ def test_parts_and_residual_are_the_whole(profiled):
     np.testing.assert_allclose(sum(found.parts.values()) + found.residual, found.whole)
 
 
-def test_a_large_teacher_shows():
-    distiller = kd.Distiller(dense(32_768), dense(4), "kd")
-    distiller.compile("adam", steps_per_execution=4)
-    parts = profile(distiller, data(), steps=8).parts
-    assert parts["teacher"] > 0.5 * sum(parts.values()) > 2 * parts["losses"]
+class Clock(keras.layers.Layer):
+    """A clock that nothing but its own call moves, by 50 ms."""
+
+    now = 0.0
+
+    def call(self, inputs):
+        return tf.ensure_shape(tf.numpy_function(self._later, [inputs], tf.float32, stateful=True), inputs.shape)
+
+    def _later(self, inputs):
+        self.now += 0.05
+        return inputs
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.mark.parametrize("slow", ["teacher", "student, forward"])
+def test_the_part_that_takes_the_time_has_it(slow, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(sys.modules["keras_distill.profiling.profile"], "time", clock)
+    timed = keras.Sequential([keras.Input((16,)), clock, *dense(4).layers])
+    pair = (timed, dense(4)) if slow == "teacher" else (dense(4), timed)
+    distiller = kd.Distiller(*pair, "kd")
+    distiller.compile("adam", steps_per_execution=4, jit_compile=False)
+    found = profile(distiller, data(), steps=8)
+    np.testing.assert_allclose(found.whole, 50.0)
+    np.testing.assert_allclose([found.parts.pop(slow), *found.parts.values()], [50.0, 0, 0, 0, 0, 0], atol=1e-9)
 
 
 def test_nothing_is_left_changed(distiller, profiled):

@@ -9,7 +9,7 @@ from keras import layers
 import keras_distill as kd
 from keras_distill import quantization
 from tests.quantization.conftest import fit
-from tests.quantization.files import convert, gaps_in_steps, types
+from tests.quantization.files import FAST, REFERENCE, ROUNDED, convert, misses, run, types, with_every_rounded_value
 
 SHAPE = (6, 8)
 
@@ -43,25 +43,24 @@ def crossing(x):
 
 
 # Each normalizes something else, or the converter would compute a product that several share once, in floating point.
-# A step of a row of small variance is several once that is normalized, so behind a layer that may miss one, five.
-# Name: function of the symbolic input, and by how many steps the kernels of its file may miss.
+# Name: function of the symbolic input.
 CASES = {
-    "normalization": (lambda x: norm()(x), 2),
-    "normalization without offset": (lambda x: layers.ReLU()(norm(center=False)(layers.Dense(8)(x))), 5),
-    "normalization without scale": (lambda x: norm(scale=False)(layers.Dense(8)(x)), 5),
-    "normalization only": (lambda x: layers.LayerNormalization(center=False, scale=False)(layers.Dense(8)(x)), 5),
-    "self attention": (lambda x: layers.MultiHeadAttention(2, 4, dropout=0.1, name="attention")(x, x), 2),
-    "cross attention": (crossing, 2),
-    "gelu": (lambda x: layers.Dense(5, activation=quantization.gelu_tanh)(x), 1),
-    "positions": (lambda x: Positions()(x), 1),
-    "sequence normalized and rectified": (lambda x: layers.ReLU()(layers.BatchNormalization()(x)), 1),
+    "normalization": lambda x: norm()(x),
+    "normalization without offset": lambda x: layers.ReLU()(norm(center=False)(layers.Dense(8)(x))),
+    "normalization without scale": lambda x: norm(scale=False)(layers.Dense(8)(x)),
+    "normalization only": lambda x: layers.LayerNormalization(center=False, scale=False)(layers.Dense(8)(x)),
+    "self attention": lambda x: layers.MultiHeadAttention(2, 4, dropout=0.1, name="attention")(x, x),
+    "cross attention": crossing,
+    "gelu": lambda x: layers.Dense(5, activation=quantization.gelu_tanh)(x),
+    "positions": lambda x: Positions()(x),
+    "sequence normalized and rectified": lambda x: layers.ReLU()(layers.BatchNormalization()(x)),
 }
 
 
 def model_of(*cases):
     keras.utils.set_random_seed(0)
     inputs = keras.Input(SHAPE, name="x")
-    return keras.Model(inputs, [CASES[case][0](inputs) for case in cases], name="student")
+    return keras.Model(inputs, [CASES[case](inputs) for case in cases], name="student")
 
 
 def sample(count=48):
@@ -145,14 +144,37 @@ def test_refusals_name_the_layer_and_the_option(case):
         quantization.quantize_aware(make())
 
 
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """A model of all cases with all its rounded values, and the file of it."""
+    aware = aware_of(model_of(*CASES))
+    exposed = with_every_rounded_value(aware)
+    return aware, exposed, convert(exposed, tmp_path_factory.mktemp("converted"))
+
+
 @pytest.mark.slow
-def test_all_convert_to_integers_that_say_the_same(tmp_path):
-    aware, x = aware_of(model_of(*CASES)), sample()
+@pytest.mark.parametrize("kernels", [FAST, REFERENCE], ids=["fast", "reference"])
+def test_every_operation_of_the_file_is_rounded_once(converted, kernels):
+    _, exposed, path = converted
+    found = misses(path, exposed, sample(), kernels=kernels)
+    assert len(found) == len(exposed.outputs) > 50
+    assert not {name: miss for name, miss in found.items() if miss > ROUNDED}
+
+
+@pytest.mark.slow
+def test_all_convert_to_integers_that_say_the_same(converted, tmp_path):
+    aware, exposed, with_all = converted
+    x = sample()
     path = convert(aware, tmp_path)
-    assert types(path) == {"INT8", "INT32"}
-    gaps = dict(zip(CASES, gaps_in_steps(path, aware, x), strict=True))
-    assert not {case: gap.max() for case, gap in gaps.items() if gap.max() > CASES[case][1] + 1e-3}
-    assert all(gap.mean() < 0.1 for gap in gaps.values())
+    assert types(path) == types(with_all) == {"INT8", "INT32"}
+    # The file is the one whose operations are looked at above: it gives the same integers.
+    outputs, steps = run(path, x)
+    index = {id(tensor): number for number, tensor in enumerate(exposed.outputs)}
+    within, _ = run(with_all, x)
+    for case, tensor, output in zip(CASES, aware.outputs, outputs, strict=True):
+        assert np.array_equal(output, within[index[id(tensor)]]), case
+    gaps = [np.abs(output - own) / step for output, own, step in zip(outputs, aware(x), steps, strict=True)]
+    assert all(gap.mean() < 0.1 for gap in gaps)
 
 
 def vit(width=16):

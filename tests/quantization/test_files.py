@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 
 from keras_distill import quantization
-from tests.quantization.files import agreement, convert, gaps_in_steps, types
+from tests.quantization.files import ROUNDED, agreement, convert, gaps_in_steps, misses, types, with_every_rounded_value
 from tests.quantization.layer_table import CASES, model_of
 
 INTEGERS = {"INT8", "INT32"}
+# Operations further from their exact result, by the beginning of their names. Where XNNPACK only changes the scale, it
+# has the ratio of the two scales in 256ths: half of one, times the 127 steps of an input, is a quarter of a step.
+# A ReLU whose input others take as well is computed with the layer before it, without the rounding between them: half
+# a step of that layer's range, which spans at most 2.1 of the ReLU's, since it goes below zero as well.
+APART = {"leaky": ROUNDED + 0.25, "maximum": ROUNDED + 0.25, "relu_of_": ROUNDED + 0.5 * 2.1}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +30,17 @@ def test_file_is_of_integers_and_says_what_the_model_says(calibrated, digits, tm
     path = convert(calibrated[8], tmp_path)
     assert types(path) == INTEGERS
     (gaps,) = gaps_in_steps(path, calibrated[8], digits.test[0])
-    assert gaps.max() <= 4.0
     assert gaps.mean() < 0.3
     assert agreement(path, calibrated[8], digits.test[0]) >= 0.99
+
+
+@pytest.mark.slow
+def test_every_operation_of_a_trained_net_is_rounded_once(calibrated, digits, tmp_path):
+    exposed = with_every_rounded_value(calibrated[8])
+    path = convert(exposed, tmp_path)
+    found = misses(path, exposed, digits.test[0])
+    assert len(found) == len(exposed.outputs) > 6
+    assert max(found.values()) <= ROUNDED, found
 
 
 @pytest.mark.slow
@@ -38,7 +51,7 @@ def test_four_bits_are_four_in_the_file(calibrated, digits, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", {shape: None for shape, _, _ in CASES.values()}, ids=len)
+@pytest.mark.parametrize("shape", {shape: None for shape, _ in CASES.values()}, ids=len)
 def test_all_layers_of_the_table_convert(shape, tmp_path):
     """One file for the models of a shape, since a conversion costs seconds."""
     cases = sorted(case for case in CASES if CASES[case][0] == shape)
@@ -47,10 +60,18 @@ def test_all_layers_of_the_table_convert(shape, tmp_path):
     model = quantization.quantize_aware(keras.Model(inputs, outputs))
     x = np.random.default_rng(3).normal(size=(64, *shape)).astype("float32")
     quantization.calibrate(model, x)
-    path = convert(model, tmp_path)
+    exposed = with_every_rounded_value(model)
+    path = convert(exposed, tmp_path)
     assert types(path) <= INTEGERS
-    gaps = dict(zip(cases, gaps_in_steps(path, model, x), strict=True))
-    assert not {case: gap.max() for case, gap in gaps.items() if gap.max() > CASES[case][2] + 1e-3}
+    found = misses(path, exposed, x)
+    assert not {name: miss for name, miss in found.items() if miss > _largest(name)}
+
+
+def _largest(name):
+    """Return how far an operation may be from its exact result; what only moves values, not at all."""
+    if name.startswith("flatten"):
+        return 1e-3
+    return next((miss for start, miss in APART.items() if name.startswith(start)), ROUNDED)
 
 
 def _named(model, case):

@@ -161,6 +161,7 @@ def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path, fresh):
         with pytest.raises(FileExistsError, match="the only writer"):
             fresh()
         other.kill()
+        other.wait()
     assert len(fresh()) == 100
 
 

@@ -15,19 +15,16 @@ from tests.targets.test_damage import snapshot
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path):
+def test_killed_at_chosen_points(tmp_path):
     script = pathlib.Path(__file__).with_name("killing.py")
-    command = [sys.executable, str(script), str(tmp_path), "20"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["kills"] == 20
-    assert told["progress"] == sorted(told["progress"])  # No finished shard is ever lost.
-    assert 0 < len(set(told["progress"]) - {0})
+    progress = json.loads(done.stdout.splitlines()[-1])
+    assert len(progress) == 8 and progress == sorted(progress)  # No finished shard is ever lost.
     killed, whole = snapshot(tmp_path / "killed"), snapshot(tmp_path / "whole")
     assert killed.keys() == whole.keys()
     assert killed == whole
-    assert len(targets.open(tmp_path / "killed", check="all")) == 2880
+    assert len(targets.open(tmp_path / "killed", check="all")) == 96
 
 
 class Stopped(Exception):
