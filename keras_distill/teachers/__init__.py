@@ -14,7 +14,7 @@ from keras_distill.teachers.ensemble import geometric_mean as geometric_mean
 from keras_distill.teachers.ensemble import mean_of_logits as mean_of_logits
 from keras_distill.teachers.ensemble import mean_of_probabilities as mean_of_probabilities
 from keras_distill.teachers.loading import as_teacher as as_teacher
-from keras_distill.teachers.member import Member as Member
+from keras_distill.teachers.members import Member as Member
 from keras_distill.teachers.onnx import ONNXTeacher as ONNXTeacher
 from keras_distill.teachers.precision import in_precision as in_precision
 from keras_distill.teachers.remote import CallableTeacher as CallableTeacher
