@@ -1,26 +1,41 @@
-# make demo   a teacher, a student, an exported and verified file, from nothing
-# make test   every test
-# Both make their own virtual environment in .venv, once.
+# make demo        a teacher, a student, an exported and verified file, from nothing
+# make test        every test
+# make test-fast   the tests that take no training of note: two minutes
+# make lint        formatter, linter, type checker
+# Each makes its own virtual environment in .venv, once.
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test clean
+.PHONY: demo test test-fast lint format clean
 
 demo: .venv/.demo
 	$(BIN)/keras-distill demo
 
 test: .venv/.test
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(PYTEST)
+
+test-fast: .venv/.test
+	$(PYTEST) -m "not slow" tests
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 # A stamp per extra: a second run installs nothing.
-.venv/.demo .venv/.test: .venv/.%: setup.cfg pyproject.toml | .venv/bin/python
+.venv/.demo .venv/.test .venv/.dev: .venv/.%: setup.cfg pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .coverage runs
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage runs
