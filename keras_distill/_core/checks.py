@@ -11,20 +11,26 @@ from keras_distill._core.messages import expected, unknown_name
 
 
 def check_number(name: str, value: Any, low: float, high: float, open_low: bool = False) -> float:
-    """Return a float from `low` to `high` (below, where `high` is infinite); raise a `ValueError` otherwise.
+    """Return a finite float from `low` to `high`; raise a `ValueError` otherwise.
 
     Args:
         name: Name of the argument, for the message.
         value: What was given.
-        low: Smallest number allowed.
+        low: Smallest number allowed, or `-math.inf` (with `high` infinite, too).
         high: Largest number allowed, or `math.inf`.
         open_low: Whether `low` itself is not allowed. Defaults to `False`.
+
+    Example:
+
+    >>> check_number("steps", 0, 0.0, math.inf, open_low=True)
+    Traceback (most recent call last):
+    ValueError: Expected steps to be a finite number > 0. Received: steps=0.
     """
-    is_number = not isinstance(value, (bool, str)) and hasattr(value, "__float__")
-    number = float(value) if is_number else math.nan
+    number = _as_float(value)
     if not low <= number <= high or math.isinf(number) or (open_low and number == low):
-        sign = ">" if open_low else ">="
-        bounds = f"a finite number {sign} {low:g}" if math.isinf(high) else f"a number from {low:g} to {high:g}"
+        bounds = f"a number from {low:g} to {high:g}"
+        if math.isinf(high):
+            bounds = "a finite number" if math.isinf(low) else f"a finite number {'>' if open_low else '>='} {low:g}"
         raise ValueError(expected(f"{name} to be {bounds}", f"{name}={value!r}"))
     return number
 
@@ -70,6 +76,13 @@ def check_model(name: str, model: Any, fix: str | None = None) -> keras.Model:
         received = f"{name}={model!r} of type {type(model).__name__}"
         raise ValueError(expected(f"{name} to be a keras.Model", received, fix))
     return model
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, OverflowError):
+        return math.nan
 
 
 def _as_index(value: Any) -> int | None:

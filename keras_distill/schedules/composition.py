@@ -1,25 +1,26 @@
-"""Schedules made of others: one after another, again and again, added and multiplied."""
+"""Schedules composed of others: in sequence, repeated, added and multiplied."""
 
 import math
+from collections.abc import Iterable
 
+from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
-from keras_distill.schedules.checks import number, positive_steps
+from keras_distill.schedules.basic import Schedule, constant, linear
 from keras_distill.schedules.driven import takes_logs
-from keras_distill.schedules.ways import constant, linear
 
 
-def piecewise(boundaries, values):
-    """Make a schedule out of pieces, each a value or a schedule that counts from the start of its piece.
+def piecewise(boundaries: Iterable[float], values: Iterable[Schedule | float]) -> Schedule:
+    """Return a schedule that consists of pieces: values, or schedules that count from the start of their piece.
 
     Args:
         boundaries: Increasing positions at which the next piece begins.
-        values: One number or schedule more than there are boundaries.
+        values: Numbers or schedules, one more than there are boundaries.
 
     Returns:
-        A function position -> value.
+        A function from a position to a value.
 
     Raises:
-        ValueError: If the boundaries do not increase, or their number does not fit.
+        ValueError: If the boundaries do not increase, or their number does not match that of the values.
 
     Example:
 
@@ -28,9 +29,9 @@ def piecewise(boundaries, values):
     [8.0, 8.0, 4.0, 3.0, 2.0, 1.0]
     """
     boundaries = list(boundaries)
-    pieces = [_schedule(value) for value in values]
+    pieces = [_as_schedule(value) for value in values]
     for boundary in boundaries:
-        number("boundary", boundary)
+        check_number("boundary", boundary, -math.inf, math.inf)
     if boundaries != sorted(set(boundaries)) or len(pieces) != len(boundaries) + 1:
         received = f"{boundaries} and {len(pieces)} values"
         raise ValueError(expected("increasing boundaries and one value more than boundaries", received))
@@ -42,16 +43,16 @@ def piecewise(boundaries, values):
     return value_at
 
 
-def warmup(schedule, start, steps):
-    """Put a straight way from `start` to the first value of a schedule before that schedule.
+def warmup(schedule: Schedule | float, start: float, steps: float) -> Schedule:
+    """Return a schedule that rises (or falls) in a straight line from `start` and then continues with another one.
 
     Args:
-        schedule: The schedule (or the value) to reach; it counts from the end of the warm-up.
+        schedule: The schedule or the value to reach. A schedule counts from the end of the warm-up.
         start: First value.
-        steps: Positive number of positions (epochs or training steps) the warm-up takes.
+        steps: Positive number of positions (epochs or training steps) of the warm-up.
 
     Returns:
-        A function position -> value.
+        A function from a position to a value.
 
     Raises:
         ValueError: If `start` is not finite, or `steps` is not positive.
@@ -63,21 +64,21 @@ def warmup(schedule, start, steps):
     >>> [schedule(epoch) for epoch in range(6)]
     [2.0, 5.0, 8.0, 4.0, 2.0, 1.0]
     """
-    schedule = _schedule(schedule)
-    return piecewise([positive_steps(steps)], [linear(start, schedule(0), steps), schedule])
+    schedule, steps = _as_schedule(schedule), check_number("steps", steps, 0.0, math.inf, open_low=True)
+    return piecewise([steps], [linear(start, schedule(0), steps), schedule])
 
 
-def restarts(schedule, period, factor=1.0):
-    """Start a schedule again and again.
+def restarts(schedule: Schedule | float, period: float, factor: float = 1.0) -> Schedule:
+    """Return a schedule that restarts again and again.
 
     Args:
-        schedule: The schedule, made for the first period.
-        period: Positive number of positions (epochs or training steps) of the first period.
-        factor: How many times longer each period is than the one before it, 1.0 or more; the schedule is stretched
-            with it. Defaults to 1.0.
+        schedule: The schedule of the first period.
+        period: Positive number of positions (epochs or training steps) in the first period.
+        factor: How many times longer each period is than the one before it, 1.0 or more. The schedule is stretched
+            accordingly. Defaults to 1.0.
 
     Returns:
-        A function position -> value.
+        A function from a position to a value.
 
     Raises:
         ValueError: If `period` is not positive, or `factor` is below 1.
@@ -91,9 +92,9 @@ def restarts(schedule, period, factor=1.0):
     Reference:
         Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2016, arXiv:1608.03983.
     """
-    schedule, period, factor = _schedule(schedule), number("period", period, above=0.0), number("factor", factor)
-    if factor < 1.0:
-        raise ValueError(expected("`factor` to be 1 or more", f"factor={factor!r}"))
+    schedule = _as_schedule(schedule)
+    period = check_number("period", period, 0.0, math.inf, open_low=True)
+    factor = check_number("factor", factor, 1.0, math.inf)
 
     def value_at(position):
         if factor == 1.0:
@@ -106,32 +107,32 @@ def restarts(schedule, period, factor=1.0):
     return value_at
 
 
-def add(*schedules):
-    """Make the sum of schedules.
+def add(*schedules: Schedule | float) -> Schedule:
+    """Return the sum of schedules.
 
     Args:
         *schedules: Schedules or numbers.
 
     Returns:
-        A function position -> value.
+        A function from a position to a value.
 
     Example:
 
     >>> [add(linear(0.0, 2.0, steps=2), 1.0)(epoch) for epoch in range(3)]
     [1.0, 2.0, 3.0]
     """
-    schedules = [_schedule(each) for each in schedules]
-    return lambda position: math.fsum(float(each(position)) for each in schedules)
+    parts = [_as_schedule(each) for each in schedules]
+    return lambda position: math.fsum(float(each(position)) for each in parts)
 
 
-def multiply(*schedules):
-    """Make the product of schedules: one that decays while it restarts, say.
+def multiply(*schedules: Schedule | float) -> Schedule:
+    """Return the product of schedules, such as one that restarts and one that decays.
 
     Args:
         *schedules: Schedules or numbers.
 
     Returns:
-        A function position -> value.
+        A function from a position to a value.
 
     Example:
 
@@ -140,15 +141,15 @@ def multiply(*schedules):
     >>> [round(schedule(epoch), 2) for epoch in range(4)]
     [8.0, 4.24, 4.0, 2.12]
     """
-    schedules = [_schedule(each) for each in schedules]
-    return lambda position: math.prod(float(each(position)) for each in schedules)
+    parts = [_as_schedule(each) for each in schedules]
+    return lambda position: math.prod(float(each(position)) for each in parts)
 
 
-def _schedule(value):
-    """Return a schedule of the position alone, of itself or of a number."""
+def _as_schedule(value: Schedule | float) -> Schedule:
+    """Return a schedule as it is, and a number as a constant schedule."""
     if not callable(value):
         return constant(value)
     if takes_logs(value):
         fix = "Write a function of position and logs that combines them."
-        raise ValueError(expected("schedules of the position alone to make one of", "one that takes logs", fix))
+        raise ValueError(expected("schedules that depend on the position only", "a schedule that takes logs", fix))
     return value

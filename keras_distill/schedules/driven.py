@@ -1,24 +1,27 @@
-"""Schedules that are driven by what was measured."""
+"""Schedules that depend on what was measured."""
+
+from collections.abc import Callable
+from typing import Any
 
 from keras_distill._core.messages import expected
 from keras_distill._core.models import accepts
 
 
-def driven(metric, function):
-    """Make a schedule that is driven by what was measured: the agreement with the teacher, say, or the distance to it.
+def driven(metric: str, function: Callable[[float], Any]) -> Callable[..., Any]:
+    """Return a schedule that depends on a metric in the logs, such as the agreement with the teacher.
 
-    The callbacks that take schedules ask it when an epoch (or a training step, by their unit) is over, for the next
-    one. An epoch without validation leaves the value of a `val_` metric's schedule where it is.
+    The callbacks that take schedules call it at the end of an epoch (or a training step, depending on their unit) for
+    the value of the next one. After an epoch without validation, the schedule of a `val_` metric keeps its value.
 
     Args:
         metric: Name of the metric in the logs.
-        function: Function from the number measured to the value.
+        function: Function from the measured number to the value.
 
     Returns:
-        A function (position, logs) -> value, or `None` to stay.
+        A function of position and logs that returns the value, or `None` to keep the present one.
 
     Raises:
-        ValueError: When it is asked, if the logs have no such metric.
+        ValueError: When it is called, if the logs lack the metric.
 
     Example:
 
@@ -33,15 +36,15 @@ def driven(metric, function):
         if metric in logs:
             return function(float(logs[metric]))
         if not metric.startswith("val_") or any(name.startswith("val_") for name in logs):
-            raise ValueError(expected(f"logs with {metric!r} to drive a schedule by", ", ".join(logs) or "none"))
+            raise ValueError(expected(f"logs with {metric!r}, which drives a schedule", ", ".join(logs) or "none"))
         return None
 
     return value_from
 
 
-def takes_logs(schedule):
-    """Tell whether a schedule is driven by the logs: a callable with an argument of that name."""
+def takes_logs(schedule: Callable[..., Any]) -> bool:
+    """Return whether a schedule depends on the logs, which it does if it has an argument of that name."""
     try:
         return accepts(schedule, "logs")
-    except ValueError:  # Some callables that are not written in Python do not tell.
+    except ValueError:  # Some functions that are not written in Python have no signature.
         return False

@@ -1,4 +1,4 @@
-"""Schedules: their ends, their shapes, and every kind of position."""
+"""Schedules: both ends, the values between them, and every kind of position."""
 
 import fractions
 import math
@@ -9,13 +9,13 @@ import pytest
 
 from keras_distill import schedules
 
-WAYS = pytest.mark.parametrize(
+CURVES = pytest.mark.parametrize(
     "make", [schedules.linear, schedules.cosine, schedules.exponential], ids=["linear", "cosine", "exponential"]
 )
 ENDS = [(8.0, 1.0), (1.0, 8.0), (0.1, 0.7), (1e-3, 1e4), (1e10, 0.3), (3.3, 3.3), (1 / 3, 2 / 3)]
 
 
-@WAYS
+@CURVES
 @pytest.mark.parametrize("start, end", ENDS)
 @pytest.mark.parametrize("steps", [1, 3, 7, 1000, 2.5])
 def test_exact_at_both_ends_and_beyond(make, start, end, steps):
@@ -24,7 +24,7 @@ def test_exact_at_both_ends_and_beyond(make, start, end, steps):
     assert [schedule(position) for position in (steps, steps + 1, 1e300, 10**400, math.inf)] == [end] * 5
 
 
-@WAYS
+@CURVES
 @pytest.mark.parametrize("start, end", ENDS)
 def test_monotone(make, start, end):
     values = np.array([make(start, end, 50)(position) for position in range(-2, 53)])
@@ -48,7 +48,7 @@ def test_values(start, end, position):
         np.testing.assert_allclose(make(start, end, 10)(position), value, rtol=1e-12, atol=1e-15 * max(start, end))
 
 
-@WAYS
+@CURVES
 def test_kinds_of_numbers(make):
     wanted = make(8.0, 2.0, 4)(3)
     for kind in (np.int32, np.int64, np.float32, np.float64, np.array, float, fractions.Fraction):
@@ -63,27 +63,27 @@ def test_constant(value):
     assert [schedule(position) for position in (-1, 0, 0.5, 10**400)] == [float(value)] * 4
 
 
-@WAYS
+@CURVES
 @pytest.mark.parametrize(
     "bad", [math.nan, math.inf, -math.inf, "8", None, True, 1j, [8.0], np.ones(2), 10**400], ids=str
 )
 @pytest.mark.parametrize("name", ["start", "end", "steps"])
 def test_arguments_refused(make, name, bad):
     arguments = {"start": 8.0, "end": 2.0, "steps": 4, name: bad}
-    with pytest.raises(ValueError, match=rf"(?s)^Expected `{name}` to be a finite number.*\. Received: {name}=.*\.$"):
+    with pytest.raises(ValueError, match=rf"(?s)^Expected {name} to be a finite number.*\. Received: {name}=.*\.$"):
         make(**arguments)
 
 
-@WAYS
+@CURVES
 @pytest.mark.parametrize("steps", [0, -1, -0.5, 0.0])
 def test_steps_refused(make, steps):
-    with pytest.raises(ValueError, match=r"^Expected `steps` to be a finite number above 0\. Received: steps=.*\.$"):
+    with pytest.raises(ValueError, match=r"^Expected steps to be a finite number > 0\. Received: steps=.*\.$"):
         make(8.0, 2.0, steps)
 
 
 @pytest.mark.parametrize("arguments", [{"start": 0.0}, {"end": 0}, {"start": -1.0}, {"end": -2.0}])
 def test_exponential_needs_positive_ends(arguments):
-    with pytest.raises(ValueError, match=r"^Expected `(start|end)` to be a finite number above 0\. Received: "):
+    with pytest.raises(ValueError, match=r"^Expected (start|end) to be a finite number > 0\. Received: "):
         schedules.exponential(**{"start": 8.0, "end": 2.0, "steps": 4, **arguments})
 
 
@@ -111,10 +111,10 @@ def test_piecewise_refused(boundaries, values):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, "2", None, True])
-def test_piecewise_of_no_numbers(bad):
-    with pytest.raises(ValueError, match=r"^Expected `boundary` to be a finite number\. Received: boundary="):
+def test_piecewise_refuses_what_is_not_a_number(bad):
+    with pytest.raises(ValueError, match=r"^Expected boundary to be a finite number\. Received: boundary="):
         schedules.piecewise([bad], [1.0, 2.0])
-    with pytest.raises(ValueError, match=r"^Expected `value` to be a finite number\. Received: value="):
+    with pytest.raises(ValueError, match=r"^Expected value to be a finite number\. Received: value="):
         schedules.piecewise([1], [1.0, bad])
 
 
@@ -135,7 +135,7 @@ def test_warmup_of_pieces():
     "arguments", [{"start": math.nan}, {"steps": 0}, {"steps": -1}, {"steps": "3"}, {"schedule": "x"}]
 )
 def test_warmup_refused(arguments):
-    with pytest.raises(ValueError, match=r"^Expected `\w+` to be a finite number.*\. Received: \w+="):
+    with pytest.raises(ValueError, match=r"^Expected \w+ to be a finite number.*\. Received: \w+="):
         schedules.warmup(**{"schedule": 4.0, "start": 0.0, "steps": 2, **arguments})
 
 
@@ -149,7 +149,7 @@ def test_restarts(factor, starts):
     np.testing.assert_allclose(schedule(4 + 2 * factor), 4.5)
 
 
-def test_restarts_far_on():
+def test_restarts_at_large_positions():
     schedule = schedules.restarts(lambda position: position, period=3)
     assert schedule(3 * 10**15 + 2) == 2
     assert schedules.restarts(lambda position: position, 3, factor=2.0)(3 * (2**40 - 1)) == 0
@@ -157,7 +157,7 @@ def test_restarts_far_on():
 
 @pytest.mark.parametrize("arguments", [{"period": 0}, {"period": math.nan}, {"factor": 0.5}, {"factor": math.inf}])
 def test_restarts_refused(arguments):
-    with pytest.raises(ValueError, match=r"^Expected `(period|factor)` to be .*\. Received: (period|factor)="):
+    with pytest.raises(ValueError, match=r"^Expected (period|factor) to be .*\. Received: (period|factor)="):
         schedules.restarts(**{"schedule": 4.0, "period": 3, **arguments})
 
 
@@ -183,7 +183,7 @@ def test_driven():
     assert schedule(0, {"agreement": 0.5}) is None  # An epoch without validation.
     for logs, metric in (({"val_loss": 1.0}, "val_agreement"), ({"loss": 1.0}, "accuracy"), ({}, "loss")):
         with pytest.raises(
-            ValueError, match=rf"^Expected logs with '{metric}' to drive .*\. Received: (val_loss|loss|none)\.$"
+            ValueError, match=rf"^Expected logs with '{metric}', which drives .*\. Received: (val_loss|loss|none)\.$"
         ):
             schedules.driven(metric, float)(0, logs)
     with pytest.raises(ValueError, match=r"^Expected a function from a measured number to a value\. Received: "):
@@ -191,8 +191,10 @@ def test_driven():
 
 
 @pytest.mark.parametrize("make", [schedules.add, lambda part: schedules.piecewise([3], [1.0, part])])
-def test_what_is_driven_is_no_part_of_others(make):
-    with pytest.raises(ValueError, match=r"^Expected schedules of the position alone .* Received: one that takes logs"):
+def test_driven_schedules_cannot_be_composed(make):
+    with pytest.raises(
+        ValueError, match=r"^Expected schedules that depend on the position only\. Received: a schedule that takes logs"
+    ):
         make(schedules.driven("loss", float))
 
 
@@ -207,5 +209,5 @@ def test_what_is_driven_is_no_part_of_others(make):
         (np.sqrt, False),
     ],
 )
-def test_who_takes_logs(schedule, takes):
+def test_takes_logs(schedule, takes):
     assert schedules.takes_logs(schedule) is takes
