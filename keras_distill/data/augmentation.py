@@ -1,31 +1,46 @@
-"""Views for function matching: crops and mixtures of inputs, on which the student follows its teacher."""
+"""Views for function matching: crops and mixtures of inputs on which the student matches its teacher."""
+
+import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
+from keras_distill._core.checks import check_number, check_whole_number
 from keras_distill._core.messages import expected
-from keras_distill.data.mixing import Samples
+from keras_distill.data.samples import Samples
 
 
-def mixup(data, alpha=1.0, *, batch_size, seed=None, classes=None, augment=None, shuffle=True):
-    """Make batches of convex mixtures of pairs of samples, for a student to match its teacher's function on.
+def mixup(
+    data: Any,
+    alpha: float = 1.0,
+    *,
+    batch_size: int,
+    seed: int | None = None,
+    classes: int | None = None,
+    augment: Callable[..., Any] | None = None,
+    shuffle: bool = True,
+) -> Any:
+    """Return batches of convex mixtures of pairs of samples, on which a student matches the function of its teacher.
 
-    Each sample of a batch is mixed with its neighbour, `share * x[i] + (1 - share) * x[i - 1]`, by a share of its own.
-    A `Distiller` runs teacher and student on one and the same batch, so both see the same view; to let the student
-    alone see something more, put it in front of the student: `keras.Sequential([augmentation, student])` is what
-    is trained, and `student` is what is exported. Pass `shuffle=False` to `fit()`: the order is made here.
+    Each sample of a batch is mixed with its neighbour, `share * x[i] + (1 - share) * x[i - 1]`, with a share of its
+    own. A `Distiller` runs teacher and student on the same batch, so both see the same view. To augment the input of
+    the student alone, put the augmentation in front of it: train `keras.Sequential([augmentation, student])` and export
+    `student`. Pass `shuffle=False` to `fit()`, since the order is made here.
 
     Args:
         data: Pair of arrays `(x, y)`, inputs alone, or a `tf.data.Dataset` of single samples. Inputs are floats, one
-            array or a nest of them.
+            array or a nest of arrays.
         alpha: Shares are drawn from Beta(alpha, alpha). Defaults to 1.0, uniformly from 0 to 1; 0.2 leaves most
-            samples nearly what they are.
-        batch_size: Samples per batch; the last one holds what is left.
-        seed: Integer seed of order and shares; `augment` has seeds of its own. Defaults to `None`, no two runs alike.
-        classes: Number of classes. If given, sparse labels come as one-hot rows, mixed as the inputs are. Defaults to
-            `None`: labels are left out, and the soft targets alone are learnt.
-        augment: Keras layer or function applied to a batch of inputs before it is mixed, such as `crops()`. Defaults
+            samples nearly unmixed.
+        batch_size: Samples per batch, 2 or more; the last batch may be smaller.
+        seed: Integer seed of the order and the shares; `augment` has seeds of its own. Defaults to `None`, different
+            batches in each run.
+        classes: Number of classes. If given, sparse labels become one-hot rows that are mixed like the inputs. Defaults
+            to `None`: labels are dropped, and the student learns from the soft targets alone.
+        augment: Keras layer or function that is applied to a batch of inputs before mixing, such as `crops()`. Defaults
             to `None`.
-        shuffle: Whether every epoch has an order of its own. Defaults to `True`.
+        shuffle: Whether to reshuffle in every epoch. Defaults to `True`.
 
     Returns:
         A `tf.data.Dataset` of batches `(x,)`, or `(x, y)` with `y` of float `[batch, classes]`.
@@ -47,37 +62,42 @@ def mixup(data, alpha=1.0, *, batch_size, seed=None, classes=None, augment=None,
     """
     import tensorflow as tf
 
-    _check(alpha, batch_size, classes)
+    alpha = check_number("alpha", alpha, 0.0, math.inf, open_low=True)
+    batch_size = check_whole_number("batch_size", batch_size, 2)
+    classes = None if classes is None else check_whole_number("classes", classes, 2)
     samples = Samples(data, "mixup")
-    _check_samples(samples, classes)
+    _check_inputs(samples)
+    if classes is not None:
+        _check_labels(samples)
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
 
-    def view(parts, seed):
-        x = parts[0] if augment is None else _augmented(augment, parts[0])
-        share = _shares(alpha, tf.shape(keras.tree.flatten(x)[0])[0], seed)
-        x = keras.tree.map_structure(lambda each: _mixed(each, share), x)
-        return (x,) if classes is None else (x, _mixed(_one_hot(parts[1], classes), share))
+    def mix(parts, seed):
+        x = parts[0] if augment is None else _augment(augment, parts[0])
+        share = draw_shares(alpha, tf.shape(keras.tree.flatten(x)[0])[0], seed)
+        x = keras.tree.map_structure(lambda each: _mix_neighbours(each, share), x)
+        return (x,) if classes is None else (x, _mix_neighbours(_one_hot(parts[1], classes), share))
 
     batches = samples.stream(shuffle, seed).batch(batch_size)
-    # One after the other: layers that augment hold a state of random numbers.
-    return tf.data.Dataset.zip(batches, seeds).map(view).prefetch(tf.data.AUTOTUNE)
+    # Not in parallel: augmentation layers hold the state of a random number generator.
+    return tf.data.Dataset.zip(batches, seeds).map(mix).prefetch(tf.data.AUTOTUNE)
 
 
-def crops(zoom=0.3, shift=0.15, fill_value=0.0, seed=None):
-    """Build the layer that crops images at random: each is moved, then magnified to its old size.
+def crops(zoom: float = 0.3, shift: float = 0.15, fill_value: float = 0.0, seed: int | None = None) -> keras.Sequential:
+    """Return a layer that crops images at random: it shifts each image and magnifies it to its original size.
 
     Args:
-        zoom: Largest share of height and width that is cut off, from 0 to below 1. Defaults to 0.3.
-        shift: Largest move up, down, left and right, as a share of height and width. Defaults to 0.15.
-        fill_value: What moves in. Defaults to 0.0.
-        seed: Integer seed. Defaults to `None`, no two runs alike.
+        zoom: Largest fraction of height and width that is cut off, from 0 to below 1. Defaults to 0.3.
+        shift: Largest shift up, down, left and right, as a fraction of height and width, from 0 to below 1. Defaults to
+            0.15.
+        fill_value: Value of the pixels that are shifted in. Defaults to 0.0.
+        seed: Integer seed. Defaults to `None`, different crops in each run.
 
     Returns:
-        A `keras.Sequential` of Keras's own layers for images `[batch, height, width, channels]`; it does nothing
-        outside training.
+        A `keras.Sequential` of Keras layers for images `[batch, height, width, channels]`. Outside training it returns
+        its input.
 
     Raises:
-        ValueError: If a share is out of range.
+        ValueError: If a fraction is out of range.
 
     Example:
 
@@ -87,7 +107,7 @@ def crops(zoom=0.3, shift=0.15, fill_value=0.0, seed=None):
     """
     for name, value in (("zoom", zoom), ("shift", shift)):
         if not 0.0 <= value < 1.0:
-            raise ValueError(expected(f"{name} of crops from 0 to below 1", f"{name}={value!r}"))
+            raise ValueError(expected(f"{name} to be a number from 0 to below 1", f"{name}={value!r}"))
     fill = {"fill_mode": "constant", "fill_value": fill_value}
     return keras.Sequential(
         [
@@ -98,51 +118,50 @@ def crops(zoom=0.3, shift=0.15, fill_value=0.0, seed=None):
     )
 
 
-def _check(alpha, batch_size, classes):
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0.0 < alpha < float("inf"):
-        raise ValueError(expected("a finite alpha of mixup > 0", f"alpha={alpha!r}"))
-    for name, value, low in (("batch_size", batch_size, 2), ("classes", classes, 2)):
-        given = value is not None or name == "batch_size"
-        if given and (isinstance(value, bool) or not hasattr(value, "__index__") or value < low):
-            raise ValueError(expected(f"{name} to be a whole number >= {low}", f"{name}={value!r}"))
+def draw_shares(alpha: float, count: Any, seed: Any) -> Any:
+    """Draw shares from Beta(alpha, alpha).
+
+    They are ratios of two Gamma draws, computed from logarithms because the draws for a small alpha underflow.
+
+    Args:
+        alpha: Positive number.
+        count: Number of shares, an int or a scalar integer tensor.
+        seed: Integer tensor `[2]`.
+
+    Returns:
+        A float64 TensorFlow tensor `[count]`.
+    """
+    import tensorflow as tf
+
+    def draw_log_gamma(salt):
+        seeds = tf.cast(tf.stack([seed[0] + salt, seed[1]]), tf.int64)
+        uniform = tf.random.stateless_uniform([count], seeds, dtype=tf.float64)
+        shape = tf.constant(alpha + 1.0, tf.float64)
+        gamma = tf.random.stateless_gamma([count], seeds + 1, alpha=shape, dtype=tf.float64)
+        return tf.math.log(gamma) + tf.math.log1p(-uniform) / alpha
+
+    return tf.sigmoid(draw_log_gamma(0) - draw_log_gamma(2))
 
 
-def _check_samples(samples, classes):
+def _check_inputs(samples: Samples) -> None:
     for spec in keras.tree.flatten(samples.spec[0]):
         if not spec.dtype.is_floating:
             fix = "Scale images to floats, such as `x / 255.0`."
             raise ValueError(expected("inputs of a float dtype to mix", spec.dtype.name, fix))
-    if classes is not None:
-        labels = samples.spec[1] if len(samples.spec) == 2 else None
-        if (
-            keras.tree.is_nested(labels)
-            or labels is None
-            or not labels.dtype.is_integer
-            or labels.shape not in ((), (1,))
-        ):
-            raise ValueError(expected("one sparse integer label for each sample to mix", f"labels {labels}"))
 
 
-def _augmented(augment, x):
+def _check_labels(samples: Samples) -> None:
+    labels = samples.spec[1] if len(samples.spec) == 2 else None
+    is_one_tensor = labels is not None and not keras.tree.is_nested(labels)
+    if not is_one_tensor or not labels.dtype.is_integer or labels.shape not in ((), (1,)):
+        raise ValueError(expected("one sparse integer label for each sample to mix", f"labels {labels}"))
+
+
+def _augment(augment, x):
     return augment(x, training=True) if isinstance(augment, keras.layers.Layer) else augment(x)
 
 
-def _shares(alpha, count, seed):
-    """Draw from Beta(alpha, alpha), as the ratio of two Gamma draws by their logarithms: those of a small alpha vanish."""
-    import tensorflow as tf
-
-    def log_gamma(salt):
-        seeds = tf.cast(tf.stack([seed[0] + salt, seed[1]]), tf.int64)
-        uniform = tf.random.stateless_uniform([count], seeds, dtype=tf.float64)
-        raised = tf.random.stateless_gamma(
-            [count], seeds + 1, alpha=tf.constant(alpha + 1.0, tf.float64), dtype=tf.float64
-        )
-        return tf.math.log(raised) + tf.math.log1p(-uniform) / alpha
-
-    return tf.sigmoid(log_gamma(0) - log_gamma(2))
-
-
-def _mixed(values, share):
+def _mix_neighbours(values, share):
     import tensorflow as tf
 
     shape = tf.concat([tf.shape(share), tf.ones([tf.rank(values) - 1], tf.int32)], 0)

@@ -1,23 +1,27 @@
-"""The one typed thing that every loader returns."""
+"""The type that every loader returns: a data set with its three splits."""
 
 import dataclasses
 
 import numpy as np
 
+from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 
 SPLITS = ("train", "validation", "test")
 
+Split = tuple[np.ndarray, np.ndarray]
+"""Inputs `[samples, ...]` and hard labels `[samples]`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Hold the three splits of a labelled set: learn on one, choose on the second, read the third once.
+    """The three splits of a labelled data set: train on the first, choose on the second, read the third once.
 
     Attributes:
-        train: Pair `(x, y)`: inputs `[samples, ...]`, float32; hard labels `[samples]`, int32.
-        validation: Pair of the same form, for every choice that is made.
-        test: Pair of the same form, for the figures that are reported.
-        class_names: The classes' names, in the order of their labels.
+        train: Pair `(x, y)` of inputs `[samples, ...]`, float32, and hard labels `[samples]`, int32.
+        validation: Pair of the same form, for every choice.
+        test: Pair of the same form, for the reported figures.
+        class_names: Names of the classes, in the order of their labels.
 
     Raises:
         ValueError: If a split is empty, its inputs and labels differ in number, or a label has no class name.
@@ -30,39 +34,39 @@ class Data:
     Data(train=4, validation=4, test=4, classes=2)
     """
 
-    train: tuple
-    validation: tuple
-    test: tuple
-    class_names: tuple
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for split in SPLITS:
             x, y = getattr(self, split)
             if len(x) != len(y) or not len(y):
-                raise ValueError(expected(f"as many labels as inputs in {split}, not none", f"{len(x)} and {len(y)}"))
+                what = f"as many labels as inputs in {split}, at least one"
+                raise ValueError(expected(what, f"{len(x)} inputs and {len(y)} labels"))
             if np.min(y) < 0 or np.max(y) >= len(self.class_names):
                 labels = f"labels from {np.min(y)} to {np.max(y)}"
                 raise ValueError(expected(f"{split} labels from 0 to {len(self.class_names) - 1}", labels))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         sizes = ", ".join(f"{split}={len(getattr(self, split)[1])}" for split in SPLITS)
         return f"Data({sizes}, classes={len(self.class_names)})"
 
-    def first(self, count):
-        """Keep the first `count` training samples; validation and test stay whole.
+    def first(self, count: int | None) -> "Data":
+        """Return the data with only its first `count` training samples; validation and test stay whole.
 
         Args:
-            count: Positive number of training samples; `None` keeps all.
+            count: Positive number of training samples, or `None` for all.
 
         Returns:
             A `Data`.
 
         Raises:
-            ValueError: If there are fewer training samples than that.
+            ValueError: If there are fewer training samples than `count`.
         """
-        x, y = self.train
         if count is None:
             return self
-        if not 0 < count <= len(y):
-            raise ValueError(expected(f"from 1 to {len(y)} training samples", f"count={count!r}"))
+        x, y = self.train
+        count = check_whole_number("count", count, 1, len(y))
         return dataclasses.replace(self, train=(x[:count], y[:count]))

@@ -1,39 +1,52 @@
-"""Batches that say which samples they hold, and which other samples each of them is told from."""
+"""Batches that carry the index of each sample and the indices of samples to contrast it with."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
+from keras_distill.data.samples import to_tensor
 
 
-def indexed(x, y=None, *, batch_size, negatives=0, shuffle=True, seed=None, sample_weight=None):
-    """Make batches that carry the index of each sample, and the indices of others to contrast it with.
+def indexed(
+    x: Any,
+    y: Any = None,
+    *,
+    batch_size: int,
+    negatives: int = 0,
+    shuffle: bool = True,
+    seed: int | None = None,
+    sample_weight: Any = None,
+) -> Any:
+    """Return batches that carry the index of each sample and, on request, the indices of negative samples.
 
-    Losses that remember something of every sample, such as `CRD`, or that are given stored targets, need to know
-    which samples a batch holds. Indices count the rows of `x`, in whatever order they are read. Pass `shuffle=False`
-    to `fit()`: the order is made here.
+    Losses with a memory of every sample, such as `CRD`, and losses on stored targets need to know which samples a batch
+    holds. An index is a row of `x`, in whatever order the rows are read. Pass `shuffle=False` to `fit()`, since the
+    order is made here.
 
-    The others are drawn anew in every epoch, uniformly and with repetition: among the samples of other classes where
-    `y` is one array of class indices, among all other samples where it is anything else (one-hot labels, say) or none.
+    Negatives are drawn anew in every epoch, uniformly with replacement. If `y` is one array of class indices, they are
+    samples of other classes; otherwise (one-hot labels, say, or no labels) all other samples.
 
     Args:
-        x: Inputs, an array `[samples, ...]` or a nest of them.
-        y: Labels, an array `[samples, ...]` or a nest of them. Defaults to `None`.
-        batch_size: Samples per batch; the last one holds what is left.
-        negatives: Number of other samples for each sample. Defaults to 0.
-        shuffle: Whether every epoch has an order of its own. Defaults to `True`.
-        seed: Integer seed of order and draws; the same seed gives the same batches, epoch for epoch. Defaults to
-            `None`, no two runs alike.
-        sample_weight: Array `[samples, ...]` of weights, or a nest of them. Defaults to `None`.
+        x: Inputs, an array `[samples, ...]` or a nest of arrays.
+        y: Labels, an array `[samples, ...]` or a nest of arrays. Defaults to `None`.
+        batch_size: Samples per batch; the last batch may be smaller.
+        negatives: Number of negatives for each sample. Defaults to 0.
+        shuffle: Whether to reshuffle in every epoch. Defaults to `True`.
+        seed: Integer seed of the order and the draws. The same seed gives the same batches, epoch by epoch. Defaults to
+            `None`, different batches in each run.
+        sample_weight: Array `[samples, ...]` of weights, or a nest of arrays. Defaults to `None`.
 
     Returns:
-        A `tf.data.Dataset` of known length, of batches `(x, y, sample_weight, extras)`, where what was not given is
-        `None`. `extras` is a dict of `"index"`, int32 `[batch]`, and, where negatives are asked for,
-        `"contrast_index"`, int32 `[batch, 1 + negatives]`, the sample itself in front.
+        A `tf.data.Dataset` of known length with batches `(x, y, sample_weight, extras)`, in which missing parts are
+        `None`. `extras` is a dict with `"index"`, int32 `[batch]`, and, if there are negatives, `"contrast_index"`,
+        int32 `[batch, 1 + negatives]`, which begins with the sample itself.
 
     Raises:
-        ValueError: If lengths differ, a number is out of range, or there is no other sample (of another class) to
-            draw.
+        ValueError: If lengths differ, a number is out of range, or there is no negative to draw.
 
     Example:
 
@@ -42,17 +55,19 @@ def indexed(x, y=None, *, batch_size, negatives=0, shuffle=True, seed=None, samp
     >>> len(dataset)
     2
     >>> _, labels, _, extras = next(iter(dataset))
-    >>> same_class = y[extras["contrast_index"]] == labels.numpy()[:, None]  # The sample itself, and no other.
+    >>> same_class = y[extras["contrast_index"]] == labels.numpy()[:, None]  # Only the sample itself.
     >>> bool(same_class[:, 0].all()), bool(same_class[:, 1:].any())
     (True, False)
     """
     import tensorflow as tf
 
-    samples = _check(x, y, sample_weight, batch_size, negatives)
-    # On the host, where batches are put together, whatever accelerators there are.
+    samples = _count_samples(x, y, sample_weight)
+    batch_size = check_whole_number("batch_size", batch_size)
+    negatives = check_whole_number("negatives", negatives, 0)
+    # On the host, where batches are assembled, whatever accelerators there are.
     with tf.device("CPU:0"):
-        arrays = keras.tree.map_structure(_tensor, (x, y, sample_weight), none_is_leaf=False)
-        draw = _contrasts(_classes(y, samples), negatives)
+        arrays = keras.tree.map_structure(to_tensor, (x, y, sample_weight), none_is_leaf=False)
+        draw = _negative_sampler(_class_indices(y, samples), negatives)
     rows = tf.data.Dataset.range(samples, output_type=tf.int32)
     if shuffle:
         rows = rows.shuffle(samples, seed=seed, reshuffle_each_iteration=True)
@@ -66,44 +81,33 @@ def indexed(x, y=None, *, batch_size, negatives=0, shuffle=True, seed=None, samp
     return dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _check(x, y, sample_weight, batch_size, negatives):
-    """Return the number of samples; raise a `ValueError` where the arguments do not fit."""
-    given = [array for array in keras.tree.flatten((x, y, sample_weight)) if array is not None]
-    lengths = [len(array) for array in given]
+def _count_samples(x, y, sample_weight) -> int:
+    """Return the number of samples; raise a `ValueError` if lengths differ."""
+    lengths = [len(array) for array in keras.tree.flatten((x, y, sample_weight)) if array is not None]
     if len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(expected("as many labels and weights as inputs, at least 1", f"lengths {lengths}"))
-    for name, value, low in (("batch_size", batch_size, 1), ("negatives", negatives, 0)):
-        if isinstance(value, bool) or not hasattr(value, "__index__") or value < low:
-            raise ValueError(expected(f"{name} to be a whole number >= {low}", f"{name}={value!r}"))
     return lengths[0]
 
 
-def _tensor(array):
-    import tensorflow as tf
-
-    array = np.asarray(array)
-    return tf.constant(array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array)
-
-
-def _classes(y, samples):
+def _class_indices(y, samples: int) -> np.ndarray:
     """Return the class of each sample; without sparse labels, each sample is a class of its own."""
     labels = np.arange(samples) if y is None or keras.tree.is_nested(y) else np.asarray(y)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     return labels if labels.ndim == 1 and labels.dtype.kind in "iu" else np.arange(samples)
 
 
-def _contrasts(classes, negatives):
-    """Return the function that draws the contrasts of a batch of indices, by a seed of two numbers."""
+def _negative_sampler(classes: np.ndarray, negatives: int) -> Callable[[Any, Any], dict[str, Any]]:
+    """Return a function that draws the negatives of a batch of indices, given a seed of two numbers."""
     import tensorflow as tf
 
     if not negatives:
         return lambda index, seed: {}
     samples = len(classes)
-    # In the order of the classes the samples of the others are one stretch, from the end of the own class round.
+    # If samples are sorted by class, those of the other classes are one stretch, cyclic from the end of the own class.
     _, own, sizes = np.unique(classes, return_inverse=True, return_counts=True)
     order, ends, others = np.argsort(own, kind="stable"), np.cumsum(sizes)[own], samples - sizes[own]
     if not others.all():
-        raise ValueError(expected("samples of two classes or more to draw negatives from", "samples of one"))
+        raise ValueError(expected("samples of at least two classes to draw negatives from", "samples of one class"))
     order, ends = tf.constant(order, "int32"), tf.constant(ends, "int32")
     others = tf.constant(others, "float64")
 

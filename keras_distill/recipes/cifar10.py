@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from keras_distill import schedules
-from keras_distill.data.prepared import load
+from keras_distill.data.loading import load
 from keras_distill.recipes.recipe import Recipe
 
 SHAPE, CLASSES = (32, 32, 3), 10

@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from keras_distill import schedules
-from keras_distill.data.scikit import digits
+from keras_distill.data.loading import digits
 from keras_distill.recipes.recipe import Recipe
 
 SHAPE, CLASSES = (8, 8, 1), 10

@@ -1,4 +1,4 @@
-"""Batches: an order and moves that the seed alone decides."""
+"""Batches: order and shifts depend only on the seed."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_the_same_seed_gives_the_same_batches_in_any_order_of_reading():
     assert labels(walk(Batches(X, Y, 5, seed=6))[0]).tolist() != labels(walk(Batches(X, Y, 5, seed=5))[0]).tolist()
 
 
-def test_a_training_that_goes_on_begins_with_its_epoch():
+def test_a_resumed_training_begins_with_its_epoch():
     resumed, whole = Batches(X, Y, 5, seed=5, shift=1, epoch=1), walk(Batches(X, Y, 5, seed=5, shift=1))[1]
     for index, (x, y) in enumerate(whole):
         assert np.array_equal(resumed[index][0], x) and np.array_equal(resumed[index][1], y)
@@ -47,7 +47,7 @@ def test_inputs_and_labels_stay_together():
         assert np.array_equal(x, X[y])
 
 
-def test_moves_are_the_ones_of_padding_and_cropping():
+def test_shifts_equal_padding_and_cropping():
     padded = np.pad(X, ((0, 0), (1, 1), (1, 1), (0, 0)))
     seen = set()
     for epoch in walk(Batches(X, Y, 10, shift=1), epochs=12):
@@ -76,6 +76,6 @@ def test_data_refuses_what_does_not_fit():
         Data(pair, pair, (X, Y[:3]), names)
     with pytest.raises(ValueError, match="train labels from 0 to 4"):
         Data(pair, pair, pair, names[:5])
-    with pytest.raises(ValueError, match="from 1 to 10 training samples"):
+    with pytest.raises(ValueError, match="count to be a whole number from 1 to 10"):
         Data(pair, pair, pair, names).first(11)
     assert len(Data(pair, pair, pair, names).first(4).train[1]) == 4

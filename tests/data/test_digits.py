@@ -48,7 +48,7 @@ def test_the_seed_decides_the_split(digits):
     assert not np.array_equal(digits.test[0], other.test[0])
 
 
-def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
+def test_without_scikit_learn_the_error_names_the_package(monkeypatch):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -57,5 +57,5 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"^Expected scikit-learn.*keras_distill\[demo\]"):
+    with pytest.raises(ImportError, match=r"^Expected scikit-learn.*Install it: pip install .*scikit-learn"):
         data.digits()

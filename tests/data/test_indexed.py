@@ -1,4 +1,4 @@
-"""Indexed batches: rows, indices and contrasts belong together, and the seed decides them."""
+"""Indexed batches: rows, indices and negatives match, and depend only on the seed."""
 
 import keras
 import numpy as np
@@ -116,7 +116,7 @@ def test_fit_takes_the_batches():
         ({"batch_size": 0}, "batch_size to be a whole number >= 1. Received: batch_size=0"),
         ({"batch_size": 2.0}, "batch_size to be a whole number >= 1. Received: batch_size=2.0"),
         ({"negatives": -1}, "negatives to be a whole number >= 0. Received: negatives=-1"),
-        ({"y": np.zeros(N, int), "negatives": 1}, "samples of two classes or more to draw negatives from"),
+        ({"y": np.zeros(N, int), "negatives": 1}, "samples of at least two classes to draw negatives from"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

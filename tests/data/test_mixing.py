@@ -1,4 +1,4 @@
-"""Mixed batches, mixtures and crops: their parts, their lengths, their seeds."""
+"""`mix`, `mixup` and `crops`: parts, lengths and seeds."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def test_every_sample_of_both_is_seen_and_every_batch_has_its_share(labelled, un
         assert (Y[(x[known, 0] / 2).astype(int)] == y[known]).all() and (x[~known] >= 100).all()
 
 
-def test_the_larger_labelled_part_decides_too():
+def test_a_larger_labelled_part_sets_the_length():
     assert len(mix((MORE, np.zeros(23, int)), X, ratio=0.5, batch_size=4)) == 12
 
 
@@ -66,11 +66,11 @@ def test_a_part_that_never_ends():
         ((X, Y[:3]), MORE, {}, "labelled arrays of one length, at least 1. Received: lengths [10, 3]"),
         (X, MORE, {}, "labelled samples `(x, y)`. Received: inputs alone"),
         ((X, np.eye(3)[Y]), MORE, {}, "sparse labels of an integer dtype. Received: float32"),
-        ((X, Y), MORE[:, :1], {}, "unlabelled inputs of the labelled ones' shapes and dtypes, float32 (2,). Received: fl"),
-        ((X, Y), MORE.astype("int32"), {}, "unlabelled inputs of the labelled ones' shapes and dtypes"),
+        ((X, Y), MORE[:, :1], {}, "unlabelled inputs of the same shapes and dtypes as the labelled inputs, float32 (2,). Received: fl"),
+        ((X, Y), MORE.astype("int32"), {}, "unlabelled inputs of the same shapes and dtypes as the labelled inputs"),
         ((X, Y), MORE[:0], {}, "unlabelled arrays of one length, at least 1"),
-        ((X, Y), slices(MORE).filter(lambda x: True), {}, "unlabelled samples of known number"),
-        (slices(X, Y).repeat(), slices(MORE).repeat(), {}, "one part of known length"),
+        ((X, Y), slices(MORE).filter(lambda x: True), {}, "a known number of unlabelled samples"),
+        (slices(X, Y).repeat(), slices(MORE).repeat(), {}, "at least one part of known length"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(labelled, unlabelled, options, message):
@@ -80,7 +80,7 @@ def test_bad_arguments_are_refused(labelled, unlabelled, options, message):
 
 
 @pytest.mark.parametrize("source", [(np.eye(6), np.arange(6)), slices(np.eye(6, dtype="float32"), np.arange(6))])
-def test_mixtures_are_of_neighbours_with_their_labels(source):
+def test_neighbours_are_mixed_with_their_labels(source):
     batches = list(mixup(source, batch_size=4, classes=6, seed=0, shuffle=False))
     assert len(batches) == 2
     for (x, y), first in zip(batches, (0, 4), strict=True):
@@ -112,7 +112,7 @@ def test_labels_are_dropped_and_the_seed_decides():
 @pytest.mark.parametrize(
     "data, options, message",
     [
-        (X, {"alpha": 0.0}, "a finite alpha of mixup > 0"),
+        (X, {"alpha": 0.0}, "alpha to be a finite number > 0"),
         (X, {"batch_size": 0}, "batch_size to be a whole number >= 2"),
         (X.astype("uint8"), {}, "inputs of a float dtype to mix. Received: uint8. Scale"),
         (X, {"classes": 3}, "one sparse integer label for each sample"),
@@ -125,7 +125,7 @@ def test_mixup_refuses(data, options, message):
     assert str(error.value).startswith(f"Expected {message}")
 
 
-def test_crops_move_and_magnify_in_training_alone():
+def test_crops_shift_and_magnify_only_in_training():
     images = np.random.default_rng(0).uniform(0.5, 1.0, (8, 12, 12, 1)).astype("float32")
     layer, again = crops(0.4, 0.2, seed=3), crops(0.4, 0.2, seed=3)
     seen = layer(images, training=True).numpy()
@@ -133,7 +133,7 @@ def test_crops_move_and_magnify_in_training_alone():
     np.testing.assert_array_equal(layer(images, training=False), images)
     assert seen.shape == images.shape and not np.allclose(seen, images) and seen.min() >= 0.0 and seen.max() <= 1.0
     assert len({float(each.sum()) for each in seen}) == 8
-    with pytest.raises(ValueError, match="zoom of crops from 0 to below 1. Received: zoom=1.0"):
+    with pytest.raises(ValueError, match="zoom to be a number from 0 to below 1. Received: zoom=1.0"):
         crops(zoom=1.0)
 
 

@@ -3,7 +3,7 @@
 import keras
 
 from keras_distill._core.messages import expected
-from keras_distill.data.augmentation import _shares as shares
+from keras_distill.data.augmentation import draw_shares
 
 MIXES = ("mixup", "cutmix")
 
@@ -58,7 +58,7 @@ def mixed(kind, x, other, alpha, seed):
     """
     import tensorflow as tf
 
-    share = shares(alpha, 1, seed)[0]
+    share = draw_shares(alpha, 1, seed)[0]
     if kind == "cutmix":
         return _cut(x, other, share, seed)
     for leaf in keras.tree.flatten(x):

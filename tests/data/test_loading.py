@@ -1,10 +1,10 @@
-"""Sets prepared by TensorFlow Datasets: validation comes from the training data, and what is missing is said."""
+"""Data sets prepared by TensorFlow Datasets: validation comes from the training data; a missing set is reported."""
 
 import numpy as np
 import pytest
 
 from keras_distill import data
-from keras_distill.data import prepared as reader
+from keras_distill.data import loading
 
 _READ = {}
 
@@ -16,8 +16,8 @@ def prepared(shared):
 
 @pytest.fixture
 def read_once(monkeypatch):
-    """Decode each split of each set once for all tests that are about what follows: shuffling and cutting."""
-    read = reader._arrays
+    """Decode each split of each set once for all tests that are about the later steps: shuffling and cutting."""
+    read = loading._read_split
 
     def arrays(builder, split):
         key = builder.name, split
@@ -25,7 +25,7 @@ def read_once(monkeypatch):
             _READ[key] = read(builder, split)
         return _READ[key]
 
-    monkeypatch.setattr(reader, "_arrays", arrays)
+    monkeypatch.setattr(loading, "_read_split", arrays)
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_mnist_is_scaled_and_split(prepared, read_once):
 
 @pytest.mark.slow
 def test_validation_is_disjoint_from_training_and_repeats(prepared, request):
-    again = data.load("mnist", prepared, validation=500, seed=3)  # Read anew: files come in the same order.
+    again = data.load("mnist", prepared, validation=500, seed=3)  # Read again: files come in the same order.
     request.getfixturevalue("read_once")
     first, other = (data.load("mnist", prepared, validation=500, seed=seed) for seed in (3, 4))
     held, kept = ({image.tobytes() for image in split[0]} for split in (first.validation, first.train))
@@ -61,17 +61,17 @@ def test_cifar10_is_in_colour_and_names_its_classes(prepared):
     assert np.bincount(cifar.test[1]).tolist() == [1000] * 10
 
 
-def test_validation_leaves_something_to_learn_from(prepared, read_once):
-    with pytest.raises(ValueError, match="^Expected from 1 to 59999 samples for validation"):
+def test_validation_leaves_training_data(prepared, read_once):
+    with pytest.raises(ValueError, match="^Expected validation to be a whole number from 1 to 59999"):
         data.load("mnist", prepared, validation=60000)
 
 
-def test_data_that_is_not_there_names_both_ways_out(tmp_path):
+def test_missing_data_names_both_fixes(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"^Expected mnist prepared.*--data-dir.*--download"):
         data.load("mnist", data_dir=tmp_path)
     assert not any(tmp_path.iterdir())
 
 
-def test_an_unknown_name_gets_the_nearest(tmp_path):
+def test_an_unknown_name_suggests_the_nearest(tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'cifar10'"):
         data.load("cifar", data_dir=tmp_path)
