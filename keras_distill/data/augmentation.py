@@ -152,8 +152,7 @@ def _check_inputs(samples: Samples) -> None:
 
 def _check_labels(samples: Samples) -> None:
     labels = samples.spec[1] if len(samples.spec) == 2 else None
-    is_one_tensor = labels is not None and not keras.tree.is_nested(labels)
-    if not is_one_tensor or not labels.dtype.is_integer or labels.shape not in ((), (1,)):
+    if labels is None or keras.tree.is_nested(labels) or not labels.dtype.is_integer or labels.shape not in ((), (1,)):
         raise ValueError(expected("one sparse integer label for each sample to mix", f"labels {labels}"))
 
 

@@ -74,7 +74,7 @@ def indexed(
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
 
     def gather(index, seed):
-        parts = keras.tree.map_structure(lambda array: tf.gather(array, index), arrays, none_is_leaf=False)
+        parts: Any = keras.tree.map_structure(lambda array: tf.gather(array, index), arrays, none_is_leaf=False)
         return (*parts, {"index": index, **draw(index, seed)})
 
     dataset = tf.data.Dataset.zip(rows.batch(batch_size), seeds)
@@ -91,7 +91,7 @@ def _count_samples(x, y, sample_weight) -> int:
 
 def _class_indices(y, samples: int) -> np.ndarray:
     """Return the class of each sample; without sparse labels, each sample is a class of its own."""
-    labels = np.arange(samples) if y is None or keras.tree.is_nested(y) else np.asarray(y)
+    labels: Any = np.arange(samples) if y is None or keras.tree.is_nested(y) else np.asarray(y)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     return labels if labels.ndim == 1 and labels.dtype.kind in "iu" else np.arange(samples)
 

@@ -1,6 +1,7 @@
 """Public image data sets as arrays: from TensorFlow Datasets, and the digits that ship with scikit-learn."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from keras_distill.data.bundle import Data, Split
 NAMES = ("cifar10", "mnist")
 """Names of the data sets that `load` loads."""
 
-_DIGITS_VALIDATION = _DIGITS_TEST = 300
+_HELD_OUT = 300  # Digits for validation, and as many for the test.
 
 
 def load(
@@ -86,16 +87,20 @@ def digits(seed: int = 0) -> Data:
         from sklearn.model_selection import train_test_split
     except ImportError as error:
         raise missing("scikit-learn, which ships the digits", error, "demo") from error
-    bunch = load_digits()
+    bunch: Any = load_digits()
     # A pixel counts the ink in a block of 4x4: 0 to 16.
     x = (bunch.images[..., np.newaxis] / 16.0).astype("float32")
     y = bunch.target.astype("int32")
-    x, x_test, y, y_test = train_test_split(x, y, test_size=_DIGITS_TEST, stratify=y, random_state=seed)
-    x, x_val, y, y_val = train_test_split(x, y, test_size=_DIGITS_VALIDATION, stratify=y, random_state=seed)
-    return Data((x, y), (x_val, y_val), (x_test, y_test), tuple(str(label) for label in range(10)))
+
+    def hold_out(x, y) -> tuple[Split, Split]:
+        x, x_out, y, y_out = train_test_split(x, y, test_size=_HELD_OUT, stratify=y, random_state=seed)
+        return (x, y), (x_out, y_out)  # pyright: ignore[reportReturnType]
+
+    rest, test = hold_out(x, y)
+    return Data(*hold_out(*rest), test, tuple(str(label) for label in range(10)))
 
 
-def _prepare(name, data_dir, download):
+def _prepare(name, data_dir, download) -> Any:
     """Return the TFDS builder of a data set that is prepared."""
     import tensorflow_datasets as tfds
 

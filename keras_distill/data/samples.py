@@ -27,7 +27,8 @@ class Samples:
         self.name = name
         if isinstance(source, tf.data.Dataset):
             self._dataset, self.arrays = _as_tuples(source), None
-            self.count, self.spec = int(self._dataset.cardinality()), self._dataset.element_spec
+            self.count = int(self._dataset.cardinality())
+            self.spec: Any = self._dataset.element_spec
             self._check_count()
         else:
             # On the host, where batches are assembled, whatever accelerators there are.
@@ -76,7 +77,7 @@ def to_tensor(array: Any) -> Any:
     return tf.constant(array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array)
 
 
-def _as_tuples(dataset):
+def _as_tuples(dataset: Any) -> Any:
     spec = dataset.element_spec
     if isinstance(spec, tuple) and len(spec) not in (1, 2):
         raise ValueError(expected("a data set of samples `(x, y)` or `x`", f"samples of {len(spec)} parts"))

@@ -1,13 +1,17 @@
-"""Top-1 agreement: how often student and teacher give the same answer, over all samples and class by class."""
+"""Top-1 agreement: how often student and teacher predict the same class, over all samples and for each class."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses.logits.top_k import as_one_hot
 from keras_distill.metrics.fidelity import FidelityMetric
-from keras_distill.metrics.rows import as_pair, mean
+from keras_distill.metrics.rows import as_pair, divide_or_nan, mean
 from keras_distill.metrics.streaming import weighted_sum
 
 
@@ -17,7 +21,7 @@ class Agreement(FidelityMetric):
 
     Args:
         name: Name in the logs. Defaults to `"agreement"`.
-        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
 
     Example:
 
@@ -33,28 +37,28 @@ class Agreement(FidelityMetric):
 
     _direction = "up"
 
-    def __init__(self, name="agreement", dtype=None):
+    def __init__(self, name: str = "agreement", dtype: str | None = None):
         super().__init__(name=name, dtype=dtype)
 
-    def per_sample(self, teacher_outputs, student_outputs, temperature=None):
-        """Return 1.0 where both give the same answer, 0.0 elsewhere."""
-        return ops.cast(equal_answers(as_one_hot(teacher_outputs), student_outputs), "float32")
+    def per_sample(self, teacher_outputs: Any, student_outputs: Tensor, temperature: Any = None) -> Tensor:
+        """Return 1.0 where both predict the same class, 0.0 elsewhere."""
+        return ops.cast(same_prediction(as_one_hot(teacher_outputs), student_outputs), "float32")
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ClassAgreement(FidelityMetric):
-    """Compute the agreement on each class that the teacher answers; the result is their mean, classes counting alike.
+    """Compute the agreement on each class that the teacher predicts, and the unweighted mean over these classes.
 
-    A student that agrees on nine samples of ten may never say the rare class. The mean over the classes shows that,
+    A student that agrees on nine samples of ten may never predict a rare class. The mean over classes reveals this, and
     `per_class()` shows which class it is.
 
     Args:
         classes: Number of classes.
         name: Name in the logs. Defaults to `"class_agreement"`.
-        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
 
     Raises:
-        ValueError: If `classes` is no positive whole number or, with the first batch, not that of the outputs.
+        ValueError: If `classes` is not a positive whole number or, at the first batch, not that of the outputs.
 
     Example:
 
@@ -68,17 +72,16 @@ class ClassAgreement(FidelityMetric):
 
     _direction = "up"
 
-    def __init__(self, classes, name="class_agreement", dtype=None):
-        if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 1:
-            raise ValueError(expected("`classes` to be a positive whole number", f"classes={classes!r}"))
-        super().__init__(name=name, dtype=dtype, shape=(2, int(classes)))
-        self.classes = int(classes)
+    def __init__(self, classes: int, name: str = "class_agreement", dtype: str | None = None):
+        classes = check_whole_number("classes", classes)
+        super().__init__(name=name, dtype=dtype, shape=(2, classes))
+        self.classes = classes
 
-    def per_sample(self, teacher_outputs, student_outputs, temperature=None):
-        """Return 1.0 where both give the same answer, 0.0 elsewhere."""
+    def per_sample(self, teacher_outputs: Any, student_outputs: Tensor, temperature: Any = None) -> Tensor:
+        """Return 1.0 where both predict the same class, 0.0 elsewhere."""
         if student_outputs.shape[-1] != self.classes:
             raise ValueError(expected(f"outputs of {self.classes} classes", f"shape {tuple(student_outputs.shape)}"))
-        return ops.cast(equal_answers(as_one_hot(teacher_outputs), student_outputs), "float32")
+        return ops.cast(same_prediction(as_one_hot(teacher_outputs), student_outputs), "float32")
 
     def _add_samples(self, values, weights, teacher_outputs, student_outputs):
         answers = ops.argmax(as_one_hot(teacher_outputs), axis=-1)
@@ -86,22 +89,22 @@ class ClassAgreement(FidelityMetric):
         weights = of_class * ops.reshape(weights, (-1, 1))
         self._add(weighted_sum(ops.reshape(values, (-1, 1)), weights, axis=0), ops.sum(weights, axis=0))
 
-    def per_class(self):
-        """Return the agreement on each class, float `[classes]`: NaN for a class that the teacher never answered."""
-        return _per_class(*map(ops.convert_to_numpy, self._totals()))
+    def per_class(self) -> np.ndarray:
+        """Return the agreement on each class, float `[classes]`: NaN for a class that the teacher never predicted."""
+        return divide_or_nan(*map(ops.convert_to_numpy, self._totals()))
 
-    def result(self):
+    def result(self) -> Tensor:
         hits, weight = self._totals()
-        answered = ops.cast(weight > 0.0, weight.dtype)
-        agreements = ops.sum(ops.divide_no_nan(hits, weight) * answered)
-        return ops.cast(ops.divide_no_nan(agreements, ops.sum(answered)), self.dtype)
+        predicted = ops.cast(weight > 0.0, weight.dtype)
+        agreements = ops.sum(ops.divide_no_nan(hits, weight) * predicted)
+        return ops.cast(ops.divide_no_nan(agreements, ops.sum(predicted)), self.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"classes": self.classes, **super().get_config()}
 
 
-def agreement(teacher_outputs, student_outputs):
-    """Compute the fraction of equal answers, offline on arrays.
+def agreement(teacher_outputs: Any, student_outputs: Any) -> float:
+    """Return the fraction of samples for which two arrays of outputs predict the same class.
 
     Args:
         teacher_outputs: Logits or probabilities `[..., classes]`.
@@ -118,18 +121,18 @@ def agreement(teacher_outputs, student_outputs):
     >>> agreement([[0.1, 0.9], [0.8, 0.2]], [[1.0, 3.0], [5.0, 2.0]])
     1.0
     """
-    return mean(equal_answers(*as_pair(teacher_outputs, student_outputs)))
+    return mean(same_prediction(*as_pair(teacher_outputs, student_outputs)))
 
 
-def class_agreement(teacher_outputs, student_outputs):
-    """Compute the fraction of equal answers on each class that the teacher answers, offline on arrays.
+def class_agreement(teacher_outputs: Any, student_outputs: Any) -> np.ndarray:
+    """Return, for each class that the teacher predicts, the fraction of its samples on which the student agrees.
 
     Args:
         teacher_outputs: Logits or probabilities `[..., classes]`.
         student_outputs: Logits or probabilities of the same shape.
 
     Returns:
-        Float64 array `[classes]`: NaN for a class that the teacher never answers.
+        Float64 array `[classes]`: NaN for a class that the teacher never predicts.
 
     Raises:
         ValueError: If the shapes differ or there is nothing to compare.
@@ -140,16 +143,12 @@ def class_agreement(teacher_outputs, student_outputs):
     [1.0, 0.5, nan]
     """
     teacher, student = as_pair(teacher_outputs, student_outputs)
-    answers = ops.convert_to_numpy(ops.argmax(teacher, axis=-1)).ravel()
-    equal = ops.convert_to_numpy(equal_answers(teacher, student)).ravel()
+    predicted = ops.convert_to_numpy(ops.argmax(teacher, axis=-1)).ravel()
+    equal = ops.convert_to_numpy(same_prediction(teacher, student)).ravel()
     classes = teacher.shape[-1]
-    return _per_class(np.bincount(answers[equal], minlength=classes), np.bincount(answers, minlength=classes))
+    return divide_or_nan(np.bincount(predicted[equal], minlength=classes), np.bincount(predicted, minlength=classes))
 
 
-def equal_answers(teacher_outputs, student_outputs):
-    """Return a bool tensor `[...]`: where the two largest outputs are of the same class."""
+def same_prediction(teacher_outputs: Tensor, student_outputs: Tensor) -> Tensor:
+    """Return a bool tensor `[...]`: whether both outputs are largest for the same class."""
     return ops.equal(ops.argmax(teacher_outputs, axis=-1), ops.argmax(student_outputs, axis=-1))
-
-
-def _per_class(hits, weight):
-    return np.divide(hits, weight, out=np.full(len(weight), np.nan), where=weight > 0)

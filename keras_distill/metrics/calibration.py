@@ -1,22 +1,24 @@
-"""Calibration: whether a model that is 80 % sure is right in 80 % of the cases."""
+"""Calibration: whether a model that is 80 % confident is right in 80 % of the cases."""
 
-import typing
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._core.messages import expected
-from keras_distill.metrics.labels import LabelMetric, offline
+from keras_distill._core.checks import check_whole_number
+from keras_distill.answers.answer import Tensor
+from keras_distill.metrics.labels import LabelMetric, labelled_logits
+from keras_distill.metrics.rows import divide_or_nan
 from keras_distill.metrics.streaming import weighted_sum
 
 
-class ReliabilityCurve(typing.NamedTuple):
-    """Confidence and accuracy by bins of confidence: equal where a model is calibrated. Arrays `[bins]`.
+class ReliabilityCurve(NamedTuple):
+    """Confidence and accuracy in bins of confidence, arrays `[bins]`. They are equal if a model is calibrated.
 
     Attributes:
-        confidence: Mean confidence of the samples in each bin; NaN where there are none.
-        accuracy: Fraction of them whose most likely class is the label; NaN where there are none.
+        confidence: Mean confidence of the samples in each bin; NaN for an empty bin.
+        accuracy: Fraction of these samples whose most likely class is the label; NaN for an empty bin.
         weight: Number of samples in each bin, or the sum of their weights.
     """
 
@@ -27,21 +29,21 @@ class ReliabilityCurve(typing.NamedTuple):
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ExpectedCalibrationError(LabelMetric):
-    """Compute the expected calibration error: by how much confidence and accuracy differ, over bins of confidence.
+    """Compute the expected calibration error: the mean difference of confidence and accuracy over bins of confidence.
 
     Samples are sorted into bins of equal width by their confidence, the probability of the most likely class. The error
-    is the mean over the samples of `|accuracy - confidence|` of their bin. The state is three sums for each bin, so
-    that a stream of batches gives what all samples at once would. `curve()` returns the bins themselves.
+    is the mean over the samples of `|accuracy - confidence|` of their bin. The state holds three sums for each bin, so
+    a stream of batches gives the same result as all samples at once. `curve()` returns the bins.
 
     Args:
         bins: Number of bins. Defaults to 15.
-        from_logits: Whether outputs are logits, or come from a softmax head whose logits can be found, rather than
+        from_logits: Whether outputs are logits (or come from a softmax head whose logits can be found) rather than
             probabilities. Defaults to `True`.
         name: Name in the logs. Defaults to `"expected_calibration_error"`.
-        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
 
     Raises:
-        ValueError: If `bins` is no positive whole number.
+        ValueError: If `bins` is not a positive whole number.
 
     Example:
 
@@ -56,45 +58,51 @@ class ExpectedCalibrationError(LabelMetric):
         Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599.
     """
 
-    def __init__(self, bins=15, from_logits=True, name="expected_calibration_error", dtype=None):
-        bins = _checked(bins)
+    def __init__(
+        self,
+        bins: int = 15,
+        from_logits: bool = True,
+        name: str = "expected_calibration_error",
+        dtype: str | None = None,
+    ):
+        bins = check_whole_number("bins", bins)
         super().__init__(from_logits, name=name, dtype=dtype, shape=(3, bins))
         self.bins = bins
 
     def _add_labelled(self, labels, logits, weights):
-        confidence, hits, in_bin = (ops.reshape(each, (-1, 1)) for each in _judged(labels, logits, self.bins))
+        confidence, hits, in_bin = (ops.reshape(each, (-1, 1)) for each in _judge(labels, logits, self.bins))
         weights = ops.reshape(weights, (-1, 1)) * ops.cast(in_bin == ops.arange(self.bins), weights.dtype)
         sums = [weighted_sum(each, weights, axis=0) for each in (confidence, hits)]
         self._add(*sums, ops.sum(weights, axis=0))
 
-    def curve(self):
+    def curve(self) -> ReliabilityCurve:
         """Return the `ReliabilityCurve` of all batches so far."""
-        return _curve(*map(ops.convert_to_numpy, self._totals()))
+        return _make_curve(*map(ops.convert_to_numpy, self._totals()))
 
-    def result(self):
+    def result(self) -> Tensor:
         confidence, hits, weight = self._totals()
         error = ops.divide_no_nan(ops.sum(ops.abs(hits - confidence)), ops.sum(weight))
         return ops.cast(error, self.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"bins": self.bins, **super().get_config()}
 
 
-def expected_calibration_error(labels, outputs, bins=15, from_logits=True):
-    """Compute by how much confidence and accuracy differ, over bins of confidence, offline on arrays.
+def expected_calibration_error(labels: Any, outputs: Any, bins: int = 15, from_logits: bool = True) -> float:
+    """Return the expected calibration error of an array of outputs.
 
     Args:
-        labels: Integers `[...]` or `[..., 1]`, -1 for none, or one-hot rows `[..., classes]`.
+        labels: Integers `[...]` or `[..., 1]`, -1 for no label, or one-hot rows `[..., classes]`.
         outputs: Logits `[..., classes]`, or probabilities.
         bins: Number of bins of equal width. Defaults to 15.
         from_logits: Whether outputs are logits rather than probabilities. Defaults to `True`.
 
     Returns:
-        A float from 0.0, calibrated, to 1.0.
+        A float from 0.0 (calibrated) to 1.0.
 
     Raises:
-        ValueError: If no row has a label, a label is no class, probabilities are not said to be, or `bins` is no
-            positive whole number.
+        ValueError: If no row has a label, a label is not a valid class, probabilities are passed as logits, or `bins`
+            is not a positive whole number.
 
     Example:
 
@@ -106,21 +114,21 @@ def expected_calibration_error(labels, outputs, bins=15, from_logits=True):
     return float(np.nansum(np.abs(accuracy - confidence) * weight) / weight.sum())
 
 
-def reliability_curve(labels, outputs, bins=15, from_logits=True):
-    """Compute confidence and accuracy by bins of confidence, offline on arrays.
+def reliability_curve(labels: Any, outputs: Any, bins: int = 15, from_logits: bool = True) -> ReliabilityCurve:
+    """Return confidence and accuracy in bins of confidence of an array of outputs.
 
     Args:
-        labels: Integers `[...]` or `[..., 1]`, -1 for none, or one-hot rows `[..., classes]`.
+        labels: Integers `[...]` or `[..., 1]`, -1 for no label, or one-hot rows `[..., classes]`.
         outputs: Logits `[..., classes]`, or probabilities.
-        bins: Number of bins of equal width; a confidence on an edge is in the lower one. Defaults to 15.
+        bins: Number of bins of equal width; a confidence on an edge belongs to the lower bin. Defaults to 15.
         from_logits: Whether outputs are logits rather than probabilities. Defaults to `True`.
 
     Returns:
         A `ReliabilityCurve` of float64 arrays `[bins]`.
 
     Raises:
-        ValueError: If no row has a label, a label is no class, probabilities are not said to be, or `bins` is no
-            positive whole number.
+        ValueError: If no row has a label, a label is not a valid class, probabilities are passed as logits, or `bins`
+            is not a positive whole number.
 
     Example:
 
@@ -132,14 +140,14 @@ def reliability_curve(labels, outputs, bins=15, from_logits=True):
     Reference:
         Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599.
     """
-    bins = _checked(bins)
-    judged = _judged(*offline(labels, outputs, from_logits), bins)
-    confidence, hits, in_bin = (ops.convert_to_numpy(each) for each in judged)
-    return _curve(*(np.bincount(in_bin, each, minlength=bins) for each in (confidence, hits, np.ones(len(hits)))))
+    bins = check_whole_number("bins", bins)
+    labels, logits = labelled_logits(labels, outputs, from_logits)
+    confidence, hits, in_bin = map(ops.convert_to_numpy, _judge(labels, logits, bins))
+    return _make_curve(*(np.bincount(in_bin, each, minlength=bins) for each in (confidence, hits, np.ones(len(hits)))))
 
 
-def _judged(labels, logits, bins):
-    """Return of each row its confidence, whether it is right (1.0 or 0.0), and the index of its bin."""
+def _judge(labels, logits, bins):
+    """Return the confidence of each row, whether it is right (1.0 or 0.0), and the index of its bin."""
     confidence = ops.max(ops.softmax(logits, axis=-1), axis=-1)
     hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), labels.dtype), labels), confidence.dtype)
     edges = ops.convert_to_tensor(np.linspace(0.0, 1.0, bins + 1)[1:-1], confidence.dtype)
@@ -147,14 +155,5 @@ def _judged(labels, logits, bins):
     return confidence, hits, ops.sum(ops.cast(above, "int32"), axis=-1)
 
 
-def _curve(confidence, hits, weight):
-    def mean(sums):
-        return np.divide(sums, weight, out=np.full(len(weight), np.nan), where=weight > 0)
-
-    return ReliabilityCurve(mean(confidence), mean(hits), weight)
-
-
-def _checked(bins):
-    if isinstance(bins, bool) or not hasattr(bins, "__index__") or bins < 1:
-        raise ValueError(expected("`bins` to be a positive whole number", f"bins={bins!r}"))
-    return int(bins)
+def _make_curve(confidence, hits, weight) -> ReliabilityCurve:
+    return ReliabilityCurve(divide_or_nan(confidence, weight), divide_or_nan(hits, weight), weight)

@@ -1,8 +1,11 @@
-"""The divergence of the student from its teacher, at one temperature or at that of the training."""
+"""The divergence of the student from its teacher, at a fixed temperature or at the temperature of the training."""
+
+from typing import Any
 
 import keras
 
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import kl_divergence
 from keras_distill.losses.logits.base import check_temperature
 from keras_distill.losses.logits.top_k import is_top_k
@@ -16,20 +19,20 @@ _TRAINING = "training"
 class TeacherDivergence(FidelityMetric):
     """Compute the mean KL divergence `KL(teacher, student)` of the tempered distributions, in nats.
 
-    At T = 1 it says how far the student's probabilities are from the teacher's; at the temperature of the training,
-    how well what was trained was learned. The factor T² of the loss is left out. Of a teacher of which only the k
-    greatest classes are stored, all others count as one class.
+    At T = 1 it measures how far the student's probabilities are from the teacher's; at the temperature of the training,
+    how well the student has learned what it was trained on. The factor T² of the loss is left out. If only the top k
+    classes of the teacher are stored, all other classes count as one.
 
     Args:
-        temperature: Positive number T, or `"training"` for the temperature that the training has now. Defaults to 1.0.
-        from_logits: Whether outputs are logits, or come from a softmax head whose logits can be found, rather than
+        temperature: Positive number T, or `"training"` for the current temperature of the training. Defaults to 1.0.
+        from_logits: Whether outputs are logits (or come from a softmax head whose logits can be found) rather than
             probabilities. Defaults to `True`.
-        name: Name in the logs. Defaults to `None`: `"teacher_divergence"`, and `"training_divergence"` for that at the
+        name: Name in the logs. Defaults to `None`: `"teacher_divergence"`, or `"training_divergence"` at the
             temperature of the training.
-        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
 
     Raises:
-        ValueError: If the temperature is not finite and positive, or nothing in the training has a temperature.
+        ValueError: If the temperature is not finite and positive, or the training has no temperature.
 
     Example:
 
@@ -46,13 +49,19 @@ class TeacherDivergence(FidelityMetric):
     _direction = "down"
     _least_classes = 2
 
-    def __init__(self, temperature=1.0, from_logits=True, name=None, dtype=None):
+    def __init__(
+        self,
+        temperature: Any = 1.0,
+        from_logits: bool = True,
+        name: str | None = None,
+        dtype: str | None = None,
+    ):
         at_training = temperature == _TRAINING
         super().__init__(name=name or ("training_divergence" if at_training else "teacher_divergence"), dtype=dtype)
         self.temperature = temperature if at_training else float(check_temperature(temperature))
         self.from_logits = bool(from_logits)
 
-    def per_sample(self, teacher_outputs, student_outputs, temperature=None):
+    def per_sample(self, teacher_outputs: Any, student_outputs: Tensor, temperature: Any = None) -> Tensor:
         """Return the divergence of each row."""
         return _divergence(teacher_outputs, student_outputs, self._chosen(temperature), self.from_logits)
 
@@ -64,28 +73,30 @@ class TeacherDivergence(FidelityMetric):
         if self.temperature != _TRAINING:
             return self.temperature
         if temperature is None:
-            fix = "Use it with a loss that has a temperature, or give it one: TeacherDivergence(temperature=4.0)."
+            fix = "Use it with a loss that has a temperature, or set one: TeacherDivergence(temperature=4.0)."
             raise ValueError(expected("the temperature of the training", "none", fix))
         return temperature
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"temperature": self.temperature, "from_logits": self.from_logits, **super().get_config()}
 
 
-def teacher_divergence(teacher_outputs, student_outputs, temperature=1.0, from_logits=True):
-    """Compute the mean KL divergence `KL(teacher, student)` of the tempered distributions, offline on arrays.
+def teacher_divergence(
+    teacher_outputs: Any, student_outputs: Any, temperature: float = 1.0, from_logits: bool = True
+) -> float:
+    """Return the mean KL divergence `KL(teacher, student)` of the tempered distributions of two arrays of outputs.
 
     Args:
         teacher_outputs: Logits `[..., classes]`, or probabilities.
-        student_outputs: Those of the student, of the same shape.
+        student_outputs: Logits or probabilities of the same shape.
         temperature: Positive number T. Defaults to 1.0.
         from_logits: Whether both are logits rather than probabilities. Defaults to `True`.
 
     Returns:
-        A float, nats: 0.0 where both say the same.
+        A float in nats, 0.0 if both distributions are the same.
 
     Raises:
-        ValueError: If the shapes differ, there is nothing to compare, or probabilities are not said to be.
+        ValueError: If the shapes differ, there is nothing to compare, or probabilities are passed as logits.
 
     Example:
 

@@ -1,22 +1,24 @@
-"""The base class of what compares a student with its teacher."""
+"""The base class of metrics that compare a student with its teacher."""
+
+from typing import Any
 
 from keras import ops
 
-from keras_distill.answers.answer import as_answer
+from keras_distill.answers.answer import Tensor, as_answer
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.rows import check_pair, row_weights
 from keras_distill.metrics.streaming import StreamedMean
 
 
 class FidelityMetric(StreamedMean):
-    """Compare what a student says with what its teacher says, averaged over a stream of batches.
+    """Compare the outputs of a student with those of its teacher, averaged over a stream of batches.
 
-    Given to `Distiller.compile(metrics=[...])`, it is fed with the teacher's outputs in place of labels, in training
-    and, since the teacher has to run for it, in evaluation. To write one of your own, override `per_sample`.
+    In `Distiller.compile(metrics=[...])` it receives the teacher's outputs in place of labels, in training and in
+    evaluation (for which the teacher then has to run). To write a metric of your own, override `per_sample`.
 
     Args:
-        name: Name in the logs. Defaults to `None`, made of the name of the class.
-        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+        name: Name in the logs. Defaults to `None`, derived from the name of the class.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
 
     Example:
 
@@ -32,15 +34,16 @@ class FidelityMetric(StreamedMean):
 
     _least_classes = 1
 
-    def update_state(self, teacher_outputs, student_outputs, sample_weight=None, temperature=None):
+    def update_state(
+        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None, temperature: Any = None
+    ) -> None:
         """Add a batch.
 
         Args:
-            teacher_outputs: Logits or probabilities `[batch, ..., classes]`, or an `Answer`, such as a
-                `TopK`.
-            student_outputs: Logits or probabilities of the same shape; a Keras mask on it counts.
+            teacher_outputs: Logits or probabilities `[batch, ..., classes]`, or an `Answer` such as a `TopK`.
+            student_outputs: Logits or probabilities of the same shape; their Keras mask applies.
             sample_weight: Optional weights that broadcast to `[batch, ...]`. Defaults to `None`.
-            temperature: The temperature of the training, for metrics that ask for it. Defaults to `None`.
+            temperature: The temperature of the training, for metrics that use it. Defaults to `None`.
         """
         teacher_outputs = self._asked(as_answer(teacher_outputs), temperature)
         if not is_top_k(teacher_outputs):
@@ -58,8 +61,8 @@ class FidelityMetric(StreamedMean):
     def _add_samples(self, values, weights, teacher_outputs, student_outputs):
         self._add_rows(values, weights)
 
-    def per_sample(self, teacher_outputs, student_outputs, temperature=None):
-        """Return the value of each sample, or of each position of each sample.
+    def per_sample(self, teacher_outputs: Any, student_outputs: Tensor, temperature: Any = None) -> Tensor:
+        """Return the value of each sample, or of each position of a sample.
 
         Args:
             teacher_outputs: Float tensor `[batch, ..., classes]`, or a `keras_distill.targets.TopK`.

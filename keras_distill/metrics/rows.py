@@ -1,33 +1,38 @@
-"""What all metrics of outputs share: rows of logits, the labels of rows, and how much each row counts."""
+"""What all metrics of outputs share: rows of logits, their labels and their weights."""
+
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import same_shape
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import class_indices, expand_like, mask_of
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import head_of, rows_are_probabilities
 
-_SMALLEST = 1.1754944e-38  # Of float32, without loss of digits.
+_SMALLEST = 1.1754944e-38  # The smallest normal float32.
 _FLOOR = -1e30
-_FIX = "Say `from_logits=False` for probabilities."
+_FIX = "Pass `from_logits=False` for probabilities."
 
 
-def logits_from(outputs, from_logits=True, owner="student"):
-    """Return rows of logits, of a model's outputs or of arrays.
+def logits_from(outputs: Any, from_logits: bool = True, owner: str = "student") -> Tensor:
+    """Return the rows of logits of a model's outputs or of an array.
 
     Args:
         outputs: Float tensor `[..., classes]`: logits, the output of a softmax head, or probabilities.
-        from_logits: Whether it is one of the first two; the logits under a softmax are found then. If not, logits are
-            the logarithms of the probabilities, of which 0 counts as the smallest float32. Defaults to `True`.
-        owner: Whose outputs they are, for the message. Defaults to `"student"`.
+        from_logits: Whether the outputs are logits or come from a softmax head, whose logits are then used. Otherwise
+            the logits are the logarithms of the probabilities, and 0 counts as the smallest normal float32. Defaults to
+            `True`.
+        owner: The model that computed the outputs, for the message. Defaults to `"student"`.
 
     Returns:
-        Float tensor `[..., classes]` in float32 (float64 where the outputs are), each row's largest at 0.
+        Float tensor `[..., classes]`, in float64 if the outputs are and in float32 otherwise. The largest logit of each
+        row is 0.
 
     Raises:
-        ValueError: If they are probabilities and not said to be. In a graph, no values are there to tell by.
+        ValueError: If probabilities are passed as logits. In a graph this cannot be detected from the values.
     """
     outputs = ops.convert_to_tensor(outputs)
     if from_logits:
@@ -38,29 +43,29 @@ def logits_from(outputs, from_logits=True, owner="student"):
         logits = ops.cast(logits, working_dtype(logits))
     else:
         logits = ops.log(ops.maximum(ops.cast(outputs, working_dtype(outputs)), _SMALLEST))
-    # A logit of -inf rules a class out; a number in its place keeps differences finite.
+    # A logit of -inf excludes a class; a finite number in its place keeps differences finite.
     return ops.maximum(logits - ops.max(logits, axis=-1, keepdims=True), _FLOOR)
 
 
-def labels_of(labels, outputs):
-    """Return class indices, 0 where there is no label, and a bool tensor: where there is one.
+def split_labels(labels: Any, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the class indices, 0 for a missing label, and a bool tensor that is `True` for each label.
 
     Args:
-        labels: Integer tensor `[...]` or `[..., 1]`, -1 for none, or one-hot rows `[..., classes]`.
+        labels: Integer tensor `[...]` or `[..., 1]`, -1 for no label, or one-hot rows `[..., classes]`.
         outputs: Tensor `[..., classes]`.
     """
     indices = class_indices(labels, outputs)
     return ops.maximum(indices, 0), indices >= 0
 
 
-def row_weights(values, outputs, sample_weight=None, known=None):
-    """Return how much each row counts: its sample weight, 0 where the mask of the outputs or `known` leaves it out.
+def row_weights(values: Tensor, outputs: Tensor, sample_weight: Any = None, known: Any = None) -> Tensor:
+    """Return the weight of each row: its sample weight, or 0 if the mask of the outputs or `known` leaves it out.
 
     Args:
-        values: Tensor of one value for each row.
+        values: Tensor with one value for each row.
         outputs: The student's outputs, with or without a Keras mask.
         sample_weight: Weights that broadcast to `values` from the left. Defaults to `None`.
-        known: Bool tensor of one value for each row. Defaults to `None`.
+        known: Bool tensor with one value for each row. Defaults to `None`.
 
     Returns:
         Float tensor of the shape of `values`.
@@ -74,16 +79,16 @@ def row_weights(values, outputs, sample_weight=None, known=None):
     return weights
 
 
-def check_pair(teacher_outputs, student_outputs, classes=1):
-    """Raise a `ValueError` unless both have one shape, as far as it is known, and at least so many classes."""
+def check_pair(teacher_outputs: Any, student_outputs: Any, classes: int = 1) -> None:
+    """Raise a `ValueError` unless both have the same shape, as far as it is known, with at least `classes` classes."""
     teacher, student = tuple(teacher_outputs.shape), tuple(student_outputs.shape)
     if not same_shape(teacher, student) or not student or (student[-1] or classes) < classes:
-        what = f"teacher and student outputs of one shape, at least {classes} classes"
+        what = f"teacher and student outputs of one shape, with at least {classes} classes"
         raise ValueError(expected(what, f"{teacher} and {student}"))
 
 
-def as_pair(teacher_outputs, student_outputs, classes=1):
-    """Return two arrays as tensors; raise a `ValueError` unless they have one shape and hold something."""
+def as_pair(teacher_outputs: Any, student_outputs: Any, classes: int = 1) -> tuple[Tensor, Tensor]:
+    """Return two arrays as tensors; raise a `ValueError` unless they have the same shape and are not empty."""
     teacher, student = ops.convert_to_tensor(teacher_outputs), ops.convert_to_tensor(student_outputs)
     if tuple(teacher.shape) != tuple(student.shape) or 0 in teacher.shape or not teacher.shape:
         shapes = f"{tuple(teacher.shape)} and {tuple(student.shape)}"
@@ -92,25 +97,30 @@ def as_pair(teacher_outputs, student_outputs, classes=1):
     return teacher, student
 
 
-def labelled_rows(labels, *outputs):
-    """Return the class indices, and of each of the outputs the rows, that have a label; of arrays.
+def labelled_rows(labels: Any, *outputs: Tensor) -> list[Tensor]:
+    """Return the class indices and the rows of each output that have a label.
 
     Args:
-        labels: Integers `[...]` or `[..., 1]`, -1 for none, or one-hot rows `[..., classes]`.
-        *outputs: Tensors `[..., classes]` of one shape.
+        labels: Integers `[...]` or `[..., 1]`, -1 for no label, or one-hot rows `[..., classes]`.
+        *outputs: Eager tensors `[..., classes]` of one shape.
 
     Raises:
-        ValueError: If no row has a label, or a label is no class.
+        ValueError: If no row has a label, or a label is not a valid class.
     """
     rows = [ops.convert_to_numpy(each) for each in outputs]
     indices, classes = ops.convert_to_numpy(class_indices(labels, outputs[0])), rows[0].shape[-1]
     known = indices >= 0
     if indices.shape != rows[0].shape[:-1] or not known.any() or indices.min() < -1 or indices.max() >= classes:
-        received = f"{known.sum()} labels of {indices.size}, outputs of shape {rows[0].shape}"
-        raise ValueError(expected(f"a label from 0 to {classes - 1} (-1 for none) for each row", received))
+        received = f"{known.sum()} labels for {indices.size} rows, outputs of shape {rows[0].shape}"
+        raise ValueError(expected(f"a label from 0 to {classes - 1} (-1 for no label) for each row", received))
     return [ops.convert_to_tensor(each[known]) for each in (indices, *rows)]
 
 
-def mean(values):
-    """Return the mean of an array as a float, added up in float64."""
+def mean(values: Tensor) -> float:
+    """Return the mean of an array, accumulated in float64."""
     return float(np.mean(ops.convert_to_numpy(values), dtype="float64"))
+
+
+def divide_or_nan(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return `sums / weights`, NaN where the weight is 0."""
+    return np.divide(sums, weights, out=np.full(len(weights), np.nan), where=weights > 0)

@@ -1,25 +1,28 @@
 """Proper scores of a model's probabilities: the negative log-likelihood and the Brier score."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
-from keras_distill.metrics.labels import LabelMetric, offline
+from keras_distill.answers.answer import Tensor
+from keras_distill.metrics.labels import LabelMetric, labelled_logits
 from keras_distill.metrics.rows import mean
 
-_RULED_OUT = -1e30
+_EXCLUDED = -1e30
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class NegativeLogLikelihood(LabelMetric):
     """Compute the mean negative log-likelihood of the labels, in nats.
 
-    On logits it is exact at any distance: where the label is all but certain, and where it is all but ruled out.
+    With logits it is accurate both for a label that is almost certain and for one that is almost excluded.
 
     Args:
-        from_logits: Whether outputs are logits, or come from a softmax head whose logits can be found, rather than
+        from_logits: Whether outputs are logits (or come from a softmax head whose logits can be found) rather than
             probabilities. Defaults to `True`.
         name: Name in the logs. Defaults to `"negative_log_likelihood"`.
-        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
 
     Example:
 
@@ -32,10 +35,10 @@ class NegativeLogLikelihood(LabelMetric):
         Good, "Rational Decisions", 1952.
     """
 
-    def __init__(self, from_logits=True, name="negative_log_likelihood", dtype=None):
+    def __init__(self, from_logits: bool = True, name: str = "negative_log_likelihood", dtype: str | None = None):
         super().__init__(from_logits, name=name, dtype=dtype)
 
-    def per_row(self, labels, logits):
+    def per_row(self, labels: Tensor, logits: Tensor) -> Tensor:
         """Return the negative log-likelihood of each label."""
         return _log_losses(labels, logits)
 
@@ -45,10 +48,10 @@ class BrierScore(LabelMetric):
     """Compute the mean Brier score: the squared distance of the probabilities from the one-hot label, from 0 to 2.
 
     Args:
-        from_logits: Whether outputs are logits, or come from a softmax head whose logits can be found, rather than
+        from_logits: Whether outputs are logits (or come from a softmax head whose logits can be found) rather than
             probabilities. Defaults to `True`.
         name: Name in the logs. Defaults to `"brier_score"`.
-        dtype: Dtype of the result. Defaults to `None`, Keras's float.
+        dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
 
     Example:
 
@@ -61,41 +64,41 @@ class BrierScore(LabelMetric):
         Brier, "Verification of Forecasts Expressed in Terms of Probability", 1950.
     """
 
-    def __init__(self, from_logits=True, name="brier_score", dtype=None):
+    def __init__(self, from_logits: bool = True, name: str = "brier_score", dtype: str | None = None):
         super().__init__(from_logits, name=name, dtype=dtype)
 
-    def per_row(self, labels, logits):
+    def per_row(self, labels: Tensor, logits: Tensor) -> Tensor:
         """Return the squared distance of each row."""
         return _squared_distances(labels, logits)
 
 
-def negative_log_likelihood(labels, outputs, from_logits=True):
-    """Compute the mean negative log-likelihood of the labels, offline on arrays.
+def negative_log_likelihood(labels: Any, outputs: Any, from_logits: bool = True) -> float:
+    """Return the mean negative log-likelihood of the labels under an array of outputs.
 
     Args:
-        labels: Integers `[...]` or `[..., 1]`, -1 for none, or one-hot rows `[..., classes]`.
+        labels: Integers `[...]` or `[..., 1]`, -1 for no label, or one-hot rows `[..., classes]`.
         outputs: Logits `[..., classes]`, or probabilities.
         from_logits: Whether outputs are logits rather than probabilities. Defaults to `True`.
 
     Returns:
-        A float, nats.
+        A float in nats.
 
     Raises:
-        ValueError: If no row has a label, a label is no class, or probabilities are not said to be.
+        ValueError: If no row has a label, a label is not a valid class, or probabilities are passed as logits.
 
     Example:
 
     >>> round(negative_log_likelihood([1, 0], [[0.0, 0.0], [0.0, 0.0]]), 4)  # log 2
     0.6931
     """
-    return mean(_log_losses(*offline(labels, outputs, from_logits)))
+    return mean(_log_losses(*labelled_logits(labels, outputs, from_logits)))
 
 
-def brier_score(labels, outputs, from_logits=True):
-    """Compute the mean squared distance of the probabilities from the one-hot labels, offline on arrays.
+def brier_score(labels: Any, outputs: Any, from_logits: bool = True) -> float:
+    """Return the mean squared distance of an array of probabilities from the one-hot labels.
 
     Args:
-        labels: Integers `[...]` or `[..., 1]`, -1 for none, or one-hot rows `[..., classes]`.
+        labels: Integers `[...]` or `[..., 1]`, -1 for no label, or one-hot rows `[..., classes]`.
         outputs: Logits `[..., classes]`, or probabilities.
         from_logits: Whether outputs are logits rather than probabilities. Defaults to `True`.
 
@@ -103,22 +106,22 @@ def brier_score(labels, outputs, from_logits=True):
         A float from 0.0 to 2.0.
 
     Raises:
-        ValueError: If no row has a label, a label is no class, or probabilities are not said to be.
+        ValueError: If no row has a label, a label is not a valid class, or probabilities are passed as logits.
 
     Example:
 
     >>> brier_score([0, 1], [[0.5, 0.5], [0.0, 1.0]], from_logits=False)
     0.25
     """
-    return mean(_squared_distances(*offline(labels, outputs, from_logits)))
+    return mean(_squared_distances(*labelled_logits(labels, outputs, from_logits)))
 
 
 def _log_losses(labels, logits):
     labelled = ops.one_hot(labels, logits.shape[-1], dtype="bool")
-    of_label = ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1)
-    others = ops.where(labelled, ops.full_like(logits, _RULED_OUT), logits)
-    # log(1 + sum of the others over the label's): no 1 is added that would swallow a small sum.
-    return ops.softplus(ops.logsumexp(others, axis=-1) - of_label[..., 0])
+    label_logits = ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1)
+    others = ops.where(labelled, ops.full_like(logits, _EXCLUDED), logits)
+    # log(1 + sum of the others / the label's) without adding 1, which would absorb a small sum.
+    return ops.softplus(ops.logsumexp(others, axis=-1) - label_logits[..., 0])
 
 
 def _squared_distances(labels, logits):

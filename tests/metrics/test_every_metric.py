@@ -1,4 +1,4 @@
-"""Every metric of outputs against scikit-learn and SciPy, in streams, under masks and weights, saved and compiled."""
+"""Every metric of outputs against scikit-learn and SciPy: streamed, masked, weighted, saved and compiled."""
 
 import keras
 import numpy as np
@@ -82,7 +82,7 @@ RUNS = {"eager": lambda f: f, "graph": tf.function, "xla": lambda f: tf.function
 
 
 def sample(name, *rows, seed=0):
-    """What a metric is given: a teacher's outputs, or labels, and a student's outputs, some of them tied."""
+    """Return what a metric receives: a teacher's outputs, or labels, and a student's outputs, some of them tied."""
     generator = np.random.default_rng(seed)
     teacher, student = generator.normal(size=(2, *rows, CLASSES)) * 3.0
     student[::2] = np.round(student[::2])
@@ -183,7 +183,7 @@ def test_sums_do_not_drift(run):
     assert weight == 2.0**25 + 2000 and total == 2.0**24 + 1500
 
 
-def test_exact_at_any_distance():
+def test_extreme_logits():
     outputs = np.array([[0.0, 1000.0], [0.0, 20.0], [0.0, -np.inf]], "float32")
     assert metrics.negative_log_likelihood([0], outputs[:1]) == 1000.0
     np.testing.assert_allclose(metrics.negative_log_likelihood([1], outputs[1:2]), np.log1p(np.exp(-20.0)), rtol=1e-6)
@@ -230,14 +230,14 @@ def test_minus_one_is_no_label(name, inside):
 
 
 @pytest.mark.parametrize("name", [*LABELLED, "teacher_divergence"])
-def test_probabilities_are_said_to_be(name):
+def test_probabilities_have_to_be_declared(name):
     first, student = sample(name, 40)
     given = softmax(first, -1) if name in FIDELITY else first
     probabilities, (metric, update) = softmax(student, -1), make(name, from_logits=False)
     update(given, probabilities)
     np.testing.assert_allclose(metric.result(), wanted(name, first, student), rtol=2e-5)
     np.testing.assert_allclose(ALL[name][2](given, probabilities, from_logits=False), metric.result(), rtol=2e-5)
-    message = r"^Expected logits of the \w+\. Received: probabilities\. Say `from_logits=False` for probabilities\.$"
+    message = r"^Expected logits of the \w+\. Received: probabilities\. Pass `from_logits=False` for probabilities\.$"
     for refuse in (make(name)[1], ALL[name][2]):
         with pytest.raises(ValueError, match=message):
             refuse(first, probabilities)
@@ -256,7 +256,7 @@ def test_logits_are_found_under_a_softmax_head(name, mlp):
 
 
 @pytest.mark.parametrize("name", ["agreement", "class_agreement", "teacher_divergence"])
-def test_teachers_of_whom_the_greatest_classes_are_stored(name):
+def test_teachers_with_stored_top_k_classes(name):
     teacher, student = sample(name, 40)
     teacher = (teacher + np.linspace(0.0, 0.01, CLASSES)).astype("float32")  # None tied.
     order = np.argsort(-teacher, axis=-1)
@@ -299,12 +299,15 @@ def test_metrics_of_a_compiled_distiller(mlp, data, tmp_path):
     "call, message",
     [
         (lambda: metrics.agreement(np.ones((2, 3)), np.ones((3, 3))), "outputs of one shape"),
-        (lambda: metrics.Agreement().update_state(np.ones((2, 3)), np.ones((2, 1))), "outputs of one shape, at least"),
+        (
+            lambda: metrics.Agreement().update_state(np.ones((2, 3)), np.ones((2, 1))),
+            "outputs of one shape, with at least",
+        ),
         (lambda: metrics.dark_knowledge_correlation(*np.ones((2, 4, 2))), "at least 3 classes"),
         (lambda: metrics.ClassAgreement(3).update_state(*np.ones((2, 4, 2))), "outputs of 3 classes"),
-        (lambda: metrics.ClassAgreement(0), "`classes` to be a positive whole number"),
-        (lambda: metrics.ExpectedCalibrationError(bins=2.5), "`bins` to be a positive whole number"),
-        (lambda: metrics.reliability_curve([0], [[0.0, 1.0]], bins=0), "`bins` to be a positive whole number"),
+        (lambda: metrics.ClassAgreement(0), "classes to be a whole number >= 1"),
+        (lambda: metrics.ExpectedCalibrationError(bins=2.5), "bins to be a whole number >= 1"),
+        (lambda: metrics.reliability_curve([0], [[0.0, 1.0]], bins=0), "bins to be a whole number >= 1"),
         (lambda: metrics.brier_score([-1, -1], np.zeros((2, 3))), "a label from 0 to 2"),
         (lambda: metrics.brier_score([0, 3], np.zeros((2, 3))), "a label from 0 to 2"),
         (lambda: metrics.TeacherDivergence(0.0), "a finite temperature > 0"),

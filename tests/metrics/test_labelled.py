@@ -1,4 +1,4 @@
-"""Metrics of the labelled samples against those of a batch of nothing else, and untouched where all are labelled."""
+"""Metrics on partly labelled batches equal those on the labelled samples; fully labelled batches pass unchanged."""
 
 import keras
 import numpy as np
@@ -51,7 +51,7 @@ def test_equals_the_metric_of_the_labelled_samples(form, weights, run):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_what_is_all_labelled_gives_the_same_bits(form, masked, weighted):
+def test_fully_labelled_batches_give_the_same_bits(form, masked, weighted):
     labels, outputs = GENERATOR.integers(0, 3, (5, 4)), GENERATOR.normal(size=(5, 4, 3)).astype("float32")
     if form == "iou" and weighted:
         pytest.skip("Keras casts the weights of this metric to whole numbers.")

@@ -1,4 +1,4 @@
-"""What single metrics say beyond one number: bins, classes, and the ranks of the classes behind the first."""
+"""What single metrics report beyond one number: bins, classes, and the ranks of the classes behind the first."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_correlation_of_many_classes_with_ties(classes):
     assert metrics.dark_knowledge_correlation(teacher, student) == pytest.approx(np.mean(kept), abs=1e-6)
 
 
-def test_correlation_knows_monotone_from_equal():
+def test_correlation_depends_only_on_the_order():
     teacher = np.random.default_rng(5).normal(size=(10, 8))
     assert metrics.dark_knowledge_correlation(teacher, np.tanh(teacher) * 0.1) == pytest.approx(1.0)
     assert metrics.dark_knowledge_correlation(teacher, -teacher) == pytest.approx(-1.0)
