@@ -1,1 +1,1 @@
-"""Plots, pictures, SVG and numbers for readers. Nothing here knows what a run or a report is."""
+"""Figures, pictures, SVG and numbers for readers. Nothing in this room knows about runs or reports."""

@@ -1,10 +1,12 @@
-"""Numbers written for readers: shares as percentages, means with their spread, sizes."""
+"""Numbers formatted for readers: percentages, means with their spread, sizes."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 
-def spread(values):
-    """Write shares as a percentage: the mean, and ± the standard deviation where there are several.
+def spread(values: Sequence[float]) -> str:
+    """Format fractions as a percentage: their mean, with ± the standard deviation if there are several.
 
     Example:
 
@@ -16,13 +18,13 @@ def spread(values):
     return f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f} %"
 
 
-def percent(share):
-    """Write a share as a percentage, and what is unknown as a dash."""
-    return "–" if share is None else f"{100 * share:.2f} %"
+def percent(fraction: float | None) -> str:
+    """Format a fraction as a percentage, and `None` as a dash."""
+    return "–" if fraction is None else f"{100 * fraction:.2f} %"
 
 
-def size(count):
-    """Write a number of bytes.
+def size(count: float) -> str:
+    """Format a number of bytes.
 
     Example:
 
@@ -32,8 +34,8 @@ def size(count):
     return f"{count / 1024:.1f} kB" if count < 1024**2 else f"{count / 1024**2:.1f} MB"
 
 
-def mean(values):
-    """Write numbers: their mean, and ± the standard deviation where there are several.
+def mean(values: Sequence[float]) -> str:
+    """Format numbers: their mean, with ± the standard deviation if there are several.
 
     Example:
 

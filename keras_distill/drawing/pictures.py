@@ -1,15 +1,16 @@
-"""Inputs that are pictures, as pixels to look at."""
+"""Model inputs that are images, as pixels to display."""
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 
 _LARGEST = 256
 
 
-def is_picture(sample):
-    """Say whether an input can be shown: `[height, width, channels]`, grey or red, green and blue.
+def is_picture(sample: Any) -> bool:
+    """Return whether an input can be displayed: `[height, width, channels]` with one grey or three RGB channels.
 
     Example:
 
@@ -19,13 +20,13 @@ def is_picture(sample):
     return np.ndim(sample) == 3 and np.shape(sample)[-1] in (1, 3)
 
 
-def pixels(picture):
-    """Return a picture as bytes to show, whatever range a model takes: 0 to 1, -1 to 1, 0 to 255, standardised.
+def pixels(picture: Any) -> np.ndarray:
+    """Return an image as bytes to display, whatever its range: 0 to 1, -1 to 1, 0 to 255, or standardised.
 
-    Grey ones are turned to dark ink on white, as handwriting is read.
+    Grey images are inverted to dark ink on white, as handwriting is read.
 
     Args:
-        picture: Array `[height, width, channels]`, for which `is_picture` holds.
+        picture: Array `[height, width, channels]` for which `is_picture` is true.
 
     Returns:
         A `uint8` array `[height, width]` or `[height, width, 3]`.
@@ -37,14 +38,14 @@ def pixels(picture):
     """
     picture = np.nan_to_num(np.asarray(picture, "float64"))
     low, high = min(0.0, picture.min()), max(1.0, picture.max())
-    shares = (picture - low) / (high - low)
-    shares = 1.0 - shares[..., 0] if shares.shape[-1] == 1 else shares
-    return np.floor(255.0 * shares + 0.5).astype("uint8")
+    scaled = (picture - low) / (high - low)
+    scaled = 1.0 - scaled[..., 0] if scaled.shape[-1] == 1 else scaled
+    return np.floor(255.0 * scaled + 0.5).astype("uint8")
 
 
-def data_uri(picture):
-    """Return a picture as the `data:` URI of a PNG, which a page holds in itself."""
-    # Comes with matplotlib, which the page needs in any case.
+def data_uri(picture: Any) -> str:
+    """Return an image as the `data:` URI of a PNG, to embed in a page."""
+    # A dependency of matplotlib, which the page needs in any case.
     from PIL import Image
 
     image, content = Image.fromarray(pixels(picture)), io.BytesIO()

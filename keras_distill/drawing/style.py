@@ -1,12 +1,14 @@
-"""How every figure looks: colours, fonts, axes, and matplotlib where it is installed."""
+"""The look of every figure: colours, fonts and axes."""
 
-from keras_distill._core.messages import expected
+from typing import Any
 
-# Okabe and Ito's palette: told apart by colour-blind eyes, and by their lightness in grey.
+from keras_distill._core.extras import missing
+
+# Okabe and Ito's palette: colour-blind readers can tell the colours apart, and so can readers of a grey print.
 TEACHER, ALONE, DISTILLED = "#4d4d4d", "#56b4e9", "#d55e00"
 COLOURS = {"teacher": TEACHER, "alone": ALONE, "distilled": DISTILLED}
 LABELS = {"teacher": "teacher", "alone": "student alone", "distilled": "student distilled"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -24,8 +26,8 @@ STYLE = {
 }
 
 
-def plain_numbers(axis):
-    """Label an axis of a log scale by numbers as they are spoken: 1, 10, 100."""
+def plain_numbers(axis: Any) -> None:
+    """Label a logarithmic axis with plain numbers: 1, 10, 100."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axis.get_view_interval()
@@ -34,14 +36,14 @@ def plain_numbers(axis):
     axis.set_minor_locator(NullLocator())
 
 
-def new_figure(width, height, rows=1, columns=1, **options):
-    """Return a figure of that size in inches, and its axes."""
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
+    """Return a figure of a size in inches, and its axes. `options` are those of `Figure.subplots`."""
     figure = empty_figure(width, height)
     return figure, figure.subplots(rows, columns, **options)
 
 
-def empty_figure(width, height):
-    """Make a figure that belongs to no window and to no global list, so that nothing has to be closed."""
+def empty_figure(width: float, height: float) -> Any:
+    """Return a figure without a window or an entry in a global list, so it does not have to be closed."""
     matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,11 +53,10 @@ def empty_figure(width, height):
     return figure
 
 
-def matplotlib():
-    """Return matplotlib; raise an ImportError that names the extra to install where there is none."""
+def matplotlib() -> Any:
+    """Return matplotlib; raise an `ImportError` that says what to install if it is missing."""
     try:
         import matplotlib
     except ImportError as error:
-        fix = 'Install it: pip install "keras_distill[report]"'
-        raise ImportError(expected("matplotlib, which draws the plots", f"{error}", fix)) from error
+        raise missing("matplotlib, which draws the plots", error, "report") from error
     return matplotlib

@@ -1,56 +1,59 @@
-"""Figures as SVG within a page: described in words, and with ids that no other figure on the page has."""
+"""Figures as inline SVG: with a description in words, and ids that are unique on the page."""
 
 import io
 import warnings
+from typing import Any
 from xml.etree import ElementTree
 
 from keras_distill.drawing import style
 
-# Left out: the time of drawing, so that the same figure gives the same bytes, and what only a file needs.
+# Left out: the date, so the same figure gives the same bytes, and what only a stand-alone file needs.
 _METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
-def inline(figure, name, description):
+def inline(figure: Any, name: str, description: str) -> str:
     """Return a figure as an `<svg>` element.
 
-    Text stays text: it is found by searching and set in the page's own font. The same figure gives the same bytes.
+    Text stays text: it can be searched and uses the font of the page. The same figure gives the same bytes.
 
     Args:
         figure: A `matplotlib.figure.Figure`.
-        name: What the ids within begin with; one per figure of a page.
-        description: What is to be seen, in words, for those who do not see it.
+        name: Prefix of all ids in the figure, unique on the page.
+        description: Description of the figure, for readers who cannot see it.
 
     Returns:
         Markup, a string.
     """
-    root = ElementTree.fromstring(_drawn(figure, name))
+    root = ElementTree.fromstring(_render(figure, name))
     for child in [*root]:
-        # A style would hold for the whole page, whose own one says the same of figures.
-        if child.find("{*}style") is not None or _local(child.tag) == "metadata":
+        # A style element would apply to the whole page, which has the same rules for its figures.
+        if child.find("{*}style") is not None or _strip_namespace(child.tag) == "metadata":
             root.remove(child)
     for element in root.iter():
-        element.tag = _local(element.tag)
-        element.attrib = {_local(key): _renamed(_local(key), value, name) for key, value in element.attrib.items()}
-    root.attrib = {"viewBox": root.get("viewBox"), "role": "img", "aria-label": description}
+        element.tag = _strip_namespace(element.tag)
+        attributes = {_strip_namespace(key): value for key, value in element.attrib.items()}
+        element.attrib = {key: _prefix_ids(key, value, name) for key, value in attributes.items()}
+    root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": description}
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 
-def _drawn(figure, name):
+def _render(figure, name):
     content = io.BytesIO()
     with style.matplotlib().rc_context({**style.STYLE, "svg.fonttype": "none", "svg.hashsalt": name}):
         with warnings.catch_warnings():
-            # The reader's fonts are not those that the figure is measured with.
+            # The fonts of the reader's browser apply, not those that matplotlib measures the text with.
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             figure.savefig(content, format="svg", metadata=_METADATA)
     return content.getvalue()
 
 
-def _local(name):
-    """Return a name without its namespace, which HTML does without."""
+def _strip_namespace(name):
+    """Return a name without its XML namespace, which inline SVG does not need."""
     return name.rpartition("}")[2]
 
 
-def _renamed(key, value, name):
+def _prefix_ids(key, value, name):
+    """Return the value of an attribute with every id in it prefixed by the name of the figure."""
     if key == "id":
         return f"{name}-{value}"
     if key == "href":
