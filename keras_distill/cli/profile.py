@@ -1,4 +1,6 @@
-"""`keras-distill profile`: where the time of a recipe's training step goes."""
+"""`keras-distill profile`: the time of each part of a recipe's training step."""
+
+from typing import Any
 
 import click
 
@@ -13,19 +15,26 @@ _STEPS_PER_CALL = 32
 )
 @click.argument("recipe")
 @click.option("--data-dir", type=click.Path(), help="Folder of data sets prepared by TensorFlow Datasets.")
-@click.option("--download", is_flag=True, help="Let TensorFlow Datasets download what is not there.")
-@click.option("--quick", is_flag=True, help="The recipe's quick form: less data.")
+@click.option("--download", is_flag=True, help="Let TensorFlow Datasets download missing data.")
+@click.option("--quick", is_flag=True, help="Use the recipe's quick form, with less data.")
 @click.option(
-    "--steps", type=click.IntRange(1), default=30, show_default=True, help="Steps of each part to time, at least."
+    "--steps",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="Minimum number of timed steps for each part.",
 )
-@click.option("--out", type=click.Path(), help="Folder for profile.json, and a trace for TensorBoard's profiler.")
+@click.option("--out", type=click.Path(), help="Folder for profile.json and a trace for TensorBoard's profiler.")
 @session.threads_option
-def command(recipe, data_dir, download, quick, steps, out, threads):
-    """Tell where the time of a training step of RECIPE goes: input, teacher, student, losses, optimizer.
+def command(
+    recipe: str, data_dir: str | None, download: bool, quick: bool, steps: int, out: str | None, threads: int | None
+) -> None:
+    """Show the time of each part of a training step of RECIPE: input, teacher, student, losses, optimizer.
 
     RECIPE is digits, mnist, cifar10, function_matching or hinton2015, or the path of a Python file that defines RECIPE;
-    such a file is run, like any Python script. The models are built and not trained: that changes no time. The parts are timed by the step cut
-    off after each, in turn, and add up to the whole step; what is left is the call of the step itself.
+    such a file is run like any Python script. The models are not trained first, since this does not change the time.
+    The step is cut off after each of its parts, and the prefixes are timed in turn, so that the parts add up. The
+    residual is the time of the call of the step itself.
     """
     with session.users_errors():
         session.start_tensorflow(threads)
@@ -35,27 +44,27 @@ def command(recipe, data_dir, download, quick, steps, out, threads):
 
         chosen = recipes.load(recipe)
         chosen = chosen.quickened() if quick else chosen
-        distiller, batches = _prepared(chosen, chosen.data(data_dir, download))
+        distiller, batches = _prepare(chosen, chosen.data(data_dir, download))
         found = profile(distiller, batches, steps=steps, trace=out)
     session.console().print(found)
     if out:
         _write(found, out)
 
 
-def _prepared(recipe, data):
-    """Return the distiller of a recipe, compiled as its runs compile it, and what it is trained on."""
+def _prepare(recipe: Any, data: Any) -> tuple[Any, Any]:
+    """Return the distiller of a recipe, compiled as in its runs, and its training batches."""
     import keras
 
-    from keras_distill import Distiller
     from keras_distill.data.batches import Batches
+    from keras_distill.distiller.model import Distiller
     from keras_distill.losses.logits.soft_targets import LogitsDistillation
 
-    data = data.first(recipe.samples).first(recipe.transfer_samples)
+    x, y = data.first(recipe.samples).first(recipe.transfer_samples).train
     if recipe.views is None:
-        batches = Batches(*data.train, recipe.batch_size, shift=recipe.shift, flip=recipe.flip)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        batches: Any = Batches(x, y, recipe.batch_size, shift=recipe.shift, flip=recipe.flip)
+        loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     else:
-        batches = recipe.views(*data.train, recipe.batch_size, 0)
+        batches = recipe.views(x, y, recipe.batch_size, 0)
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     soft = LogitsDistillation(temperature=recipe.temperature(recipe.student_epochs)(0))
     distiller = Distiller(recipe.teacher(), recipe.student(), soft, student_loss_weight=recipe.student_loss_weight)
@@ -65,12 +74,12 @@ def _prepared(recipe, data):
     return distiller, batches
 
 
-def _write(found, folder):
+def _write(found: Any, folder: str) -> None:
     import json
     import pathlib
 
     path = pathlib.Path(folder) / "profile.json"
-    beside = path.with_name("profile.json.tmp")
-    beside.write_text(json.dumps({**found.to_dict(), "trace": "."}, indent=1) + "\n")
-    beside.replace(path)
-    click.echo(f"The figures are in {path}; for the trace: tensorboard --logdir {folder}")
+    temporary = path.with_name("profile.json.tmp")
+    temporary.write_text(json.dumps({**found.to_dict(), "trace": "."}, indent=1) + "\n")
+    temporary.replace(path)
+    click.echo(f"The figures are in {path}. To see the trace: tensorboard --logdir {folder}")

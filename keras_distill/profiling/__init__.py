@@ -1,4 +1,5 @@
-"""Where the time of a training step goes."""
+"""The time that each part of a training step takes."""
 
-from keras_distill.profiling.profile import Profile as Profile
-from keras_distill.profiling.profile import profile as profile
+from keras_distill.profiling.profile import Profile, profile
+
+__all__ = ["Profile", "profile"]

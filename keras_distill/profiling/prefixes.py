@@ -1,4 +1,7 @@
-"""The training step, cut off after each of its parts: what one prefix takes more than the one before is that part's."""
+"""Prefixes of the training step: the extra time of a prefix over the one before it is the time of its last part."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -7,22 +10,23 @@ from keras_distill.answers.answer import dense_logits
 from keras_distill.features.taps import FINAL_OUTPUT
 
 PARTS = ("input", "teacher", "student, forward", "losses", "student, backward", "optimizer, metrics")
-"""The parts of a step, in their order."""
+"""The parts of a step, in order."""
 
 
-def prefixes(distiller, batches):
-    """Return, by part, a function that runs one execution of steps up to that part, and waits for it.
+def make_prefixes(distiller: Any, batches: Iterator[Any]) -> dict[str, Callable[[], Any]]:
+    """Return, for each part, a function that runs one execution of steps up to that part and waits for it.
 
-    Executions are of as many steps as those of `fit`: a call from Python can take longer than a small step.
+    An execution has as many steps as one of `fit`, because a call from Python can take longer than a small step.
 
     Args:
-        distiller: A compiled `Distiller`, on TensorFlow.
-        batches: Iterator of a `tf.data.Dataset` that does not end.
+        distiller: A compiled `Distiller` on TensorFlow.
+        batches: Iterator over an endless `tf.data.Dataset`.
     """
-    return {part: _waiting(distiller, step, batches) for part, step in zip(PARTS, _steps(distiller), strict=True)}
+    steps = zip(PARTS, _make_steps(distiller), strict=True)
+    return {part: _make_execution(distiller, step, batches) for part, step in steps}
 
 
-def _steps(distiller):
+def _make_steps(distiller: Any) -> tuple[Callable[[Any], Any], ...]:
     def teacher(data):
         outputs = distiller._ask_teacher(data).teacher_outputs
         return {**outputs, FINAL_OUTPUT: dense_logits(outputs[FINAL_OUTPUT])}
@@ -41,10 +45,10 @@ def _steps(distiller):
     return (lambda data: data), teacher, student, loss, gradients, distiller.train_step
 
 
-def _waiting(distiller, step, batches):
+def _make_execution(distiller: Any, step: Callable[[Any], Any], batches: Iterator[Any]) -> Callable[[], Any]:
     @tf.function(jit_compile=distiller.jit_compile or None)
     def one(data):
-        # All of it is read: TensorFlow leaves out what only a control dependency asks for.
+        # All outputs are used: TensorFlow prunes what only a control dependency needs.
         computed = [each for each in tf.nest.flatten(step(data), expand_composites=True) if tf.is_tensor(each)]
         return tf.add_n([tf.reduce_sum(tf.cast(each, "float32")) for each in computed if each.dtype != tf.string])
 
@@ -54,6 +58,6 @@ def _waiting(distiller, step, batches):
             done += one(next(batches))
         return done
 
-    # Traced here: TensorFlow would warn that so many functions of one name are.
+    # Traced here, because TensorFlow would warn about retracing so many functions of one name.
     execute = tf.function(several).get_concrete_function(batches)
     return lambda: execute(batches).numpy()

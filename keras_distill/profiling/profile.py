@@ -1,50 +1,54 @@
-"""Timing the parts of a training step."""
+"""A profile of the training step: the time of each of its parts."""
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import statistics
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 from rich.jupyter import JupyterMixin
 
 from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
-from keras_distill.profiling.prefixes import prefixes
+from keras_distill.profiling.prefixes import make_prefixes
 
-_LEAST_ROUNDS, _TRACED = 3, 3
+_MIN_ROUNDS, _TRACED_EXECUTIONS = 3, 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile(JupyterMixin):
-    """Hold where the time of a training step goes.
+    """The time that each part of a training step takes.
 
     Attributes:
-        parts: Dict of part to milliseconds of one step, in their order.
+        parts: Dict from each part, in order, to its milliseconds in one step.
         whole: Milliseconds of one step as `fit` runs it, with the distiller's `steps_per_execution`.
-        steps_per_execution: Steps of one call of the compiled function.
-        rounds: How often each was timed, that many steps at once.
+        steps_per_execution: Number of steps in one call of the compiled function.
+        rounds: Number of timed executions of each prefix and of the whole step.
         trace: Folder of the trace for TensorBoard, or `None`.
     """
 
-    parts: dict
+    parts: dict[str, float]
     whole: float
     steps_per_execution: int
     rounds: int
     trace: pathlib.Path | None = None
 
     @property
-    def residual(self):
-        """Milliseconds of a step that no part accounts for, such as reading the logs; below zero by chance."""
+    def residual(self) -> float:
+        """Milliseconds of a step that belong to no part, such as reading the logs; noise can make it negative."""
         return self.whole - sum(self.parts.values())
 
-    def to_dict(self):
-        """Return it as plain values, for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the profile as a dict of plain values for JSON."""
         trace = None if self.trace is None else str(self.trace)
         return {**dataclasses.asdict(self), "residual": self.residual, "trace": trace}
 
-    def __rich__(self):
+    def __rich__(self) -> Any:
         from rich.table import Table
 
         table = Table(title="One training step", caption_justify="left", box=None, min_width=48)
@@ -58,27 +62,27 @@ class Profile(JupyterMixin):
         return table
 
 
-def profile(distiller, dataset, steps=30, trace=None):
-    """Tell where the time of a training step goes: input, teacher, student, losses, optimizer.
+def profile(distiller: Any, dataset: Any, steps: int = 30, trace: str | os.PathLike | None = None) -> Profile:
+    """Return the time that each part of a training step takes: input, teacher, student, losses, optimizer.
 
-    The compiled step is run cut off after each of its parts, in turn and again and again; the median of what one cut
-    takes more than the one before is the time of that part, so that the parts add up. Where parts run at the same
-    time, on several cores, they count by what they add. All steps are real ones; weights, optimizer and metrics are
-    afterwards what they were.
+    The compiled step is cut off after each of its parts. These prefixes are timed in turn, several times. The time of a
+    part is the difference of the medians of its prefix and the one before, so the parts add up. Parts that run in
+    parallel on several cores count by the time that they add. All steps are real training steps; weights and optimizer
+    are restored and metrics are reset afterwards.
 
     Args:
-        distiller: A compiled and built `Distiller`, on TensorFlow.
-        dataset: A `tf.data.Dataset` or a `keras.utils.PyDataset` of batches, as for `fit`. Input is timed as it comes:
-            shuffling, augmentation and a cache that fills count.
-        steps: How many steps of each part are timed at least, in three rounds or more. Defaults to 30.
-        trace: Folder for a trace of a few more executions, for TensorBoard's profiler. Defaults to `None`, none.
+        distiller: A compiled and built `Distiller` on TensorFlow.
+        dataset: A `tf.data.Dataset` or a `keras.utils.PyDataset` of batches, as for `fit`. The input is timed as it is,
+            including shuffling, augmentation and filling a cache.
+        steps: Minimum number of timed steps for each part, in at least three rounds. Defaults to 30.
+        trace: Folder for a trace of a few more executions, for TensorBoard's profiler. Defaults to `None`, no trace.
 
     Returns:
-        A `Profile`; rich and notebooks show it as a table.
+        A `Profile`, which rich and notebooks display as a table.
 
     Raises:
-        ValueError: If the backend is not TensorFlow, the distiller is not compiled, `steps` is no positive whole
-            number, or the data is of another kind or empty.
+        ValueError: If the backend is not TensorFlow, the distiller is not compiled, `steps` is not a positive whole
+            number, or the data is empty or of another type.
 
     Example:
 
@@ -94,50 +98,49 @@ def profile(distiller, dataset, steps=30, trace=None):
     (['input', 'teacher', 'student, forward'], True)
     """
     check_tensorflow("a profile")
-    if isinstance(steps, bool) or not hasattr(steps, "__index__") or steps < 1:
-        raise ValueError(expected("`steps` to be a positive whole number", f"steps={steps!r}"))
+    steps = check_whole_number("steps", steps)
     if not getattr(distiller, "compiled", False) or not hasattr(distiller, "student_outputs"):
-        raise ValueError(expected("a compiled Distiller", type(distiller).__name__, "Call its `compile` first."))
+        raise ValueError(expected("a compiled Distiller", type(distiller).__name__, "Call `compile` first."))
     import tensorflow as tf
 
-    batches, calls = iter(_endless(dataset)), distiller.steps_per_execution
-    rounds = max(-(-steps // calls), _LEAST_ROUNDS)
+    batches, calls = iter(_repeat(dataset)), distiller.steps_per_execution
+    rounds = max(-(-steps // calls), _MIN_ROUNDS)
     distiller._build_optimizer()
-    with _kept(distiller):
+    with _restore_afterwards(distiller):
         distiller.make_train_function()
-        whole = _whole(distiller, batches)
-        times = _interleaved({**prefixes(distiller, batches), "whole": whole}, rounds, calls)
+        whole = _make_whole_step(distiller, batches)
+        times = _time_in_turn({**make_prefixes(distiller, batches), "whole": whole}, rounds, calls)
         if trace is not None:
             with tf.profiler.experimental.Profile(str(trace)):
-                for _ in range(_TRACED):
+                for _ in range(_TRACED_EXECUTIONS):
                     whole()
-    whole = 1e3 * statistics.median(times.pop("whole"))
-    trace = None if trace is None else pathlib.Path(trace)
-    return Profile(_differences(times), whole, calls, rounds, trace)
+    milliseconds = 1e3 * statistics.median(times.pop("whole"))
+    folder = None if trace is None else pathlib.Path(trace)
+    return Profile(_subtract_prefixes(times), milliseconds, calls, rounds, folder)
 
 
-def _whole(distiller, batches):
+def _make_whole_step(distiller: Any, batches: Iterator[Any]) -> Callable[[], Any]:
     def run():
         return {name: float(value) for name, value in distiller.train_function(batches).items()}
 
     return run
 
 
-def _interleaved(functions, rounds, calls):
-    """Return the seconds of a step of each function, a list by round; the first, which compiles, is not counted."""
+def _time_in_turn(functions: dict[str, Callable[[], Any]], rounds: int, calls: int) -> dict[str, list[float]]:
+    """Return the seconds per step of each function in each round; the first call, which compiles, does not count."""
     for function in functions.values():
         function()
     found = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
-            begun = time.perf_counter()
+            begin = time.perf_counter()
             function()
-            found[name].append((time.perf_counter() - begun) / calls)
+            found[name].append((time.perf_counter() - begin) / calls)
     return found
 
 
-def _differences(times):
-    """Return the milliseconds that each takes more than the one before it; no part takes less than none."""
+def _subtract_prefixes(times: dict[str, list[float]]) -> dict[str, float]:
+    """Return the milliseconds by which each median exceeds the one before it, at least 0."""
     reached, parts = 0.0, {}
     for name, seconds in times.items():
         end = max(1e3 * statistics.median(seconds), reached)
@@ -146,8 +149,8 @@ def _differences(times):
 
 
 @contextlib.contextmanager
-def _kept(distiller):
-    """Give a distiller back its weights and its optimizer when the context ends, and metrics of nothing."""
+def _restore_afterwards(distiller: Any) -> Iterator[None]:
+    """Restore the weights and the optimizer of a distiller and reset its metrics when the context ends."""
     variables = [*distiller.variables, *distiller.optimizer.variables]
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     try:
@@ -158,32 +161,32 @@ def _kept(distiller):
         distiller.reset_metrics()
 
 
-def _endless(dataset):
-    """Return a `tf.data.Dataset` of the batches of some data, again and again."""
+def _repeat(dataset: Any) -> Any:
+    """Return an endless `tf.data.Dataset` of the batches of a data set."""
     import tensorflow as tf
 
     if isinstance(dataset, keras.utils.PyDataset):
-        dataset = _of_py_dataset(dataset)
+        dataset = _from_py_dataset(dataset)
     if not hasattr(dataset, "element_spec"):
-        fix = "Arrays become one by `tf.data.Dataset.from_tensor_slices((x, y)).batch(128)`."
+        fix = "Convert arrays with `tf.data.Dataset.from_tensor_slices((x, y)).batch(128)`."
         raise ValueError(expected("a tf.data.Dataset or a PyDataset", type(dataset).__name__, fix))
     if dataset.cardinality() == 0:
-        raise ValueError(expected("data with at least one batch", "none"))
+        raise ValueError(expected("data with at least one batch", "an empty data set"))
     return dataset.repeat().prefetch(tf.data.AUTOTUNE)
 
 
-def _of_py_dataset(dataset):
+def _from_py_dataset(dataset: Any) -> Any:
     import tensorflow as tf
 
     if not dataset.num_batches:
         raise ValueError(expected("a PyDataset with at least one batch", f"num_batches={dataset.num_batches}"))
 
-    def walk():
+    def read_batches():
         for index in range(dataset.num_batches):
             yield dataset[index]
 
-    def spec(array):
+    def to_spec(array):
         array = keras.ops.convert_to_numpy(array)
         return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
-    return tf.data.Dataset.from_generator(walk, output_signature=tf.nest.map_structure(spec, dataset[0]))
+    return tf.data.Dataset.from_generator(read_batches, output_signature=tf.nest.map_structure(to_spec, dataset[0]))

@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""The time of each part of a training step."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from rich.console import Console
 
 import keras_distill as kd
 from keras_distill.profiling import Profile, profile
-from keras_distill.profiling.profile import _differences
+from keras_distill.profiling.profile import _subtract_prefixes
 
 
 def dense(width, name=None):
@@ -126,7 +126,7 @@ def _pause(x):
 
 def test_differences_of_medians():
     times = {"a": [0.001, 0.002, 0.009], "b": [0.005, 0.005, 0.005], "c": [0.004, 0.004, 0.004]}
-    np.testing.assert_allclose(list(_differences(times).values()), [2.0, 3.0, 0.0])
+    np.testing.assert_allclose(list(_subtract_prefixes(times).values()), [2.0, 3.0, 0.0])
 
 
 def test_residual_may_be_below_zero():
@@ -136,7 +136,7 @@ def test_residual_may_be_below_zero():
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"steps": 0}, "positive whole number"),
+        ({"steps": 0}, "steps to be a whole number >= 1"),
         ({"dataset": np.ones((2, 16))}, "from_tensor_slices"),
         ({"distiller": dense(4)}, "compiled Distiller"),
     ],
