@@ -1,7 +1,11 @@
-"""Pictures for TensorBoard: inputs beside their soft targets, and whose answer was which.
+"""Figures for TensorBoard: inputs with their soft targets, and the confusion of teacher and student.
 
-Everything stands in one axes without ticks, in inches: tick marks and computed layouts would take most of the time.
+A figure is one axes without ticks and with coordinates in inches: ticks and computed layouts would take most of the
+time.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,53 +19,60 @@ _EDGE, _PICTURE, _GAP, _BARS, _ROW, _PLOT, _TOP = 0.15, 0.9, 0.58, 2.55, 1.05, 0
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def soft_targets(inputs, columns, right, names, floor, title):
-    """Draw inputs beside the probabilities that teacher and student give their classes, on a log axis.
+def soft_targets(
+    inputs: np.ndarray,
+    columns: dict[str, tuple[np.ndarray, np.ndarray]],
+    right: np.ndarray | None,
+    names: Sequence[str],
+    floor: float,
+    title: str,
+) -> np.ndarray:
+    """Draw inputs with the probabilities that teacher and student assign to the classes, on a logarithmic axis.
 
-    The axis goes from `floor` to 1 in every picture. What is smaller is marked at its foot, never left out. Of more
-    than 12 classes, each row shows the 10 that the teacher holds most likely.
+    The axis goes from `floor` to 1 in every figure. Smaller probabilities are marked at its lower end. If there are
+    more than 12 classes, each row shows the 10 that are most likely for the teacher.
 
     Args:
-        inputs: Array `[rows, ...]`; left out unless its samples are pictures.
-        columns: Dict of a column's heading to the pair (teacher's, student's) of arrays `[rows, classes]`, logarithms
-            to base 10 of probabilities.
-        right: Right classes `[rows]`, -1 for unknown, or `None`.
+        inputs: Array `[rows, ...]`; not drawn unless its samples are images.
+        columns: Dict from the heading of a column to a pair (teacher, student) of arrays `[rows, classes]` of
+            logarithms to base 10 of probabilities.
+        right: Correct classes `[rows]`, -1 for unknown, or `None`.
         names: Names of the classes.
         floor: Smallest probability on the axis.
-        title: Title of the picture.
+        title: Title of the figure.
 
     Returns:
         A `uint8` array `[height, width, 3]`.
     """
     rows, pictured, few = len(inputs), is_picture(inputs[0]), len(names) <= _ALL_CLASSES
     left = _EDGE + (_PICTURE if pictured else 0.0)
-    under = 0.2 + _room(names)
+    under = 0.2 + _slant_height(names)
     foot, row_height = (0.22 + under, _ROW) if few else (0.32, _ROW + under)
     width, height = left + len(columns) * (_GAP + _BARS) + _EDGE, foot + rows * row_height + _TOP
     with matplotlib().rc_context(STYLE):
-        axes = _sheet(width, height)
+        axes = _new_axes(width, height)
         feet = foot + row_height * np.arange(1, rows + 1)[::-1] - _PLOT - 0.06
         for row, sample in enumerate(inputs if pictured else ()):
-            _picture(axes, sample, _EDGE, feet[row])
+            _draw_picture(axes, sample, _EDGE, feet[row])
         for number, (heading, pair) in enumerate(columns.items()):
             start = left + _GAP + number * (_GAP + _BARS)
             axes.text(start, height - 0.65, heading, fontsize=11)
-            _column(axes, start, feet, pair, right, names, floor)
+            _draw_column(axes, start, feet, pair, right, names, floor)
         axes.text(_EDGE, height - 0.32, title, weight="bold", fontsize=13)
-        _legend(axes, width - _EDGE, height - 0.32)
+        _draw_legend(axes, width - _EDGE, height - 0.32)
         lowest = f"{floor:g}".replace("e-0", "e-")
-        note = f"log axis from {lowest} to 1;  ▾ smaller" + ("" if right is None else ";  shaded: the right class")
+        note = f"log axis from {lowest} to 1;  ▾ smaller" + ("" if right is None else ";  shaded: the correct class")
         axes.text(width - _EDGE, 0.12, note, ha="right", color=_GREY, fontsize=9.5)
-        return _rendered(axes)
+        return _render(axes)
 
 
-def confusion(counts, names, title):
-    """Draw how often the student gave each answer where the teacher gave each.
+def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> np.ndarray:
+    """Draw how often the student predicted each class for each class that the teacher predicted.
 
     Args:
-        counts: Integer array `[classes, classes]`, the teacher's answers by row, the student's by column.
+        counts: Integer array `[classes, classes]`, with the teacher's predictions as rows and the student's as columns.
         names: Names of the classes.
-        title: Title of the picture.
+        title: Title of the figure.
 
     Returns:
         A `uint8` array `[height, width, 3]`.
@@ -69,55 +80,57 @@ def confusion(counts, names, title):
     classes = len(counts)
     few = classes <= 2 * _ALL_CLASSES
     side = min(max(0.44 * classes, 3.6), 5.4)
-    margin = 0.6 + (_room(names) if few else 0.0)
+    margin = 0.6 + (_slant_height(names) if few else 0.0)
     with matplotlib().rc_context(STYLE):
-        axes = _sheet(margin + side + _EDGE, margin + side + 0.75)
+        axes = _new_axes(margin + side + _EDGE, margin + side + 0.75)
         colours = _confusion_colours(counts)
         extent = (margin, margin + side, margin, margin + side)
         axes.imshow(colours, extent=extent, interpolation="nearest" if few else "antialiased", aspect="auto")
-        _fit(axes)
+        _reset_limits(axes)
         if few:
             centres = (np.arange(classes) + 0.5) * side / classes
-            _cells(axes, counts, colours, margin + centres, margin + side - centres)
-            _class_names(axes, names, margin + centres, margin - 0.07)
+            _draw_counts(axes, counts, colours, margin + centres, margin + side - centres)
+            _write_names(axes, names, margin + centres, margin - 0.07)
             for name, place in zip(names, margin + side - centres, strict=True):
-                text = {"ha": "right", "va": "center", "color": _GREY, "parse_math": False}
-                axes.text(margin - 0.08, place, _short(name), **text)
-        axes.text(margin + side / 2, 0.12, "student's answer", ha="center", color=_INK["student"], fontsize=11)
+                text: dict[str, Any] = {"ha": "right", "va": "center", "color": _GREY, "parse_math": False}
+                axes.text(margin - 0.08, place, _shorten(name), **text)
+        axes.text(margin + side / 2, 0.12, "student's prediction", ha="center", color=_INK["student"], fontsize=11)
         text = {"ha": "left", "va": "center", "rotation": 90, "color": _INK["teacher"], "fontsize": 11}
-        axes.text(0.1, margin + side / 2, "teacher's answer", **text)
+        axes.text(0.1, margin + side / 2, "teacher's prediction", **text)
         axes.text(margin, margin + side + 0.43, title, weight="bold", fontsize=13)
-        note = f"the same for {100 * np.trace(counts) / counts.sum():.1f} % of {counts.sum():,} samples"
+        note = f"equal for {100 * np.trace(counts) / counts.sum():.1f} % of {counts.sum():,} samples"
         axes.text(margin, margin + side + 0.14, note, color=_GREY)
-        return _rendered(axes)
+        return _render(axes)
 
 
-def _column(axes, start, feet, pair, right, names, floor):
+def _draw_column(axes, start, feet, pair, right, names, floor):
     few = len(names) <= _ALL_CLASSES
     shown = np.tile(np.arange(len(names)), (len(feet), 1)) if few else np.argsort(-pair[0])[:, :_MOST_LIKELY]
     step = _BARS / shown.shape[1]
     centres = start + step * (np.arange(shown.shape[1]) + 0.5)
-    _scale(axes, start, feet, floor)
+    _draw_axis(axes, start, feet, floor)
     if right is not None:
         rows, places = np.nonzero(shown == np.asarray(right)[:, np.newaxis])
-        boxes = [_box(centres[place], 0.5 * step, feet[row], _PLOT) for row, place in zip(rows, places, strict=True)]
-        _boxes(axes, boxes, _SHADE, zorder=0)
+        boxes = [
+            _rectangle(centres[place], 0.5 * step, feet[row], _PLOT) for row, place in zip(rows, places, strict=True)
+        ]
+        _draw_rectangles(axes, boxes, _SHADE, zorder=0)
     for side, owner, logarithms in zip((-0.2, 0.2), _INK, pair, strict=True):
-        # From 0 at the floor to 1; what is above the floor at all stays visible.
+        # From 0 at the floor to 1; everything above the floor stays visible.
         heights = 1 - np.take_along_axis(logarithms, shown, axis=1) / np.log10(floor)
         above, at = heights > 0, centres + side * step
         boxes = [
-            _box(at[place], 0.18 * step, feet[row], _PLOT * max(heights[row, place], 0.02))
+            _rectangle(at[place], 0.18 * step, feet[row], _PLOT * max(heights[row, place], 0.02))
             for row, place in zip(*np.nonzero(above), strict=True)
         ]
-        _boxes(axes, boxes, _INK[owner], zorder=2)
+        _draw_rectangles(axes, boxes, _INK[owner], zorder=2)
         rows, places = np.nonzero(~above)
         axes.plot(at[places], feet[rows] + 0.05, "v", color=_INK[owner], markersize=3.5, zorder=2)
     for foot, each in [(feet[-1], shown[-1])] if few else zip(feet, shown, strict=True):
-        _class_names(axes, [names[answer] for answer in each], centres, foot - 0.07)
+        _write_names(axes, [names[index] for index in each], centres, foot - 0.07)
 
 
-def _scale(axes, start, feet, floor):
+def _draw_axis(axes, start, feet, floor):
     decades = np.log10(floor)
     ticks = np.arange(0, decades - 1e-6, -np.ceil(-decades / 3))
     heights = (feet[:, np.newaxis] + _PLOT * (1 - ticks / decades)).ravel()
@@ -128,7 +141,7 @@ def _scale(axes, start, feet, floor):
         axes.text(start - 0.07, height, label, ha="right", va="center", fontsize=8.5, color=_GREY)
 
 
-def _picture(axes, sample, left, foot):
+def _draw_picture(axes, sample, left, foot):
     picture = pixels(sample)
     scale = min((_PICTURE - 0.05) / picture.shape[1], _PLOT / picture.shape[0])
     height, width = scale * picture.shape[0], scale * picture.shape[1]
@@ -142,10 +155,10 @@ def _picture(axes, sample, left, foot):
         interpolation="nearest" if max(picture.shape) <= 64 else "antialiased",
         aspect="auto",
     )
-    _fit(axes)
+    _reset_limits(axes)
 
 
-def _cells(axes, counts, colours, across, down):
+def _draw_counts(axes, counts, colours, across, down):
     size = 10.5 if len(counts) <= _ALL_CLASSES else 7
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if colours[row, column].mean() < 0.6 else "#262626"
@@ -154,7 +167,7 @@ def _cells(axes, counts, colours, across, down):
 
 
 def _confusion_colours(counts):
-    """Return agreement in the teacher's colour, disagreement in the student's, the darker the more of a row."""
+    """Return the colours of the cells: the teacher's for agreement, the student's for the rest, darker for more samples."""
     from matplotlib.colors import to_rgb
 
     shares = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[..., np.newaxis]
@@ -163,21 +176,21 @@ def _confusion_colours(counts):
     return 1 - (0.03 + 0.97 * shares) * (1 - ink)
 
 
-def _legend(axes, right, height):
+def _draw_legend(axes, right, height):
     for place, (owner, colour) in zip((right - 1.75, right - 0.75), _INK.items(), strict=True):
-        _boxes(axes, [_box(place - 0.12, 0.06, height, 0.13)], colour, zorder=2)
+        _draw_rectangles(axes, [_rectangle(place - 0.12, 0.06, height, 0.13)], colour, zorder=2)
         axes.text(place, height, owner, fontsize=10.5)
 
 
-def _class_names(axes, names, places, height):
-    """Write names below a line, all slanted if one of them needs it."""
-    slanted = {"rotation": 45, "rotation_mode": "anchor", "ha": "right"} if _room(names) else {"ha": "center"}
+def _write_names(axes, names, places, height):
+    """Write names below a line, all slanted if one of them is long."""
+    slanted = {"rotation": 45, "rotation_mode": "anchor", "ha": "right"} if _slant_height(names) else {"ha": "center"}
     for name, place in zip(names, places, strict=True):
-        axes.text(place, height, _short(name), va="top", color=_GREY, parse_math=False, **slanted)
+        axes.text(place, height, _shorten(name), va="top", color=_GREY, parse_math=False, **slanted)
 
 
-def _sheet(width, height):
-    """Return axes that are the whole of a new figure, in inches."""
+def _new_axes(width, height):
+    """Return axes that fill a new figure, with coordinates in inches."""
     figure, axes = new_figure(width, height, subplot_kw={"xlim": (0, width), "ylim": (0, height)})
     figure.set_layout_engine("none")
     axes.set_position([0, 0, 1, 1])
@@ -185,32 +198,32 @@ def _sheet(width, height):
     return axes
 
 
-def _fit(axes):
-    """Undo what a picture has done to the limits of the axes."""
+def _reset_limits(axes):
+    """Restore the limits of the axes, which drawing an image changes."""
     axes.set(xlim=(0, axes.figure.get_figwidth()), ylim=(0, axes.figure.get_figheight()))
 
 
-def _rendered(axes):
+def _render(axes):
     axes.figure.canvas.draw()
     return np.asarray(axes.figure.canvas.buffer_rgba())[..., :3].copy()
 
 
-def _box(centre, half, low, height):
+def _rectangle(centre, half, low, height):
     left, right = centre - half, centre + half
     return ((left, low), (left, low + height), (right, low + height), (right, low))
 
 
-def _boxes(axes, boxes, colour, zorder):
+def _draw_rectangles(axes, boxes, colour, zorder):
     from matplotlib.collections import PolyCollection
 
     axes.add_collection(PolyCollection(boxes, facecolor=colour, linewidth=0, zorder=zorder), autolim=False)
 
 
-def _room(names):
-    """Return what slanted names take in inches beyond upright ones; 0.0 where they need no slant."""
-    letters = max(len(_short(name)) for name in names)
+def _slant_height(names):
+    """Return the extra height in inches of slanted names, or 0.0 if no name is long."""
+    letters = max(len(_shorten(name)) for name in names)
     return 0.0 if letters <= 3 else 0.055 * letters
 
 
-def _short(name):
+def _shorten(name):
     return name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"

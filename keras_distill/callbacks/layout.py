@@ -1,6 +1,8 @@
-"""How TensorBoard's Custom Scalars groups the curves of a distillation."""
+"""Groups of curves for the Custom Scalars tab of TensorBoard."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 AGREEMENT = "agreement"
 """Tag of the curve that `DarkKnowledge` adds to those of `keras.callbacks.TensorBoard`."""
@@ -14,18 +16,18 @@ _DISTILLATION = {
 }
 
 
-def layout(logs, losses):
-    """Group the curves that `keras.callbacks.TensorBoard` writes of a distillation, `epoch_` before their names.
+def layout(logs: Iterable[str], losses: Iterable[str]) -> Any:
+    """Group the curves of a distillation that `keras.callbacks.TensorBoard` writes under the prefix `epoch_`.
 
-    TensorBoard shows the charts of all trainings under it, those that are equal once.
+    TensorBoard shows the charts of all trainings below its folder, and equal charts once.
 
     Args:
         logs: Names in the logs of an epoch, with or without `val_`.
         losses: Names of the distillation losses.
 
     Returns:
-        A `tensorboard.plugins.custom_scalar.layout_pb2.Layout`: a category of the distillation's terms and one of the
-        user's metrics, in charts by regular expressions of tags.
+        A `tensorboard.plugins.custom_scalar.layout_pb2.Layout` with a category for the terms of the distillation and a
+        category for the user's metrics. Its charts select their curves by regular expressions of tags.
 
     Example:
 
@@ -42,8 +44,8 @@ def layout(logs, losses):
     names = [*(name.removeprefix("val_") for name in logs), "learning_rate"]
     tags = [AGREEMENT, *dict.fromkeys(f"epoch_{name}" for name in names)]
     charts = {**_DISTILLATION, "Distillation losses": [re.escape(f"epoch_{name}") for name in losses]}
-    charts = {title: patterns for title, patterns in charts.items() if _matching(patterns, tags)}
-    grouped = {"epoch_total_loss"}.union(*(_matching(patterns, tags) for patterns in charts.values()))
+    charts = {title: patterns for title, patterns in charts.items() if _match(patterns, tags)}
+    grouped = {"epoch_total_loss"}.union(*(_match(patterns, tags) for patterns in charts.values()))
     metrics = {tag.removeprefix("epoch_"): [re.escape(tag)] for tag in tags if tag not in grouped}
     return layout_pb2.Layout(
         category=[
@@ -54,7 +56,7 @@ def layout(logs, losses):
     )
 
 
-def _matching(patterns, tags):
+def _match(patterns, tags):
     return {tag for tag in tags if any(re.fullmatch(pattern, tag) for pattern in patterns)}
 
 

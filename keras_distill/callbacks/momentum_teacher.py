@@ -1,4 +1,7 @@
-"""Moving the teacher after the student, as an average of what the student has been."""
+"""A teacher that is the moving average of its student."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,23 +12,23 @@ from keras_distill.losses.divergences import wide_dtype
 
 
 class MomentumTeacher(keras.callbacks.Callback):
-    """Let the teacher of a `Distiller` be the exponential moving average of its student.
+    """Update the teacher of a `Distiller` to the exponential moving average of its student.
 
-    After every training step `teacher = m * teacher + (1 - m) * student`, for every weight of floating point: trained
-    ones and, since they belong to weights of the same age, the statistics of batch normalisation. Weights of other
-    types are copied. With `steps_per_execution` above 1, the teacher moves once per execution, so `m` should be lower.
+    After every training step, `teacher = m * teacher + (1 - m) * student` for every floating-point weight: trained
+    weights and the statistics of batch normalisation, which belong to weights of the same age. Weights of other types
+    are copied. If `steps_per_execution` is above 1, the teacher is updated once per execution, so `m` should be lower.
 
-    `keras_distill.stages.momentum_teacher(student)` makes the teacher to begin with, an equal copy. The average,
-    `distiller.teacher`, is often better than the student. As of every teacher, `save_weights` and
-    `keras.callbacks.BackupAndRestore` hold nothing of it; a `.keras` file of the distiller does.
+    Start with `keras_distill.stages.momentum_teacher(student)`, a copy of the student. The average,
+    `distiller.teacher`, is often better than the student. Like every teacher, it is not part of `save_weights` and
+    `keras.callbacks.BackupAndRestore`, but it is part of a `.keras` file of the distiller.
 
     Args:
-        momentum: The share m that the teacher keeps, from 0.0 to 1.0, or a function from the number of training steps
-            made (1 after the first) to it, such as those of `keras_distill.schedules`. Defaults to 0.999.
+        momentum: The share m that the teacher keeps, from 0.0 to 1.0, or a function from the number of completed
+            training steps (1 after the first) to m, such as those of `keras_distill.schedules`. Defaults to 0.999.
 
     Raises:
-        ValueError: If the momentum is out of range or, when training begins, the model is no `Distiller` or its teacher
-            and student are not of the same architecture.
+        ValueError: If the momentum is out of range or, when training begins, the model is not a `Distiller` or its
+            teacher and student differ in architecture.
 
     Example:
 
@@ -40,39 +43,41 @@ class MomentumTeacher(keras.callbacks.Callback):
         semi-supervised deep learning results", 2017, arXiv:1703.01780.
     """
 
-    def __init__(self, momentum=0.999):
+    def __init__(self, momentum: float | Callable[[int], Any] = 0.999):
         super().__init__()
         self.momentum = momentum if callable(momentum) else check_number("momentum", momentum, 0.0, 1.0)
-        self._move = None
+        self._move: Any = None
 
-    def on_train_begin(self, logs=None):
-        # One graph for all weights: an assignment each, from Python, would take longer than a small student's step.
-        self._move = _compiled(_mover, *_paired(self.model))
+    def on_train_begin(self, logs: Any = None) -> None:
+        # One graph for all weights: one assignment per weight from Python would take longer than a small student's step.
+        self._move = _compile_update(*_pair_weights(self.model))
 
-    def on_train_batch_end(self, batch, logs=None):
-        # On JAX, to ask for the model is what lets its variables have the values of this step.
-        model, momentum = self.model, self.momentum
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # On JAX, accessing `self.model` writes the values of this step to its variables.
+        model: Any = self.model
+        momentum = self.momentum
         if callable(momentum):
             step = int(model.optimizer.iterations.numpy())
             momentum = check_number("momentum", momentum(step), 0.0, 1.0)
         self._move(ops.convert_to_tensor(1.0 - momentum, wide_dtype("float32")))
 
 
-def _paired(model):
-    """Return the weights of teacher and student, in one order; raise a `ValueError` unless they pair up."""
+def _pair_weights(model):
+    """Return the weights of teacher and student in the same order; raise a `ValueError` if they differ in shape."""
     teacher, student = getattr(model, "teacher", None), getattr(model, "student", None)
     if teacher is None or student is None:
-        fix = "It belongs in the callbacks of Distiller.fit."
-        raise ValueError(expected("a Distiller", type(model).__name__, fix))
+        raise ValueError(expected("a Distiller", type(model).__name__, "Pass it to Distiller.fit."))
     shapes = [[(tuple(weight.shape), weight.dtype) for weight in each.weights] for each in (teacher, student)]
     if shapes[0] != shapes[1] or not shapes[0]:
-        received = f"weights of shapes {_listed(teacher)} and {_listed(student)}"
-        fix = "Make the teacher by keras_distill.stages.momentum_teacher(student)."
-        raise ValueError(expected("a teacher and a student of one architecture, both built", received, fix))
+        received = f"weights of shapes {_list_shapes(teacher)} and {_list_shapes(student)}"
+        fix = "Create the teacher with keras_distill.stages.momentum_teacher(student)."
+        raise ValueError(expected("a built teacher and student of the same architecture", received, fix))
     return teacher.weights, student.weights
 
 
-def _mover(teacher, student):
+def _compile_update(teacher, student) -> Callable[[Any], Any]:
+    """Return a function of the student's share that updates all weights of the teacher in one graph."""
+
     def move(share):
         for old, new in zip(teacher, student, strict=True):
             if keras.backend.is_float_dtype(old.dtype):
@@ -80,12 +85,6 @@ def _mover(teacher, student):
             else:
                 old.assign(ops.convert_to_tensor(new))
 
-    return move
-
-
-def _compiled(mover, teacher, student):
-    """Return the function that a mover makes, as one graph."""
-    move = mover(teacher, student)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -106,5 +105,5 @@ def _compiled(mover, teacher, student):
     return run
 
 
-def _listed(model):
+def _list_shapes(model):
     return f"[{', '.join(str(tuple(weight.shape)) for weight in model.weights)}]"

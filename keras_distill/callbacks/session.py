@@ -1,31 +1,32 @@
-"""One training as a row of TensorBoard's HParams table: hyper-parameters, metrics, and how it ended."""
+"""One training as a row of TensorBoard's HParams table: hyper-parameters, metrics and final status."""
 
 import os
 import time
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 
-def hyper_parameters(distiller):
-    """Return what distinguishes a distillation from others, a dict of names to numbers and words.
+def hyper_parameters(distiller: Any) -> dict[str, Any]:
+    """Return the hyper-parameters of a distillation, a dict from names to numbers and strings.
 
     Args:
         distiller: A compiled `Distiller`.
     """
-    # Of mixed precision: what scales the loss is no optimizer of the user's.
+    # Mixed precision wraps the user's optimizer in one that scales the loss.
     optimizer = getattr(distiller.optimizer, "inner_optimizer", distiller.optimizer)
     rate = optimizer.get_config()["learning_rate"]
     names = distiller.objective.names
     found = {
         "teacher": distiller.teacher.name,
-        "teacher_parameters": _parameters(distiller.teacher),
+        "teacher_parameters": _count_parameters(distiller.teacher),
         "student": distiller.student.name,
-        "student_parameters": _parameters(distiller.student),
+        "student_parameters": _count_parameters(distiller.student),
         "distillation_losses": " + ".join(names),
         **{f"{name}_weight": weight for name, weight in zip(names, distiller.distillation_loss_weights, strict=True)},
-        "student_loss": " + ".join(map(_name, keras.tree.flatten(distiller.loss))),
+        "student_loss": " + ".join(map(_find_name, keras.tree.flatten(distiller.loss))),
         "student_loss_weight": distiller.student_loss_weight,
         "optimizer": type(optimizer).__name__,
         "learning_rate": float(ops.convert_to_numpy(optimizer.learning_rate)),
@@ -34,16 +35,16 @@ def hyper_parameters(distiller):
     return found if distiller.temperature is None else {**found, "temperature": distiller.temperature}
 
 
-def batch_size(distiller, batch, steps):
-    """Return the size of the batches, once some steps of the first epoch have run; `None` where it cannot be told.
+def batch_size(distiller: Any, batch: int, steps: int | None) -> int | None:
+    """Return the batch size after some steps of the first epoch, or `None` if it is unknown.
 
     Args:
         distiller: A `Distiller` in training.
-        batch: Index of the last training step that has run.
+        batch: Index of the last completed training step.
         steps: Number of training steps in an epoch, or `None`.
     """
     done = batch + 1
-    # The last batch of an epoch may be a smaller one. On JAX the counts come at the end of an epoch.
+    # The last batch of an epoch may be smaller. On JAX the counts are available only at the end of an epoch.
     samples = int(ops.convert_to_numpy(distiller.objective.trackers["distillation_loss"].count))
     return samples // done if samples and (done == 1 or done < (steps or 0)) else None
 
@@ -51,15 +52,15 @@ def batch_size(distiller, batch, steps):
 class Session:
     """Write one training to the HParams plugin.
 
-    A session has a run of its own. TensorBoard keeps the first end that a run tells of: one that was interrupted and
-    went on would be an interrupted one for good.
+    Each session is a run of its own, because TensorBoard keeps the first final status of a run: a training that resumed
+    after an interruption would count as interrupted for good.
 
     Args:
-        folder: Folder for the sessions of this training, `session_1`, `session_2`, ... in it.
+        folder: Folder of the sessions of this training: `session_1`, `session_2`, ...
         name: Name of the training in the table.
     """
 
-    def __init__(self, folder, name):
+    def __init__(self, folder: str, name: str):
         import tensorflow as tf
 
         number = 1
@@ -70,8 +71,8 @@ class Session:
         self._begin = time.time()
         self.started = False
 
-    def start(self, values):
-        """Tell the hyper-parameters, a dict."""
+    def start(self, values: dict[str, Any]) -> None:
+        """Write the hyper-parameters."""
         from tensorboard.plugins.hparams import api
 
         with self._writer.as_default():
@@ -79,8 +80,8 @@ class Session:
         self._writer.flush()
         self.started = True
 
-    def metrics(self, values, step):
-        """Tell the metrics of an epoch, a dict; the table shows the last ones."""
+    def write_metrics(self, values: dict[str, float], step: int) -> None:
+        """Write the metrics of an epoch; the table shows those of the last one."""
         import tensorflow as tf
 
         with self._writer.as_default():
@@ -88,8 +89,8 @@ class Session:
                 tf.summary.scalar(f"metrics/{name}", value, step)
         self._writer.flush()
 
-    def end(self, succeeded):
-        """Tell how the training ended, and write no more."""
+    def end(self, succeeded: bool) -> None:
+        """Write the final status and close the session."""
         import tensorflow as tf
         from tensorboard.plugins.hparams import api_pb2, summary
 
@@ -99,11 +100,11 @@ class Session:
         self._writer.close()
 
 
-def _parameters(model):
+def _count_parameters(model: Any) -> int:
     return int(sum(np.prod(weight.shape) for weight in model.weights))
 
 
-def _name(loss):
-    """Return the name of a loss on hard labels as the user gave it."""
+def _find_name(loss: Any) -> str:
+    """Return the name of a loss on hard labels as the user passed it."""
     loss = getattr(loss, "loss", loss)
     return loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "none")

@@ -1,7 +1,9 @@
-"""Moving the temperature while the student learns."""
+"""A schedule for the temperature of the distillation."""
+
+from typing import Any
 
 from keras_distill._core.messages import expected
-from keras_distill.callbacks._scheduler import Scheduler
+from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.losses.logits.base import check_temperature
 
 
@@ -9,20 +11,20 @@ class TemperatureScheduler(Scheduler):
     """Set the temperature of a `Distiller` by a schedule.
 
     The position is the distiller's own count of epochs or training steps. It is saved with the distiller, so a
-    schedule goes on where it stopped, after `BackupAndRestore` as after `load_model`.
+    schedule resumes where it stopped, both after `BackupAndRestore` and after `load_model`.
 
-    A schedule that has an argument `logs`, such as `keras_distill.schedules.driven` makes, is asked when an epoch (or
-    a step) is over, with its logs, and may return `None` to stay. The temperature itself is what is saved of it: give
-    such a callback before `BackupAndRestore` and `ModelCheckpoint`, so that they save what it has set.
+    A schedule with an argument `logs`, such as those of `keras_distill.schedules.driven`, is called at the end of an
+    epoch (or a step) with its logs, and may return `None` to keep the temperature. Only the temperature itself is
+    saved, so pass such a callback before `BackupAndRestore` and `ModelCheckpoint`: they then save what it has set.
 
     Args:
-        schedule: Function position -> temperature, such as those of `keras_distill.schedules` and of
-            `keras.optimizers.schedules`; or (position, logs) -> temperature or `None`.
-        unit: What a position counts, `"epoch"` or `"step"` (a training step; with `steps_per_execution` above 1, the
-            temperature moves once per execution). Defaults to `"epoch"`.
+        schedule: Function of the position that returns a temperature, such as those of `keras_distill.schedules` and
+            `keras.optimizers.schedules`; or function of position and logs that returns a temperature or `None`.
+        unit: Unit of the position, `"epoch"` or `"step"` (a training step; if `steps_per_execution` is above 1, the
+            temperature changes once per execution). Defaults to `"epoch"`.
 
     Raises:
-        ValueError: If the schedule cannot be called, the unit is not known, the model is no `Distiller` or, in
+        ValueError: If the schedule is not callable, the unit is unknown, the model is not a `Distiller` or, during
             training, the schedule returns a temperature that is not finite and positive.
 
     Example:
@@ -33,11 +35,12 @@ class TemperatureScheduler(Scheduler):
     and then `distiller.fit(..., callbacks=[scheduler])`.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         if getattr(self.model, "temperature", None) is None:
-            fix = "It belongs in the callbacks of Distiller.fit, with a loss such as LogitsDistillation."
+            fix = "Pass it to Distiller.fit, with a loss that has a temperature, such as LogitsDistillation."
             raise ValueError(expected("a Distiller with a temperature", f"{type(self.model).__name__}", fix))
 
-    def set_value(self, value, source):
+    def set_value(self, value: Any, source: str) -> None:
         """Set the temperature of every loss that has one."""
-        self.model.temperature = check_temperature(value, source=f" {source}")
+        model: Any = self.model
+        model.temperature = check_temperature(value, source=f" {source}")

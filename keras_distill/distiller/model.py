@@ -9,8 +9,8 @@ from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked, run, uses_float16
 from keras_distill.answers.answer import dense_logits
-from keras_distill.callbacks._scheduler import Scheduler
 from keras_distill.callbacks.input_watch import InputWatch
+from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.distiller import validation
 from keras_distill.distiller.answering import answers_of
 from keras_distill.distiller.batch import Batch, CurrentBatch, takes_outputs

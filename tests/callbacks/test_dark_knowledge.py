@@ -1,4 +1,4 @@
-"""What DarkKnowledge writes is what teacher and student say, read back by TensorBoard's own reader."""
+"""DarkKnowledge writes the outputs of teacher and student, read back with TensorBoard's own reader."""
 
 import gc
 import io
@@ -17,9 +17,9 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2
 
 import keras_distill as kd
-from keras_distill.callbacks import drawing
-from keras_distill.callbacks.answers import FixedSamples
+from keras_distill.callbacks import figures
 from keras_distill.callbacks.dark_knowledge import drawn_epochs
+from keras_distill.callbacks.samples import FixedSamples
 from tests.callbacks.events import Events
 
 SHAPE, CLASSES = (8, 8, 1), 3
@@ -171,7 +171,7 @@ def test_a_failed_training_and_the_next_one(tmp_path):
     assert sessions[0].hparams["optimizer"] == "SGD"
 
 
-def test_a_failure_in_the_first_batch_is_told_when_the_callback_is_let_go_of(tmp_path):
+def test_a_failure_in_the_first_batch_is_written_when_the_callback_is_released(tmp_path):
     def train():
         callback = watching(tmp_path)
         with pytest.raises(ValueError, match="labels from 0 to 2"):
@@ -197,7 +197,7 @@ def test_a_process_that_an_exception_ends_has_failed(tmp_path):
     assert Events(tmp_path / "dark_knowledge" / "session_1").status == api_pb2.STATUS_FAILURE
 
 
-def test_steps_go_on_after_an_interruption(tmp_path):
+def test_steps_continue_after_an_interruption(tmp_path):
     for interruption in ([Stop(2)], []):
         backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
         callback, distiller = watching(tmp_path, every=1), make()
@@ -242,14 +242,14 @@ def test_a_student_in_mixed_precision_under_a_softmax(tmp_path):
     body = keras.Sequential([student.layers[0], student.layers[1]])
     head = student.layers[2]
     logits = body.predict(X, verbose=0) @ np.float32(head.kernel) + np.float32(head.bias)
-    answer = FixedSamples(X, 5).ask_student(distiller)
+    answer = FixedSamples(X, 5).run_student(distiller)
     assert_allclose(answer.logits, logits, atol=5e-3)
 
 
 def test_soft_targets_reach_where_probabilities_underflow():
     teacher = model(16, 1)
     teacher.layers[-1].bias.assign([0.0, 500.0, -3000.0])
-    answer = FixedSamples(X, 4).ask_teacher(make(teacher=teacher))
+    answer = FixedSamples(X, 4).run_teacher(make(teacher=teacher))
     for temperature in (1.0, 4.0):
         logits = teacher.predict(X[:4], verbose=0).astype("float64")
         wanted = log_softmax(logits / temperature, axis=-1) / np.log(10)
@@ -259,22 +259,22 @@ def test_soft_targets_reach_where_probabilities_underflow():
 
 def test_an_ensemble_at_the_temperature_of_the_training():
     members = [model(8, 1), model(8, 2)]
-    answer = FixedSamples(X, 4).ask_teacher(make(teacher=kd.teachers.Ensemble(members)))
+    answer = FixedSamples(X, 4).run_teacher(make(teacher=kd.teachers.Ensemble(members)))
     logits = [each.predict(X[:4], verbose=0) for each in members]
     for temperature in (1.0, 5.0):
         wanted = np.mean([softmax(each / temperature, axis=-1) for each in logits], axis=0)
         assert_allclose(10 ** answer.log10_probabilities(temperature), wanted, rtol=1e-4)
 
 
-def test_a_teacher_that_does_not_change_is_asked_once(monkeypatch):
+def test_a_teacher_that_does_not_change_runs_on_all_samples_once(monkeypatch):
     distiller, sizes = make(), []
     ask = distiller.teacher_outputs
     monkeypatch.setattr(distiller, "teacher_outputs", lambda x: (sizes.append(len(x)), ask(x))[1])
     samples = FixedSamples(X, 4)
-    assert samples.ask_teacher(distiller) is samples.ask_teacher(distiller)
+    assert samples.run_teacher(distiller) is samples.run_teacher(distiller)
     assert sizes == [4, 296, 4]
     distiller.teacher.layers[-1].bias.assign([1.0, 0.0, 0.0])
-    assert_allclose(samples.ask_teacher(distiller).logits, distiller.teacher.predict(X, verbose=0), rtol=1e-5)
+    assert_allclose(samples.run_teacher(distiller).logits, distiller.teacher.predict(X, verbose=0), rtol=1e-5)
 
 
 def test_stored_teachers(tmp_path):
@@ -292,7 +292,9 @@ def test_stored_teachers(tmp_path):
     distiller.fit(joined, callbacks=[callbacks["dense"]], verbose=0)
     assert Events(tmp_path / "dark_knowledge").histogram("logit_scale/teacher", 0)[1].sum() == 60
     distiller, joined = distillers["top"]
-    with pytest.raises(ValueError, match="Expected soft targets of all classes. Received: a store of the k greatest"):
+    with pytest.raises(
+        ValueError, match="Expected soft targets of all classes. Received: a store of the top k classes"
+    ):
         distiller.fit(joined, callbacks=[callbacks["top"]], verbose=0)
 
 
@@ -305,7 +307,7 @@ def _height(picture, colour):
 def test_bars_have_the_height_of_the_logarithm():
     def student(probability):
         columns = {"T = 1": (np.log10([[0.5, 0.5]]), np.log10([[probability, 1e-12]]))}
-        return drawing.soft_targets(np.zeros((1, 4)), columns, None, ["a", "b"], 1e-6, "")
+        return figures.soft_targets(np.zeros((1, 4)), columns, None, ["a", "b"], 1e-6, "")
 
     orange = np.array([0xD5, 0x5E, 0x00])
     whole = _height(student(1.0), orange)
@@ -319,7 +321,7 @@ def test_bars_have_the_height_of_the_logarithm():
 def test_confusion_shows_disagreement_alone_in_the_colour_of_the_student():
     orange = np.array([0xD5, 0x5E, 0x00])
     agreed, confused = np.diag([50, 50, 50]), np.array([[50, 0, 0], [0, 0, 50], [0, 0, 50]])
-    below = [drawing.confusion(counts, NAMES, "")[60:300] for counts in (agreed, confused)]
+    below = [figures.confusion(counts, NAMES, "")[60:300] for counts in (agreed, confused)]
     assert [_height(picture, orange) > 50 for picture in below] == [False, True]
 
 
@@ -328,11 +330,11 @@ def test_any_number_of_classes_can_be_drawn(classes):
     names = [f"class number {number}" for number in range(classes)]
     logs = np.log10(np.random.default_rng(0).dirichlet(np.ones(classes), 3))
     right = np.array([classes - 1, -1, 0])
-    picture = drawing.soft_targets(X[:3], {"T = 1": (logs, logs)}, right, names, 1e-4, "")
-    bars_alone = drawing.soft_targets(X[:3, 0], {"T = 1": (logs, logs)}, right, names, 1e-4, "")
+    picture = figures.soft_targets(X[:3], {"T = 1": (logs, logs)}, right, names, 1e-4, "")
+    bars_alone = figures.soft_targets(X[:3, 0], {"T = 1": (logs, logs)}, right, names, 1e-4, "")
     assert picture.dtype == np.uint8 and picture.shape[2] == 3
     assert bars_alone.shape[0] == picture.shape[0] and bars_alone.shape[1] < picture.shape[1]
-    assert drawing.confusion(np.eye(classes, dtype=int), names, "").shape[2] == 3
+    assert figures.confusion(np.eye(classes, dtype=int), names, "").shape[2] == 3
 
 
 @pytest.mark.parametrize(
@@ -361,7 +363,7 @@ def test_bad_arguments(tmp_path, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"samples": X[:, :7]}, r"samples of the student's input shape .*Received: \(300, 7, 8, 1\)"),
+        ({"samples": X[:, :7]}, r"samples of the student's input shape .*Received: shape \(300, 7, 8, 1\)"),
         ({"samples": X, "class_names": ["a", "b"]}, "Expected 3 class names. Received: 2"),
     ],
 )
@@ -381,7 +383,7 @@ def test_the_model_must_be_a_distiller(tmp_path):
 def test_a_log_folder_that_cannot_be_written(tmp_path):
     file = tmp_path / "logs"
     file.write_text("mine")
-    with pytest.raises(ValueError, match="Expected a log folder that can be written. Received: .*logs"):
+    with pytest.raises(ValueError, match="Expected a writable log folder. Received: .*logs"):
         fit(make(), kd.callbacks.DarkKnowledge(file, X))
     assert file.read_text() == "mine"
     assert_array_equal(list(tmp_path.iterdir()), [file])

@@ -102,7 +102,10 @@ def test_bad_input(mlp, data):
             kd.callbacks.MomentumTeacher(momentum)
     distiller = kd.Distiller(mlp(8), mlp(4), "kd")
     distiller.compile("sgd", HARD, jit_compile=False)
-    with pytest.raises(ValueError, match=r"one architecture, both built\. Received: weights of shapes \[\(4, 8\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"a built teacher and student of the same architecture\. Received: weights of shapes \[\(4, 8\)",
+    ):
         distiller.fit(*data, callbacks=[kd.callbacks.MomentumTeacher()], verbose=0)
     with pytest.raises(ValueError, match="Expected momentum to be a number from 0 to 1"):
         make(mlp(4)).fit(*data, callbacks=[kd.callbacks.MomentumTeacher(lambda step: 2.0)], verbose=0)
