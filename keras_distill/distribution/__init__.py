@@ -1,8 +1,8 @@
-"""Training on several devices and several machines, by the strategies of `tf.distribute`."""
+"""Training on several devices and several machines with the strategies of `tf.distribute`."""
 
-from keras_distill.distribution.cluster import Cluster as Cluster
-from keras_distill.distribution.data import distribute as distribute
-from keras_distill.distribution.launcher import launch as launch
-from keras_distill.distribution.strategies import NAMES as NAMES
-from keras_distill.distribution.strategies import is_chief as is_chief
-from keras_distill.distribution.strategies import strategy as strategy
+from keras_distill.distribution.cluster import Cluster
+from keras_distill.distribution.data import distribute
+from keras_distill.distribution.launcher import launch
+from keras_distill.distribution.strategies import NAMES, is_chief, strategy
+
+__all__ = ["NAMES", "Cluster", "distribute", "is_chief", "launch", "strategy"]

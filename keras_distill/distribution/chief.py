@@ -1,8 +1,10 @@
-"""Who writes where several workers train: the chief everything, the others nothing; all go on from what the chief has.
+"""Roles of the workers: only the chief writes files, and all workers start from its state.
 
-A checkpoint is read by the chief alone too, and its weights then sent to the others: the folder need be none that all
-machines share.
+Only the chief reads checkpoints, too, and sends their weights to the others, so the folder does not have to be shared.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,65 +17,66 @@ WRITERS = (
     keras.callbacks.ModelCheckpoint,
     keras.callbacks.TensorBoard,
 )
-"""The callbacks that a worker other than the chief leaves out."""
+"""Callbacks that run only on the chief."""
 
 
-def callbacks_of_worker(callbacks, strategy):
-    """Return the callbacks of this worker: those that write are the chief's alone.
+def worker_callbacks(callbacks: list[Any], strategy: Any) -> list[Any]:
+    """Return the callbacks of this worker, without those that write files unless it is the chief.
 
     Args:
         callbacks: List of callbacks.
-        strategy: The strategy of the training.
+        strategy: The `tf.distribute.Strategy` of the training.
 
     Returns:
-        A list; on several workers with one more, that begins on all of them as on the chief.
+        A list. With several workers, it ends with a callback that gives all workers the state of the chief.
     """
     if not is_multiworker(strategy):
         return callbacks
     own = callbacks if is_chief(strategy) else [each for each in callbacks if not isinstance(each, WRITERS)]
-    return [*own, BeginAsChief()]
+    return [*own, StartFromChief()]
 
 
-class BeginAsChief(keras.callbacks.Callback):
-    """Begin a training on every worker with the chief's weights and epoch, which it may have read from a backup.
+class StartFromChief(keras.callbacks.Callback):
+    """Start a training on every worker with the chief's weights and epoch, which may come from a backup.
 
-    The last of the callbacks: what the others do when training begins is over then.
+    It has to be the last callback, so that the others have finished `on_train_begin`.
     """
 
-    def on_train_begin(self, logs=None):
-        strategy, model = self.model.distribute_strategy, self.model
-        # The states of metrics are each replica's own, and begin anew with the epoch.
+    def on_train_begin(self, logs: Any = None) -> None:
+        model: Any = self.model
+        # The state of metrics is local to each replica and is reset with each epoch.
         variables = [*model.variables, *model.optimizer.variables]
         variables = [each for each in variables if each.synchronization != "on_read"]
         values = [keras.ops.convert_to_numpy(variable) for variable in variables]
-        *received, epoch = from_chief([*values, np.array(model._initial_epoch or 0)], strategy)
+        epoch = np.array(model._initial_epoch or 0)
+        *received, epoch = broadcast_from_chief([*values, epoch], model.distribute_strategy)
         for variable, value in zip(variables, received, strict=True):
             variable.assign(value)
         model._initial_epoch = int(epoch)
 
 
-def from_chief(arrays, strategy):
+def broadcast_from_chief(arrays: Sequence[np.ndarray], strategy: Any) -> list[np.ndarray]:
     """Return the chief's arrays on every worker.
 
     Args:
-        arrays: List of NumPy arrays; on the other workers their shapes and dtypes alone count.
-        strategy: The strategy.
+        arrays: List of NumPy arrays. On the other workers only their shapes and dtypes matter.
+        strategy: The `tf.distribute.Strategy`.
     """
     import tensorflow as tf
 
     @tf.function(autograph=False)
-    def added(numbers):
-        def share(numbers):
+    def broadcast(numbers):
+        def send(numbers):
             context = tf.distribute.get_replica_context()
-            first = tf.equal(context.replica_id_in_sync_group, 0)
-            return context.all_reduce("SUM", tf.where(first, numbers, tf.zeros_like(numbers)))
+            is_first = tf.equal(context.replica_id_in_sync_group, 0)
+            return context.all_reduce("SUM", tf.where(is_first, numbers, tf.zeros_like(numbers)))
 
-        return strategy.run(share, args=(numbers,))
+        return strategy.run(send, args=(numbers,))
 
-    # As whole numbers, whatever they are: what is added to zeros then arrives bit for bit, in one message.
+    # One message of integers, whatever the dtypes: adding zeros then preserves every bit.
     content = b"".join(array.tobytes() for array in arrays)
     numbers = np.frombuffer(content + bytes(-len(content) % 4), "int32")
-    received = strategy.experimental_local_results(added(tf.constant(numbers)))[0].numpy().tobytes()
+    received = strategy.experimental_local_results(broadcast(tf.constant(numbers)))[0].numpy().tobytes()
     ends = np.cumsum([array.nbytes for array in arrays])
     return [
         np.frombuffer(received[end - array.nbytes : end], array.dtype).reshape(array.shape)

@@ -1,9 +1,14 @@
-"""Which machines train together, as the environment variable `TF_CONFIG` says it."""
+"""The machines that train together, read from the environment variable `TF_CONFIG`.
+
+`tf.distribute.cluster_resolver.TFConfigClusterResolver` reads it too, but does not check it: a mistake there ends in a
+training that waits forever.
+"""
 
 import dataclasses
 import json
 import os
 import re
+from typing import Any
 
 from keras_distill._core.messages import expected
 
@@ -11,18 +16,18 @@ VARIABLE = "TF_CONFIG"
 _ROLES = ("chief", "worker")
 _ADDRESS = re.compile(r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:.%\w]+\]:\d{1,5}")
 _FIX = (
-    f"Set {VARIABLE} on every machine, as TensorFlow describes it: "
+    f"Set {VARIABLE} on every machine as TensorFlow documents it: "
     '{"cluster": {"worker": ["host0:port", "host1:port"]}, "task": {"type": "worker", "index": 0}}.'
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Hold the addresses of all workers of a training, and which of them this process is.
+    """The addresses of all workers of a training, and the index of this process.
 
     Attributes:
-        addresses: Tuple of `"host:port"`, the chief's first.
-        index: Place of this process among them.
+        addresses: Tuple of `"host:port"`, with the chief first.
+        index: Index of this process in `addresses`.
 
     Example:
 
@@ -31,43 +36,42 @@ class Cluster:
     (('a:1234', 'b:1234'), 'b:1234', False)
     """
 
-    addresses: tuple
+    addresses: tuple[str, ...]
     index: int
 
     @classmethod
-    def of(cls, text):
-        """Read the text of a `TF_CONFIG`.
+    def of(cls, text: str) -> "Cluster":
+        """Parse the text of a `TF_CONFIG`.
 
         Args:
-            text: JSON with `cluster` and `task`. A task called chief, if there is one, stands before the workers.
+            text: JSON with `cluster` and `task`. A chief, if there is one, comes before the workers.
 
         Returns:
             A `Cluster`.
 
         Raises:
-            ValueError: If it is no such JSON, or says something that does not fit together.
+            ValueError: If the text is not such JSON, or its parts contradict each other.
         """
         try:
             config = json.loads(text)
         except ValueError as error:
             raise _malformed(f"{VARIABLE} that is JSON", f"{text!r} ({error})") from None
-        by_role = _addresses(_part(config, "cluster"))
-        task = _part(config, "task")
+        by_role = _parse_addresses(_get_object(config, "cluster"))
+        task = _get_object(config, "task")
         role, index = task.get("type"), task.get("index")
-        own = by_role.get(role) if isinstance(role, str) else None
-        whole = isinstance(index, int) and not isinstance(index, bool)
-        if own is None or not whole or not 0 <= index < len(own):
+        own = by_role.get(role, ()) if isinstance(role, str) else ()
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(own):
             tasks = ", ".join(f"{role} 0 to {len(addresses) - 1}" for role, addresses in by_role.items())
             raise _malformed(f"a task in {VARIABLE} of {tasks}", json.dumps(task))
         before = len(by_role.get("chief", ())) if role == "worker" else 0
         return cls(tuple(address for each in by_role.values() for address in each), before + index)
 
     @classmethod
-    def from_environment(cls):
-        """Read the `TF_CONFIG` of this process.
+    def from_environment(cls) -> "Cluster":
+        """Parse the `TF_CONFIG` of this process.
 
         Raises:
-            ValueError: If there is none, or it is malformed.
+            ValueError: If it is missing or malformed.
         """
         text = os.environ.get(VARIABLE)
         if not text:
@@ -75,42 +79,41 @@ class Cluster:
         return cls.of(text)
 
     @property
-    def own(self):
+    def own(self) -> str:
         """Address of this process."""
         return self.addresses[self.index]
 
     @property
-    def is_chief(self):
-        """Whether this process is the one that writes checkpoints and results."""
+    def is_chief(self) -> bool:
+        """Whether this process writes checkpoints and results."""
         return self.index == 0
 
-    def to_json(self, index):
+    def to_json(self, index: int) -> str:
         """Return the text of the `TF_CONFIG` of one of the workers."""
         task = {"type": "worker", "index": index}
         return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
 
 
-def _part(config, name):
+def _get_object(config: Any, name: str) -> dict[str, Any]:
     part = config.get(name) if isinstance(config, dict) else None
     if not isinstance(part, dict):
         raise _malformed(f"{VARIABLE} with an object {name!r}", json.dumps(config))
     return part
 
 
-def _addresses(cluster):
-    """Return the addresses by role, the chief's first."""
-    others = sorted(set(cluster) - set(_ROLES))
-    if others:
-        raise _malformed(f"a cluster in {VARIABLE} of chief and worker alone", ", ".join(others))
+def _parse_addresses(cluster: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the addresses by role, with the chief first."""
+    if others := sorted(set(cluster) - set(_ROLES)):
+        raise _malformed(f"a cluster in {VARIABLE} with no other roles than chief and worker", ", ".join(others))
     by_role = {role: cluster[role] for role in _ROLES if role in cluster}
-    lists = all(isinstance(each, list) and each for each in by_role.values())
-    flat = [address for each in by_role.values() for address in each] if lists else []
-    valid = all(isinstance(address, str) and _ADDRESS.fullmatch(address) for address in flat)
-    if not flat or not valid or len(set(flat)) < len(flat) or len(by_role.get("chief", "c")) != 1:
+    are_lists = all(isinstance(each, list) and each for each in by_role.values())
+    flat = [address for each in by_role.values() for address in each] if are_lists else []
+    are_valid = all(isinstance(address, str) and _ADDRESS.fullmatch(address) for address in flat)
+    if not flat or not are_valid or len(set(flat)) < len(flat) or len(by_role.get("chief", "c")) != 1:
         what = f'a cluster in {VARIABLE} of distinct addresses "host:port", and at most one chief'
         raise _malformed(what, json.dumps(cluster))
     return by_role
 
 
-def _malformed(what, received):
+def _malformed(what: str, received: str) -> ValueError:
     return ValueError(expected(what, received, _FIX))

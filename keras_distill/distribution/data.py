@@ -1,6 +1,8 @@
-"""Data sets for several replicas: each worker reads and prepares its own examples alone."""
+"""Data sets for several replicas: each worker reads and prepares only its own examples."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -12,27 +14,32 @@ _PARTS = "keras_distill parts"
 _NAMES = ("x", "y", "sample_weight", "extras")
 
 
-def distribute(examples, batch_size, prepare=None, strategy=None):
-    """Distribute a data set over the workers of a strategy, so that each reads and prepares its own part alone.
+def distribute(
+    examples: Any,
+    batch_size: int,
+    prepare: Callable[[Any], Any] | None = None,
+    strategy: Any = None,
+) -> Any:
+    """Distribute a data set over the workers of a strategy, so that each reads and prepares only its own part.
 
-    Of every batch each worker takes its share: all of them together train on the very batches that a single device
-    would. What `fit` is given otherwise is read whole by every worker, or file by file, see
-    `tf.data.experimental.AutoShardPolicy`. What does not fill a last batch is left out, with a warning.
+    Each worker takes its share of every batch, so that together they train on the same batches as a single device.
+    Other data sets that are passed to `fit` are read by every worker, as a whole or file by file; see
+    `tf.data.experimental.AutoShardPolicy`. Examples that do not fill a last batch are left out with a warning.
 
     Args:
-        examples: A `tf.data.Dataset` of examples one by one, in the same order on every worker.
-        batch_size: Examples of a batch, those of all replicas together.
-        prepare: Function from the data set of a worker's own examples to what it trains on, example by example:
-            `lambda own: store.join(own, order="any")`, augmentation, shuffling. Defaults to `None`, as they are.
-        strategy: A `tf.distribute.Strategy`. Defaults to `None`, that of the current scope.
+        examples: A `tf.data.Dataset` of single examples, in the same order on every worker.
+        batch_size: Number of examples in a batch, over all replicas.
+        prepare: Function from the data set of a worker's own examples to the examples that it trains on, such as
+            `lambda own: store.join(own, order="any")`, augmentation or shuffling. Defaults to `None`, no preparation.
+        strategy: A `tf.distribute.Strategy`. Defaults to `None`, the strategy of the current scope.
 
     Returns:
-        A `tf.distribute.DistributedDataset`, for `fit` and `evaluate`; on a single replica the `tf.data.Dataset`.
-        Where each worker has several devices, Keras counts the batches of each, and warns at the end of an epoch that
+        A `tf.distribute.DistributedDataset` for `fit` and `evaluate`, or a `tf.data.Dataset` on a single replica. If
+        each worker has several devices, Keras counts the batches of each device and warns at the end of an epoch that
         there were fewer.
 
     Raises:
-        ValueError: If a batch cannot be shared equally, or there are fewer examples than one batch.
+        ValueError: If the replicas cannot share a batch equally, or there are fewer examples than one batch.
 
     Example:
 
@@ -47,58 +54,57 @@ def distribute(examples, batch_size, prepare=None, strategy=None):
     replicas = strategy.num_replicas_in_sync
     if batch_size < replicas or batch_size % replicas:
         raise ValueError(expected(f"a batch size that {replicas} replicas can share equally", f"{batch_size}"))
-    examples = _whole_batches(examples, batch_size)
+    examples = _take_full_batches(examples, batch_size)
 
-    def batches_of(own, size):
+    def make_batches(own, size):
         own = own if prepare is None else prepare(own)
-        own = without_none(own) if replicas > 1 else own
+        own = remove_none(own) if replicas > 1 else own
         return own.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
-    def of_worker(context):
+    def read_own(context):
         own = examples.shard(context.num_input_pipelines, context.input_pipeline_id)
-        return batches_of(own, batch_size // replicas)
+        return make_batches(own, batch_size // replicas)
 
     if is_multiworker(strategy):
-        return strategy.distribute_datasets_from_function(of_worker)
-    return strategy.experimental_distribute_dataset(batches_of(examples, batch_size))
+        return strategy.distribute_datasets_from_function(read_own)
+    return strategy.experimental_distribute_dataset(make_batches(examples, batch_size))
 
 
-def _whole_batches(examples, batch_size):
-    """Return the examples that fill batches, of those that can be counted."""
+def _take_full_batches(examples: Any, batch_size: int) -> Any:
+    """Return the examples that fill whole batches, if their number is known."""
     count = int(examples.cardinality())
-    if count < 0:  # Without an end, or not known.
+    if count < 0:  # Endless or unknown.
         return examples
     if count < batch_size:
-        raise ValueError(expected(f"examples for one batch of {batch_size}", f"{count}"))
+        raise ValueError(expected(f"examples for one batch of {batch_size}", f"{count} examples"))
     if rest := count % batch_size:
-        warnings.warn(
-            f"The last {rest} of {count} examples are left out: they fill no batch of {batch_size}.", stacklevel=3
-        )
+        message = f"The last {rest} of {count} examples are left out because they do not fill a batch of {batch_size}."
+        warnings.warn(message, stacklevel=3)
     return examples.take(count - rest)
 
 
-def without_none(dataset):
-    """Return a data set without the parts that are `None`, which no strategy can share; `restored` puts them back."""
+def remove_none(dataset: Any) -> Any:
+    """Return a data set without parts that are `None`, which strategies cannot distribute. See `restore_none`."""
     import tensorflow as tf
 
-    # The spec of `None` is the only one among those of a batch that has no shape.
+    # In the spec of a batch, only that of `None` has no shape.
     if not isinstance(dataset, tf.data.Dataset) or all(map(_has_shape, keras.tree.flatten(dataset.element_spec))):
         return dataset
 
     @tf.autograph.experimental.do_not_convert
-    def parts(*element):
+    def keep_parts(*element):
         element = unpack(element[0] if len(element) == 1 else element)
         return {_PARTS: {name: part for name, part in zip(_NAMES, element, strict=True) if part is not None}}
 
-    return dataset.map(parts, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.map(keep_parts, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _has_shape(spec):
+def _has_shape(spec: Any) -> bool:
     return hasattr(spec, "shape")
 
 
-def restored(data):
-    """Return a batch with the parts that `without_none` has taken away."""
+def restore_none(data: Any) -> Any:
+    """Return a batch with the parts that `remove_none` has removed."""
     import tensorflow as tf
 
     data = keras.tree.map_structure(lambda leaf: None if isinstance(leaf, tf.experimental.Optional) else leaf, data)

@@ -1,4 +1,4 @@
-"""Several workers on this machine, for trying out what is meant for several machines."""
+"""Several workers on this machine, to try out a training for several machines."""
 
 import math
 import os
@@ -6,32 +6,34 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from typing import TextIO
 
-from keras_distill._core.messages import expected
+from keras_distill._core.checks import check_whole_number
 from keras_distill.distribution.cluster import VARIABLE, Cluster
-from keras_distill.distribution.rendezvous import reserved
+from keras_distill.distribution.rendezvous import reserve_ports
 
-_GRACE = 25.0  # Seconds that the others have to end by themselves when one has failed.
+_GRACE = 25.0  # Seconds for the other workers to end by themselves after one has failed.
 _PAUSE = 0.1
 
 
-def launch(command, workers, out=None):
+def launch(command: Sequence[str], workers: int, out: TextIO | None = None) -> int:
     """Run a command as several workers, and end all of them when one fails.
 
-    Each is a process with a `TF_CONFIG` of its own on a free port of the loopback address. Their lines come out as
-    they are written, behind the number of the worker.
+    Each worker is a process with its own `TF_CONFIG` and a free port of the loopback address. Its output is passed on
+    line by line, prefixed with the number of the worker.
 
     Args:
         command: List of strings, the command of every worker.
-        workers: How many, at least 1.
-        out: Text stream for their lines. Defaults to `None`, `sys.stdout`.
+        workers: Number of workers, at least 1.
+        out: Text stream for the output. Defaults to `None`, `sys.stdout`.
 
     Returns:
-        The greatest exit code of those that ended by themselves, 0 where none failed. One that a signal ended counts
-        as 128 and the signal's number.
+        The largest exit code of the workers that ended by themselves: 0 if all succeeded, or 128 plus the signal number
+        for a worker that a signal ended.
 
     Raises:
-        ValueError: If `workers` is no positive whole number.
+        ValueError: If `workers` is not a positive whole number.
 
     Example:
 
@@ -40,9 +42,8 @@ def launch(command, workers, out=None):
     worker 0 | ndex": 0}}
     0
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(expected("`workers` to be a positive whole number", repr(workers)))
-    with reserved(workers) as addresses:
+    workers = check_whole_number("workers", workers)
+    with reserve_ports(workers) as addresses:
         cluster, processes = Cluster(tuple(addresses), 0), []
         try:
             for index in range(workers):
@@ -52,7 +53,7 @@ def launch(command, workers, out=None):
             _end(processes)
 
 
-def _start(command, config):
+def _start(command: Sequence[str], config: str) -> subprocess.Popen:
     return subprocess.Popen(
         command,
         env={**os.environ, VARIABLE: config},
@@ -65,9 +66,10 @@ def _start(command, config):
     )
 
 
-def _watch(processes, out):
-    """Hand on what the workers write until all have ended; return the exit code of the worst."""
-    codes, lock = {}, threading.Lock()
+def _watch(processes: list[subprocess.Popen], out: TextIO) -> int:
+    """Pass on the output of the workers until all have ended; return the largest exit code."""
+    codes: dict[int, int] = {}
+    lock = threading.Lock()
 
     def follow(number, process):
         for line in process.stdout:
@@ -82,13 +84,13 @@ def _watch(processes, out):
     while any(follower.is_alive() for follower in followers) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
         if deadline == math.inf and any(list(codes.values())):
-            # The others notice it, and say why they stop.
+            # The other workers notice the failure and report why they stop.
             deadline = time.monotonic() + _GRACE
-    # Not the codes of those that are ended now: they would hide why.
+    # Workers that are killed from here on are not counted; their exit codes would hide the cause.
     return max((code if code >= 0 else 128 - code for code in list(codes.values())), default=0)
 
 
-def _end(processes):
+def _end(processes: list[subprocess.Popen]) -> None:
     for process in processes:
         if process.poll() is None:
             process.kill()

@@ -1,55 +1,59 @@
-"""Waiting until all workers of a cluster are there: TensorFlow itself would wait without saying for whom.
+"""Wait until all workers of a cluster have joined. TensorFlow itself would wait without naming the missing ones.
 
-The chief listens at its own address. Every other worker listens at its own as well, connects to the chief and says who
-it is; the chief connects back, so that each address of `TF_CONFIG` is known to be right, and tells all to go on.
-TensorFlow's servers take the ports afterwards.
+Every worker listens at its own address. Each of them connects to the chief and sends its number; the chief connects
+back, which verifies every address in `TF_CONFIG`, and then tells all workers to continue. TensorFlow's servers use the
+ports afterwards.
 """
 
 import contextlib
 import select
 import socket
 import time
+from collections.abc import Iterator
 
 from keras_distill._core.messages import expected
+from keras_distill.distribution.cluster import Cluster
 
 _HELLO, _GO, _LATE = "keras_distill worker", "keras_distill go", "keras_distill late"
-_LONGEST = 4096  # Characters of a line; what comes over the network is data of unknown origin.
+_MAX_LINE = 4096  # Characters; data from the network is not trusted.
 _PAUSE = 0.2
 
 
-def wait_for_all(cluster, seconds):
-    """Wait until every worker of a cluster has started and can be reached.
+def wait_for_all(cluster: Cluster, seconds: float) -> None:
+    """Wait until every worker of a cluster has started and is reachable.
 
     Args:
         cluster: A `Cluster`.
-        seconds: How long to wait, in seconds.
+        seconds: Maximum time to wait, in seconds.
 
     Raises:
-        TimeoutError: If some are not there in time; it names their addresses.
-        ValueError: If the own address cannot be listened at.
+        TimeoutError: If some workers have not joined in time; it names their addresses.
+        ValueError: If this worker cannot listen at its own address.
     """
     deadline = time.monotonic() + seconds
-    with _listening(cluster) as listener:
-        missing = _as_chief(cluster, listener, deadline) if cluster.is_chief else _as_other(cluster, deadline)
+    with _listen(cluster) as listener:
+        missing = _gather(cluster, listener, deadline) if cluster.is_chief else _join(cluster, deadline)
     if missing:
-        fix = "Is it running, with the same cluster in its TF_CONFIG, and may its port be reached from here?"
-        waited = f"{', '.join(missing)} not there after {seconds:g} s"
-        raise TimeoutError(expected(f"{len(cluster.addresses)} workers", waited, fix))
+        fix = (
+            "Check that it is running with the same cluster in its TF_CONFIG, and that its port is reachable from here."
+        )
+        waited = f"no connection to {', '.join(missing)} after {seconds:g} s"
+        raise TimeoutError(expected(f"{len(cluster.addresses)} workers to join", waited, fix))
 
 
 @contextlib.contextmanager
-def reserved(count):
-    """Reserve free ports of the loopback address for the workers that are started meanwhile.
+def reserve_ports(count: int) -> Iterator[list[str]]:
+    """Reserve free ports of the loopback address for workers that start in the meantime.
 
     Args:
-        count: How many.
+        count: Number of ports.
 
     Yields:
-        A list of `count` distinct addresses `"127.0.0.1:port"`. Where the system lets several sockets share a port
-        they are held until the end, bound but not listening, so that no other program is given one of them.
+        A list of `count` distinct addresses `"127.0.0.1:port"`. If the system lets several sockets share a port, the
+        ports stay bound until the end, without listening, so that no other program gets one of them.
     """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(_shared_socket(socket.AF_INET)) for _ in range(count)]
+        sockets = [stack.enter_context(_open_shared_socket(socket.AF_INET)) for _ in range(count)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
@@ -58,12 +62,12 @@ def reserved(count):
         yield addresses
 
 
-def _listening(cluster):
+def _listen(cluster: Cluster) -> socket.socket:
     family = socket.AF_INET6 if cluster.own.startswith("[") else socket.AF_INET
-    listener = _shared_socket(family)
+    listener = _open_shared_socket(family)
     try:
-        # At every interface, as TensorFlow's server: the name in TF_CONFIG may be that of a proxy or a container.
-        listener.bind(("", _parts(cluster.own)[1]))
+        # At every interface, like TensorFlow's server: the name in TF_CONFIG may belong to a proxy or a container.
+        listener.bind(("", _split_address(cluster.own)[1]))
         listener.listen(len(cluster.addresses))
     except (OSError, OverflowError) as error:
         listener.close()
@@ -72,34 +76,34 @@ def _listening(cluster):
     return listener
 
 
-def _as_chief(cluster, listener, deadline):
-    """Return the addresses that are missing at the deadline; tell all who came."""
+def _gather(cluster: Cluster, listener: socket.socket, deadline: float) -> list[str]:
+    """As the chief, return the addresses that are missing at the deadline, and send them to all that joined."""
     missing = dict(enumerate(cluster.addresses[1:], start=1))
     with contextlib.ExitStack() as stack:
-        came = []
+        joined = []
         while missing and time.monotonic() < deadline:
             if not select.select([listener], [], [], _PAUSE)[0]:
                 continue
             connection = stack.enter_context(listener.accept()[0])
-            number = _number(_line(connection), len(cluster.addresses))
-            if number and _reaches(cluster.addresses[number]):
-                came.append(connection)
+            number = _parse_number(_read_line(connection), len(cluster.addresses))
+            if number and _is_reachable(cluster.addresses[number]):
+                joined.append(connection)
                 missing.pop(number, None)
         answer = f"{_LATE} {' '.join(missing.values())}" if missing else _GO
-        for connection in came:
+        for connection in joined:
             with contextlib.suppress(OSError):
                 connection.sendall(f"{answer}\n".encode())
     return list(missing.values())
 
 
-def _as_other(cluster, deadline):
-    """Return the addresses that are missing: the chief's, or those that the chief names."""
+def _join(cluster: Cluster, deadline: float) -> list[str]:
+    """As another worker, return the missing addresses: the chief's own, or those that it sends."""
     chief = cluster.addresses[0]
     while (left := deadline - time.monotonic()) > 0:
-        with contextlib.suppress(OSError), socket.create_connection(_parts(chief), timeout=left) as connection:
+        with contextlib.suppress(OSError), socket.create_connection(_split_address(chief), timeout=left) as connection:
             connection.sendall(f"{_HELLO} {cluster.index}\n".encode())
-            # The chief's own limit is over before it gives up on others; its answer says on whom.
-            answer = _line(connection, timeout=left + 5.0)
+            # The chief answers at its own deadline, which may be a little later.
+            answer = _read_line(connection, timeout=left + 5.0)
             if answer == _GO:
                 return []
             if answer.startswith(_LATE):
@@ -108,32 +112,32 @@ def _as_other(cluster, deadline):
     return [chief]
 
 
-def _reaches(address):
-    with contextlib.suppress(OSError), socket.create_connection(_parts(address), timeout=5.0):
+def _is_reachable(address: str) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(_split_address(address), timeout=5.0):
         return True
     return False
 
 
-def _line(connection, timeout=5.0):
+def _read_line(connection: socket.socket, timeout: float = 5.0) -> str:
     connection.settimeout(timeout)
     with contextlib.suppress(OSError), connection.makefile("r", encoding="utf-8", errors="replace") as file:
-        return file.readline(_LONGEST).strip()
+        return file.readline(_MAX_LINE).strip()
     return ""
 
 
-def _number(line, count):
-    """Return the number of the worker that says hello, `None` for anybody else."""
+def _parse_number(line: str, count: int) -> int | None:
+    """Return the number that a worker sent, or `None` for any other line."""
     number = line.removeprefix(_HELLO).strip()
-    known = line.startswith(_HELLO) and number.isdecimal() and 0 < int(number) < count
-    return int(number) if known else None
+    is_valid = line.startswith(_HELLO) and number.isdecimal() and 0 < int(number) < count
+    return int(number) if is_valid else None
 
 
-def _parts(address):
+def _split_address(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def _shared_socket(family):
+def _open_shared_socket(family: socket.AddressFamily) -> socket.socket:
     shared = socket.socket(family, socket.SOCK_STREAM)
     shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "SO_REUSEPORT"):

@@ -1,30 +1,33 @@
 """Strategies of `tf.distribute` by name."""
 
-from keras_distill._core.messages import expected, unknown_name
+from typing import Any
+
+from keras_distill._core.checks import check_choice, check_whole_number
+from keras_distill._core.messages import expected
 from keras_distill.distribution.cluster import Cluster
 from keras_distill.distribution.rendezvous import wait_for_all
 
 NAMES = ("none", "mirrored", "multiworker")
-JOIN_SECONDS = 120.0
+"""Names of the strategies."""
 
 
-def strategy(name, devices=None, join_seconds=JOIN_SECONDS):
-    """Make a strategy of `tf.distribute`, before anything else of TensorFlow is used.
+def strategy(name: str, devices: int | None = None, join_seconds: float = 120.0) -> Any:
+    """Create a strategy of `tf.distribute`, before anything else of TensorFlow is used.
 
-    Teacher, student and distiller are built, and the distiller compiled, in its scope.
+    Build teacher, student and distiller, and compile the distiller, in its scope.
 
     Args:
         name: `"none"` for a single device, `"mirrored"` for several devices of this machine, or `"multiworker"` for
-            the machines that `TF_CONFIG` names, each with all of its GPUs, or its CPU.
-        devices: Number of devices of this machine for `"mirrored"`: of its GPUs, or where it has none, of logical
-            devices that its CPU is split into (for trying out; nothing gets faster). Defaults to `None`, all GPUs.
-        join_seconds: How long to wait for the other workers, in seconds. Defaults to 120.0.
+            the machines in `TF_CONFIG`, each with all of its GPUs, or its CPU.
+        devices: Number of devices of this machine for `"mirrored"`: GPUs or, without a GPU, logical devices of the CPU
+            (only for trying out, since it does not speed up the training). Defaults to `None`, all GPUs.
+        join_seconds: Maximum time to wait for the other workers, in seconds. Defaults to 120.0.
 
     Returns:
         A `tf.distribute.Strategy`.
 
     Raises:
-        ValueError: If the name is unknown, `TF_CONFIG` is malformed, or there are not as many devices.
+        ValueError: If the name is unknown, `TF_CONFIG` is malformed, or there are fewer devices.
         TimeoutError: If a worker has not joined in time.
 
     Example:
@@ -39,25 +42,24 @@ def strategy(name, devices=None, join_seconds=JOIN_SECONDS):
     """
     import tensorflow as tf
 
-    if name not in NAMES:
-        raise ValueError(unknown_name("strategy", name, NAMES))
+    check_choice("strategy", name, NAMES)
     if devices is not None and name != "mirrored":
-        raise ValueError(expected("`devices` for the strategy 'mirrored' alone", f"devices={devices!r} for {name!r}"))
+        raise ValueError(expected("`devices` only for the strategy 'mirrored'", f"devices={devices!r} for {name!r}"))
     if name == "none":
         return tf.distribute.get_strategy()
     if name == "mirrored":
-        return tf.distribute.MirroredStrategy(None if devices is None else _devices(devices))
+        return tf.distribute.MirroredStrategy(None if devices is None else _name_devices(devices))
     cluster = Cluster.from_environment()
-    _split_cpu(1)  # Where TensorFlow runs already, it says so before the others have been waited for.
+    _split_cpu(1)  # Fails before waiting for the others if TensorFlow is already initialized.
     wait_for_all(cluster, join_seconds)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def is_chief(strategy=None):
-    """Tell whether this process is the one that writes checkpoints and results.
+def is_chief(strategy: Any = None) -> bool:
+    """Return whether this process writes checkpoints and results.
 
     Args:
-        strategy: A `tf.distribute.Strategy`. Defaults to `None`, that of the current scope.
+        strategy: A `tf.distribute.Strategy`. Defaults to `None`, the strategy of the current scope.
 
     Returns:
         A bool; `True` for every strategy of a single machine.
@@ -75,18 +77,17 @@ def is_chief(strategy=None):
     return resolver.task_type == "chief"
 
 
-def is_multiworker(strategy):
-    """Tell whether a strategy trains on several machines."""
+def is_multiworker(strategy: Any) -> bool:
+    """Return whether a strategy trains on several machines."""
     resolver = strategy.cluster_resolver
     return resolver is not None and sum(map(len, resolver.cluster_spec().as_dict().values())) > 1
 
 
-def _devices(count):
-    """Return the names of that many devices; a CPU is split."""
+def _name_devices(count: int) -> list[str]:
+    """Return the names of `count` devices; without a GPU, the CPU is split."""
     import tensorflow as tf
 
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(expected("`devices` to be a positive whole number", repr(count)))
+    count = check_whole_number("devices", count)
     gpus = tf.config.list_physical_devices("GPU")
     if len(gpus) < count and gpus:
         raise ValueError(expected(f"at most {len(gpus)} devices, the GPUs of this machine", f"devices={count}"))
@@ -95,13 +96,14 @@ def _devices(count):
     return [f"{'GPU' if gpus else 'CPU'}:{number}" for number in range(count)]
 
 
-def _split_cpu(count):
-    """Make logical devices of the CPU; raise a `RuntimeError` where TensorFlow runs already, and all is settled."""
+def _split_cpu(count: int) -> None:
+    """Split the CPU into logical devices; raise a `RuntimeError` if TensorFlow is already initialized."""
     import tensorflow as tf
 
     parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
     try:
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
     except RuntimeError as error:
-        fix = "Make the strategy first, then models and data."
-        raise RuntimeError(expected("a TensorFlow that has not made a tensor yet", "one that has", fix)) from error
+        fix = "Create the strategy before models and data."
+        received = "TensorFlow, already initialized by a tensor or a model"
+        raise RuntimeError(expected("TensorFlow before its first use", received, fix)) from error

@@ -37,7 +37,7 @@ def test_what_a_cluster_writes_it_reads():
         ("{", "Expected TF_CONFIG that is JSON"),
         ("[]", "Expected TF_CONFIG with an object 'cluster'"),
         (json.dumps({"cluster": {"worker": ["a:1"]}}), "Expected TF_CONFIG with an object 'task'"),
-        (config({"worker": ["a:1"], "ps": ["b:2"]}), "of chief and worker alone. Received: ps"),
+        (config({"worker": ["a:1"], "ps": ["b:2"]}), "with no other roles than chief and worker. Received: ps"),
         (config({"worker": ["a"]}), 'distinct addresses "host:port"'),
         (config({"worker": ["http://a:1"]}), 'distinct addresses "host:port"'),
         (config({"worker": ["a:1", "a:1"]}), 'distinct addresses "host:port"'),

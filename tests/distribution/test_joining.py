@@ -1,4 +1,4 @@
-"""Workers wait for each other, and say for whom in vain; strategies by name."""
+"""Workers wait for each other and name the missing ones; strategies by name."""
 
 import concurrent.futures
 import io
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from keras_distill import distribution
 from keras_distill.cli import main
 from keras_distill.distribution import Cluster, launch, rendezvous
-from keras_distill.distribution.rendezvous import reserved, wait_for_all
+from keras_distill.distribution.rendezvous import reserve_ports, wait_for_all
 
 
 def wait(cluster, seconds):
@@ -29,12 +29,12 @@ def all_wait(addresses, numbers, seconds):
 
 
 def test_all_join():
-    with reserved(3) as addresses:
+    with reserve_ports(3) as addresses:
         assert all_wait(addresses, (0, 1, 2), 20.0) == [None] * 3
 
 
 class Clock:
-    """Time that passes when the test says so."""
+    """Time that passes only when the test sets it."""
 
     def __init__(self):
         self.now = 0.0
@@ -46,31 +46,31 @@ class Clock:
         time.sleep(seconds)
 
 
-def test_those_who_came_are_told_who_did_not(monkeypatch):
-    clock, reaches = Clock(), rendezvous._reaches
+def test_workers_that_joined_learn_who_is_missing(monkeypatch):
+    clock, reaches = Clock(), rendezvous._is_reachable
 
     def over(address):
-        """Let the time be over as soon as the second worker has come."""
+        """End the wait as soon as the second worker has joined."""
         came = reaches(address)
         clock.now = 2.0
         return came
 
     monkeypatch.setattr(rendezvous, "time", clock)
-    monkeypatch.setattr(rendezvous, "_reaches", over)
-    with reserved(3) as addresses:
+    monkeypatch.setattr(rendezvous, "_is_reachable", over)
+    with reserve_ports(3) as addresses:
         said = all_wait(addresses, (0, 1), 1.5)
-        assert all(f"Expected 3 workers. Received: {addresses[2]} not there after 1.5 s." in each for each in said)
+        assert all(f"Received: no connection to {addresses[2]} after 1.5 s." in each for each in said)
 
 
-def test_a_worker_names_the_chief_that_is_not_there():
-    with reserved(2) as addresses:
-        assert f"Received: {addresses[0]} not there after 0.5 s." in wait(Cluster(tuple(addresses), 1), 0.5)
+def test_a_worker_names_a_missing_chief():
+    with reserve_ports(2) as addresses:
+        assert f"Received: no connection to {addresses[0]} after 0.5 s." in wait(Cluster(tuple(addresses), 1), 0.5)
 
 
 def test_strangers_are_not_counted(monkeypatch):
     clock, listening, heard = Clock(), threading.Event(), []
     lines = (b"GET / HTTP/1.1\n", b"keras_distill worker 7\n", b"\xff\xfe\n")
-    listen, line_of = rendezvous._listening, rendezvous._line
+    listen, line_of = rendezvous._listen, rendezvous._read_line
 
     def listened(cluster):
         listener = listen(cluster)
@@ -78,14 +78,14 @@ def test_strangers_are_not_counted(monkeypatch):
         return listener
 
     def hear(connection):
-        """Let the time be over when all have been heard."""
+        """End the wait when all lines have been read."""
         heard.append(line_of(connection))
         clock.now = 3.0 if len(heard) == len(lines) else 0.0
         return heard[-1]
 
-    for name, each in (("time", clock), ("_listening", listened), ("_line", hear)):
+    for name, each in (("time", clock), ("_listen", listened), ("_read_line", hear)):
         monkeypatch.setattr(rendezvous, name, each)
-    with reserved(2) as addresses, concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with reserve_ports(2) as addresses, concurrent.futures.ThreadPoolExecutor(1) as pool:
         chief = pool.submit(wait, Cluster(tuple(addresses), 0), 2.0)
         listening.wait()
         for line in lines:
@@ -144,11 +144,11 @@ print("not ended", flush=True)
     "arguments, message",
     [
         (("multi",), "Did you mean 'multiworker'?"),
-        (("multiworker", 2), "Expected `devices` for the strategy 'mirrored' alone"),
-        (("mirrored", 0), "Expected `devices` to be a positive whole number"),
+        (("multiworker", 2), "Expected `devices` only for the strategy 'mirrored'"),
+        (("mirrored", 0), "Expected devices to be a whole number >= 1"),
     ],
 )
-def test_strategies_that_are_none(arguments, message):
+def test_bad_strategies(arguments, message):
     with pytest.raises(ValueError) as error:
         distribution.strategy(*arguments)
     assert message in str(error.value)

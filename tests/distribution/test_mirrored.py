@@ -29,16 +29,22 @@ def test_weights_and_logs_are_those_of_one_device(check, results):
 
 def test_what_leaves_a_replica_without_samples_is_left_out_with_a_message(results):
     (said,) = results["last_sample_left_out"]["said"]
-    assert said.startswith("A batch of 1 samples was left out: it has none for some of the 2 replicas.")
+    assert said.startswith("A batch of 1 samples was left out because it is too small for 2 replicas.")
 
 
 @pytest.mark.parametrize(
     "name, message",
     [
         ("batch", "ValueError: Expected batches of at least 2 samples, one for each replica. Received: 1."),
-        ("jit", "ValueError: Expected jit_compile=False under a strategy of several replicas. Received: jit_compile=T"),
-        ("scope", "ValueError: Expected everything in the scope of MirroredStrategy. Received: the model, made in an"),
-        ("devices", "RuntimeError: Expected a TensorFlow that has not made a tensor yet. Received: one that has."),
+        (
+            "jit",
+            "ValueError: Expected jit_compile=False under a strategy with several replicas. Received: jit_compile=T",
+        ),
+        ("scope", "ValueError: Expected everything in the scope of MirroredStrategy. Received: the model, created in"),
+        (
+            "devices",
+            "RuntimeError: Expected TensorFlow before its first use. Received: TensorFlow, already initialized",
+        ),
         ("labels", "ValueError: Expected labels from 0 to 2. Received: 7 to 9."),
     ],
 )

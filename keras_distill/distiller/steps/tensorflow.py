@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_distill._core.batches import batch_size
-from keras_distill.distribution.training import DistributedTraining, by_share
+from keras_distill.distribution.training import DistributedTraining, weigh_by_share
 from keras_distill.features.taps import FINAL_OUTPUT
 
 
@@ -13,7 +13,7 @@ class Steps(DistributedTraining):
     def train_step(self, data):
         batch = self._ask_teacher(data)  # Outside the tape: none of it is differentiated.
         with tf.GradientTape() as tape:
-            loss = self.optimizer.scale_loss(by_share(self._loss_to_minimise(batch), batch_size(batch.x)))
+            loss = self.optimizer.scale_loss(weigh_by_share(self._loss_to_minimise(batch), batch_size(batch.x)))
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return self.compute_metrics(batch.x, batch.y, batch.student_outputs[FINAL_OUTPUT], batch.sample_weight)
