@@ -167,7 +167,7 @@ def _draw_counts(axes, counts, colours, across, down):
 
 
 def _confusion_colours(counts):
-    """Return the colours of the cells: the teacher's for agreement, the student's for the rest, darker for more samples."""
+    """Return the colour of each cell: the teacher's for agreement or the student's, darker for more samples."""
     from matplotlib.colors import to_rgb
 
     shares = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[..., np.newaxis]

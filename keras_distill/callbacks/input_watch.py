@@ -9,8 +9,8 @@ from typing import Any
 import keras
 
 _FIXES = {
-    "tf.data": "Pass `num_parallel_calls=tf.data.AUTOTUNE` to `.map`, `.cache()` what is the same in every epoch and fits "
-    "into memory, and end with `.prefetch(tf.data.AUTOTUNE)`.",
+    "tf.data": "Pass `num_parallel_calls=tf.data.AUTOTUNE` to `.map`, `.cache()` what is the same in every epoch and "
+    "fits into memory, and end with `.prefetch(tf.data.AUTOTUNE)`.",
     "PyDataset": "Create it with more `workers`, prepare its batches in advance, or use a `tf.data.Dataset`.",
     "generator": "Do less work in it, or use a `keras.utils.PyDataset` with `workers=4` or a `tf.data.Dataset`.",
 }
@@ -61,7 +61,7 @@ class InputWatch(keras.callbacks.Callback):
         return x if self._clock is None else self._clock.wrap(x)
 
     def waited(self) -> float:
-        """Return the seconds that the training waited for batches, or that each worker worked on them, since `watch`."""
+        """Return the seconds of waiting for batches, or of work on them per worker, since `watch`."""
         return 0.0 if self._clock is None else self._clock.seconds() / self._workers
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

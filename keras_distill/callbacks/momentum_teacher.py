@@ -49,7 +49,7 @@ class MomentumTeacher(keras.callbacks.Callback):
         self._move: Any = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        # One graph for all weights: one assignment per weight from Python would take longer than a small student's step.
+        # One graph for all weights: assigning each from Python would take longer than a small student's step.
         self._move = _compile_update(*_pair_weights(self.model))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

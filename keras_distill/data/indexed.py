@@ -103,7 +103,7 @@ def _negative_sampler(classes: np.ndarray, negatives: int) -> Callable[[Any, Any
     if not negatives:
         return lambda index, seed: {}
     samples = len(classes)
-    # If samples are sorted by class, those of the other classes are one stretch, cyclic from the end of the own class.
+    # If samples are sorted by class, those of the other classes are one cyclic stretch from the end of the own class.
     _, own, sizes = np.unique(classes, return_inverse=True, return_counts=True)
     order, ends, others = np.argsort(own, kind="stable"), np.cumsum(sizes)[own], samples - sizes[own]
     if not others.all():

@@ -17,11 +17,7 @@ _HELD_OUT = 300  # Digits for validation, and as many for the test.
 
 
 def load(
-    name: str,
-    data_dir: str | os.PathLike | None = None,
-    download: bool = False,
-    validation: int = 5000,
-    seed: int = 0,
+    name: str, data_dir: str | os.PathLike | None = None, download: bool = False, validation: int = 5000, seed: int = 0
 ) -> Data:
     """Load an image data set prepared by TensorFlow Datasets, with a validation split cut from its training data.
 

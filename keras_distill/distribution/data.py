@@ -15,10 +15,7 @@ _NAMES = ("x", "y", "sample_weight", "extras")
 
 
 def distribute(
-    examples: Any,
-    batch_size: int,
-    prepare: Callable[[Any], Any] | None = None,
-    strategy: Any = None,
+    examples: Any, batch_size: int, prepare: Callable[[Any], Any] | None = None, strategy: Any = None
 ) -> Any:
     """Distribute a data set over the workers of a strategy, so that each reads and prepares only its own part.
 

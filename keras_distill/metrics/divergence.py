@@ -50,11 +50,7 @@ class TeacherDivergence(FidelityMetric):
     _least_classes = 2
 
     def __init__(
-        self,
-        temperature: Any = 1.0,
-        from_logits: bool = True,
-        name: str | None = None,
-        dtype: str | None = None,
+        self, temperature: Any = 1.0, from_logits: bool = True, name: str | None = None, dtype: str | None = None
     ):
         at_training = temperature == _TRAINING
         super().__init__(name=name or ("training_divergence" if at_training else "teacher_divergence"), dtype=dtype)

@@ -105,7 +105,7 @@ class Labelled(keras.metrics.Metric):
 
 
 def labelled_only(metrics: Any) -> Any:
-    """Return a nest with every metric wrapped in `Labelled`; anything else is returned unchanged for Keras to refuse."""
+    """Return a nest with every metric wrapped in `Labelled`; what is not a nest is left for Keras to refuse."""
 
     def wrap(each):
         return each if each is None or isinstance(each, Labelled) else Labelled(each)

@@ -23,11 +23,7 @@ class LabelMetric(StreamedMean):
     _direction = "down"
 
     def __init__(
-        self,
-        from_logits: bool = True,
-        name: str | None = None,
-        dtype: str | None = None,
-        shape: tuple[int, ...] = (2,),
+        self, from_logits: bool = True, name: str | None = None, dtype: str | None = None, shape: tuple[int, ...] = (2,)
     ):
         super().__init__(name=name, dtype=dtype, shape=shape)
         self.from_logits = bool(from_logits)

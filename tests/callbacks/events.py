@@ -1,4 +1,4 @@
-"""Reading back what was written for TensorBoard, by TensorBoard's own reader."""
+"""TensorBoard's own reader, to read back what a test has written."""
 
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -18,7 +18,7 @@ class Events:
         return set(self._events.Tags()["tensors"])
 
     def tensors(self, tag):
-        """Return what was written under a tag, by step."""
+        """Return the tensors of a tag by step."""
         return {event.step: make_ndarray(event.tensor_proto) for event in self._events.Tensors(tag)}
 
     def scalars(self, tag):
@@ -39,7 +39,7 @@ class Events:
 
     @property
     def status(self):
-        """How the session ended, a status of the HParams plug-in."""
+        """Final status of the session, a constant of the HParams plug-in."""
         content = self._plugin_data(hparams_metadata.SESSION_END_INFO_TAG)
         return hparams_metadata.parse_session_end_info_plugin_data(content).status
 

@@ -48,7 +48,7 @@ def fit(distiller, callback, epochs=1, extra=(), data=(X[:60], Y[:60]), **option
 
 
 def watching(folder, **options):
-    """Make a callback that takes little time."""
+    """Create a callback that takes little time."""
     return kd.callbacks.DarkKnowledge(folder, X, **{"shown": 1, "temperatures": [1.0], **options})
 
 
@@ -94,12 +94,12 @@ def test_pictures_of_every_epoch(written):
 
 
 @pytest.mark.parametrize("owner", ["teacher", "student"])
-def test_histograms_are_of_the_standard_deviations(trained, written, owner):
+def test_histograms_of_standard_deviations(trained, written, owner):
     scales = getattr(trained[0], owner).predict(X, verbose=0).std(axis=-1)
     edges, counts = written.histogram(f"logit_scale/{owner}", step=2)
     assert_allclose(edges[[0, -1]], [scales.min(), scales.max()], rtol=1e-5)
     assert counts.sum() == len(X)
-    # A sample at the very edge of a bucket may be rounded into its neighbour.
+    # A sample at the edge of a bucket may be rounded into the next one.
     assert np.abs(counts - np.histogram(scales, edges)[0]).sum() <= 4
 
 
@@ -213,7 +213,7 @@ def test_steps_continue_after_an_interruption(tmp_path):
     ("every", "epochs", "steps"),
     [(None, 3, [0, 2]), (None, 1, [0]), (2, 5, [1, 3, 4])],
 )
-def test_how_often(tmp_path, every, epochs, steps):
+def test_drawn_epochs(tmp_path, every, epochs, steps):
     fit(make(), watching(tmp_path, every=every), epochs)
     assert list(Events(tmp_path / "dark_knowledge").scalars("agreement")) == steps
 
@@ -246,7 +246,7 @@ def test_a_student_in_mixed_precision_under_a_softmax(tmp_path):
     assert_allclose(answer.logits, logits, atol=5e-3)
 
 
-def test_soft_targets_reach_where_probabilities_underflow():
+def test_soft_targets_do_not_underflow():
     teacher = model(16, 1)
     teacher.layers[-1].bias.assign([0.0, 500.0, -3000.0])
     answer = FixedSamples(X, 4).run_teacher(make(teacher=teacher))
@@ -299,7 +299,7 @@ def test_stored_teachers(tmp_path):
 
 
 def _height(picture, colour):
-    """Return the height in pixels of what is drawn in a colour below the legend."""
+    """Return the height in pixels of everything drawn in a colour below the legend."""
     rows = np.nonzero((np.abs(picture[60:].astype(int) - colour) < 8).all(axis=-1).any(axis=1))[0]
     return rows.max() - rows.min() + 1 if len(rows) else 0
 
@@ -314,11 +314,11 @@ def test_bars_have_the_height_of_the_logarithm():
     assert whole > 60
     for probability, share in ((1e-2, 2 / 3), (1e-3, 0.5), (1e-5, 1 / 6)):
         assert abs(_height(student(probability), orange) - share * whole) <= 2
-    # Below the floor there is a mark at the foot, not nothing.
+    # Below the floor there is a mark at the lower end.
     assert 0 < _height(student(1e-9), orange) < whole / 6
 
 
-def test_confusion_shows_disagreement_alone_in_the_colour_of_the_student():
+def test_confusion_shows_only_disagreement_in_the_colour_of_the_student():
     orange = np.array([0xD5, 0x5E, 0x00])
     agreed, confused = np.diag([50, 50, 50]), np.array([[50, 0, 0], [0, 0, 50], [0, 0, 50]])
     below = [figures.confusion(counts, NAMES, "")[60:300] for counts in (agreed, confused)]
@@ -367,7 +367,7 @@ def test_bad_arguments(tmp_path, arguments, message):
         ({"samples": X, "class_names": ["a", "b"]}, "Expected 3 class names. Received: 2"),
     ],
 )
-def test_what_training_begins_with(tmp_path, arguments, message):
+def test_bad_samples_when_training_begins(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         fit(make(), kd.callbacks.DarkKnowledge(tmp_path, **arguments))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The teacher is the moving average of what the student has been, by its closed form."""
+"""The teacher equals the closed form of the moving average of its student."""
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ def with_statistics():
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
-def test_after_k_steps_it_is_the_closed_form(data, steps_per_execution):
+def test_after_k_steps_it_equals_the_closed_form(data, steps_per_execution):
     distiller, students, m = make(with_statistics(), steps_per_execution=steps_per_execution), Students(), 0.9
     callbacks = [kd.callbacks.MomentumTeacher(m), students]
     distiller.fit(*data, batch_size=16, epochs=2, callbacks=callbacks, verbose=0)
@@ -69,7 +69,7 @@ def test_the_limits(mlp, data):
             assert_allclose(moved, weight, rtol=1e-6, atol=1e-7)
 
 
-def test_the_next_step_is_taught_by_the_moved_teacher(mlp, data):
+def test_the_next_step_uses_the_updated_teacher(mlp, data):
     student = mlp(4)
     distiller = make(student)
     distiller.fit(*data, batch_size=96, callbacks=[kd.callbacks.MomentumTeacher(0.5)], verbose=0)
@@ -89,7 +89,7 @@ def test_nothing_is_traced_again(mlp, data):
     assert int(distiller.optimizer.iterations) == 18
 
 
-def test_the_teacher_stays_no_part_of_what_is_trained(mlp, data):
+def test_the_teacher_stays_frozen(mlp, data):
     distiller = make(mlp(4))
     distiller.fit(*data, callbacks=[kd.callbacks.MomentumTeacher()], verbose=0)
     assert not distiller.teacher.trainable_variables

@@ -1,4 +1,4 @@
-"""The temperature moves as the schedule says, is logged as it moved, and TensorBoard shows it."""
+"""The temperature follows its schedule, and the logs and TensorBoard show it."""
 
 import keras
 import numpy as np
@@ -39,7 +39,7 @@ def test_steps_on_request(distiller, data):
     np.testing.assert_allclose(watch.temperatures, [schedule(step) for step in range(6)], rtol=1e-6)
 
 
-def test_a_second_fit_goes_on(distiller, data):
+def test_a_second_fit_continues(distiller, data):
     callbacks = [kd.callbacks.TemperatureScheduler(kd.schedules.linear(8.0, 4.0, steps=4))]
     first = distiller.fit(*data, epochs=2, callbacks=callbacks, verbose=0).history["temperature"]
     second = distiller.fit(*data, epochs=2, callbacks=callbacks, verbose=0).history["temperature"]
@@ -63,7 +63,7 @@ def test_a_variable_of_the_user_is_the_temperature(mlp, data):
     variable.assign(2.5)
     logs = distiller.fit(*data, verbose=0).history
     assert logs["temperature"] == [2.5]
-    assert float(variable) == 2.5  # The optimizer has not moved it.
+    assert float(variable) == 2.5  # The optimizer has not changed it.
 
 
 def test_tensorboard_shows_it(distiller, data, tmp_path):

@@ -1,4 +1,4 @@
-"""A distillation of handwritten digits, opened in a real TensorBoard by a real browser: every tab shows it."""
+"""A distillation of handwritten digits in a real TensorBoard, opened in a real browser: every tab shows it."""
 
 import contextlib
 import re
@@ -27,7 +27,7 @@ TABS = {
 
 
 def data():
-    """Load 600 digits to learn from and 200 to watch, of MNIST where it is prepared, else those of scikit-learn."""
+    """Load 600 digits for training and 200 for validation, from MNIST if it is prepared, else from scikit-learn."""
     folder = SHARED / "data" / "tfds"
     if not (folder / "mnist").is_dir():
         digits = kd.data.digits()
@@ -73,7 +73,7 @@ def tensorboard(logs):
     """Serve a folder of logs; yield the address."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--host", "127.0.0.1", "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    # Whatever happens, it ends, and with it the wait for the next line.
+    # The server always ends, and with it the wait for the next line.
     limit = threading.Timer(2 * _SECONDS, server.kill)
     limit.start()
     try:
@@ -91,7 +91,7 @@ def tensorboard(logs):
 
 
 def shown(tab, text):
-    """Wait until a text is seen; TensorBoard keeps the pages of other tabs, hidden."""
+    """Wait until a text is visible; TensorBoard keeps the hidden pages of other tabs."""
     found = tab.get_by_text(text, exact=True).locator("visible=true").first
     found.wait_for(timeout=1000 * _SECONDS)
     return found
@@ -110,7 +110,7 @@ def check_custom_scalars(tab, logs):
     charts = ["Loss", "Hard labels and soft targets", "Temperature", "Agreement with the teacher", "Learning rate"]
     for title in [*charts, "accuracy"]:
         shown(tab, title)
-    # Of two trainings, each with a run of training and one of validation; the learning rate is of training alone,
+    # Two trainings have a train run and a validation run each; the learning rate is only in the train run, and the
     # agreement has a third run.
     for curves, charts in ((2, 1), (4, 3), (6, 1), (8, 1)):
         found = tab.get_by_text(f"Matches ({curves})").locator("visible=true")

@@ -1,4 +1,4 @@
-"""Weights move as their schedules say; what the schedules are driven by, and what is refused."""
+"""Weights follow their schedules, including schedules that depend on logs; bad values are refused."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ LOSSES = ["student_loss", "logits_distillation", "logit_matching"]
 
 
 class Watch(keras.callbacks.Callback):
-    """Keep temperature and weights of every step and every epoch, as they were in force, and the loss made of them."""
+    """Record the temperature, the weights and the loss of every step and every epoch."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ def fit(distiller, data, callbacks, epochs=3, **kwargs):
 
 
 @pytest.mark.parametrize("unit", ["epoch", "step"])
-def test_each_weight_moves_by_its_own_schedule(distiller, data, unit):
+def test_each_weight_follows_its_own_schedule(distiller, data, unit):
     schedules = {loss: kd.schedules.linear(0.0, 0.2 * end, 7) for end, loss in enumerate(LOSSES, start=1)}
     callbacks = [WeightScheduler(schedule, loss, unit) for loss, schedule in schedules.items()]
     position = [step // 3 if unit == "epoch" else step for step in range(9)]
@@ -51,8 +51,8 @@ def test_each_weight_moves_by_its_own_schedule(distiller, data, unit):
     np.testing.assert_allclose(fit(distiller, data, callbacks).steps, wanted, rtol=1e-6)
 
 
-def test_the_loss_is_made_of_the_weights(distiller, data):
-    """Those of the last execution, for one batch per epoch: the loss is their sum, by the terms in the logs."""
+def test_the_loss_uses_the_weights(distiller, data):
+    """With one batch per epoch, the loss is the sum of the logged terms times the weights of the last execution."""
     callbacks = [
         WeightScheduler(kd.schedules.linear(0.2, 0.8, 2)),
         WeightScheduler(kd.schedules.restarts(kd.schedules.linear(2.0, 1.0, 2), 2), "logit_matching"),
@@ -71,8 +71,8 @@ def test_driven_by_what_was_measured(distiller, data):
     share = kd.schedules.driven("loss", lambda loss: 1.0 / (1.0 + loss))
     callbacks = [TemperatureScheduler(gap), WeightScheduler(share)]
     watch = fit(distiller, data, callbacks, validation_data=data)
-    assert watch.steps[0][:2] == (3.0, 0.5)  # Nothing is measured yet.
-    for values, logs in watch.epochs:  # What is measured is in force from its epoch's end on.
+    assert watch.steps[0][:2] == (3.0, 0.5)  # No measurement yet.
+    for values, logs in watch.epochs:  # A measured value applies from the end of its epoch.
         np.testing.assert_allclose(values[:2], [5.0 - 4.0 * logs["val_agreement"], 1 / (1 + logs["loss"])], rtol=1e-6)
     np.testing.assert_allclose(watch.steps[3], watch.epochs[0][0])
 
@@ -117,7 +117,7 @@ def test_an_epoch_without_validation_changes_nothing(distiller, data):
 @pytest.mark.parametrize(
     "bad", [-1.0, float("nan"), float("inf"), None, "2", keras.ops.convert_to_tensor(-1.0)], ids=str
 )
-def test_a_value_out_of_range_stops_with_the_step(distiller, make, message, bad, position):
+def test_a_value_out_of_range_stops_at_the_step(distiller, make, message, bad, position):
     scheduler = make(lambda step: bad if step == position else 1.0)
     scheduler.set_model(distiller)
     distiller.optimizer.build(distiller.trainable_variables)
@@ -130,7 +130,7 @@ def test_a_value_out_of_range_stops_with_the_step(distiller, make, message, bad,
         scheduler.on_train_batch_begin(position)
 
 
-def test_fit_stops_with_the_epoch(distiller, data):
+def test_fit_stops_at_the_epoch(distiller, data):
     with pytest.raises(ValueError, match=r"^Expected a finite temperature > 0 .* at epoch 1\. Received: .*nan"):
         fit(distiller, data, [TemperatureScheduler(lambda epoch: 2.0 if epoch == 0 else float("nan"))])
 
@@ -142,7 +142,7 @@ def test_fit_stops_with_the_epoch(distiller, data):
         (lambda: WeightScheduler(kd.schedules.constant(1.0), unit="batch"), "Expected unit to be one of epoch, step"),
     ],
 )
-def test_refused_when_made(make, message):
+def test_refused_at_creation(make, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         make()
 
@@ -161,7 +161,7 @@ def test_refused_when_training_begins(distiller, mlp):
 
 
 def test_weights_survive_a_file(distiller, data, tmp_path):
-    """A share driven by what was measured goes on as it was, before anything is measured again."""
+    """A weight that depends on the logs keeps its value after loading, until the next measurement."""
     share = kd.schedules.driven("loss", lambda loss: 1.0 / (1.0 + loss))
     callbacks = [WeightScheduler(share), WeightScheduler(kd.schedules.linear(1.0, 0.0, 4), "logit_matching")]
     watch = fit(distiller, data, callbacks, epochs=2)

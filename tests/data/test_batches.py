@@ -70,7 +70,7 @@ def test_impossible_options_are_refused(options):
         Batches(X, Y, **options)
 
 
-def test_data_refuses_what_does_not_fit():
+def test_data_refuses_splits_that_do_not_match():
     pair, names = (X, Y), tuple("0123456789")
     with pytest.raises(ValueError, match="as many labels as inputs in test"):
         Data(pair, pair, (X, Y[:3]), names)

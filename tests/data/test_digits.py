@@ -1,4 +1,4 @@
-"""The digits of scikit-learn: real, scaled, split fairly and always the same way."""
+"""The digits of scikit-learn: scaled, stratified and split reproducibly."""
 
 import builtins
 

@@ -38,7 +38,7 @@ def test_the_rows_are_those_of_the_indices():
         np.testing.assert_allclose(weight, weights[index], rtol=1e-6)
 
 
-def test_what_is_not_given_is_none():
+def test_missing_parts_are_none():
     x, y, weight, _ = next(iter(indexed(X, batch_size=4)))
     assert x.shape == (4, 2) and y is None and weight is None
     x, y, weight, _ = next(iter(indexed({"a": X, "b": Y}, {"c": Y, "d": X}, batch_size=4)))

@@ -35,7 +35,7 @@ def test_mnist_is_scaled_and_split(prepared, read_once):
     x, y = mnist.train
     assert x.shape[1:] == (28, 28, 1) and x.dtype == np.float32 and y.dtype == np.int32
     assert (x.min(), x.max()) == (0.0, 1.0)
-    # The counts of the published test labels: the split is theirs, whole.
+    # The label counts of the published test split, which is used as a whole.
     assert np.bincount(mnist.test[1]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert np.bincount(np.concatenate([y, mnist.validation[1]])).tolist() == [
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,

@@ -51,7 +51,7 @@ def test_sequences_nests_and_dtypes():
     assert y["b"].numpy().tolist() == [[0, 1, 2], [3, 4, 5], [-1] * 3, [-1] * 3]
 
 
-def test_a_part_that_never_ends():
+def test_an_endless_part():
     dataset = mix((X, Y), slices(MORE).repeat(), batch_size=4, seed=0)
     assert len(dataset) == len(list(dataset)) == 5
 
@@ -94,7 +94,7 @@ def test_neighbours_are_mixed_with_their_labels(source):
 @pytest.mark.parametrize("alpha", [1e-3, 0.2, 1.0, 5.0])
 def test_shares_have_the_moments_of_the_beta_distribution(alpha):
     x = np.zeros((20_000, 1))
-    x[::2] = 1.0  # Of each pair of neighbours, one.
+    x[::2] = 1.0  # One of each pair of neighbours.
     (mixed,) = next(iter(mixup(x, alpha, batch_size=20_000, seed=0, shuffle=False)))
     np.testing.assert_allclose(np.mean(mixed), 0.5, atol=0.015)
     np.testing.assert_allclose(np.var(mixed), 0.25 / (2 * alpha + 1), atol=0.01)
@@ -119,7 +119,7 @@ def test_labels_are_dropped_and_the_seed_decides():
         ((X, np.eye(3)[Y]), {"classes": 3}, "one sparse integer label for each sample"),
     ],
 )
-def test_mixup_refuses(data, options, message):
+def test_mixup_refuses_bad_arguments(data, options, message):
     with pytest.raises(ValueError) as error:
         mixup(data, **{"batch_size": 4, **options})
     assert str(error.value).startswith(f"Expected {message}")

@@ -24,7 +24,7 @@ one = kd.distribution.strategy("none")
 
 
 def arrays_of_uneven_batches():
-    # Batches of 9 are shared as 5 and 4; the last of 6 as 3 and 3. The last of 32 executed steps are none.
+    # Batches of 9 are split into 5 and 4, the last one of 6 into 3 and 3. The data ends before 32 steps.
     return differences(*(fit_arrays(each, 96, 9, steps_per_execution=32) for each in (one, two)))
 
 

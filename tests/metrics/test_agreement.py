@@ -86,7 +86,7 @@ def test_config_round_trip():
     assert (again.name, again.dtype, Agreement().name) == ("fidelity", "float64", "agreement")
 
 
-def test_is_at_the_door():
+def test_is_public():
     assert kd.metrics.Agreement is Agreement and kd.metrics.agreement is agreement
 
 

@@ -120,7 +120,7 @@ def test_value(name, rows, dtype):
 
 @EVERY
 @pytest.mark.parametrize("run", ["eager", "xla"])
-def test_unequal_batches_are_the_whole(name, run):
+def test_unequal_batches_equal_one_batch(name, run):
     first, student = sample(name, 61)
     metric, update = make(name)
     update = RUNS[run](update)
@@ -177,7 +177,7 @@ def test_sums_do_not_drift(run):
         for _ in tf.range(2000):
             metric.update_state([0], logits)
 
-    metric.update_state([0], [[0.0, 0.0]], [2.0**25])  # From here on, 1 more is too little for a plain float32 sum.
+    metric.update_state([0], [[0.0, 0.0]], [2.0**25])  # Adding 1 to this sum has no effect in plain float32.
     RUNS[run](stream)()
     total, weight = np.sum(np.array(metric.variables), axis=0, dtype="float64")
     assert weight == 2.0**25 + 2000 and total == 2.0**24 + 1500
@@ -198,7 +198,7 @@ def test_extreme_logits():
 
 
 @pytest.mark.parametrize("name", FIDELITY)
-def test_the_student_that_is_the_teacher(name):
+def test_a_student_equal_to_its_teacher(name):
     teacher, _ = sample(name, 30)
     perfect = 0.0 if "divergence" in name or name == "at_4" else 1.0
     assert ALL[name][2](teacher, teacher) == pytest.approx(perfect, abs=1e-15)
@@ -258,11 +258,11 @@ def test_logits_are_found_under_a_softmax_head(name, mlp):
 @pytest.mark.parametrize("name", ["agreement", "class_agreement", "teacher_divergence"])
 def test_teachers_with_stored_top_k_classes(name):
     teacher, student = sample(name, 40)
-    teacher = (teacher + np.linspace(0.0, 0.01, CLASSES)).astype("float32")  # None tied.
+    teacher = (teacher + np.linspace(0.0, 0.01, CLASSES)).astype("float32")  # No ties.
     order = np.argsort(-teacher, axis=-1)
     values = np.take_along_axis(teacher, order, axis=-1)
     metric, update = make(name)
-    # The rest is one class, so that nothing is lost.
+    # The rest is a single class, so no information is lost.
     update(kd.targets.TopK(order[:, :-1], values[:, :-1], values[:, -1:], classes=CLASSES), student.astype("float32"))
     np.testing.assert_allclose(metric.result(), wanted(name, teacher, student), rtol=1e-5)
 

@@ -145,7 +145,7 @@ def test_restarts(factor, starts):
     values = [schedule(position) for position in range(17)]
     assert [position for position, value in enumerate(values) if value == 8.0] == starts
     assert values[:4] == [8.0, 6.25, 4.5, 2.75] and schedule(-3) == 8.0
-    # As many times more slowly as the period is longer.
+    # The schedule is slower by the factor by which the period is longer.
     np.testing.assert_allclose(schedule(4 + 2 * factor), 4.5)
 
 
