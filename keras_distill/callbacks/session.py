@@ -107,4 +107,4 @@ def _count_parameters(model: Any) -> int:
 def _find_name(loss: Any) -> str:
     """Return the name of a loss on hard labels as the user passed it."""
     loss = getattr(loss, "loss", loss)
-    return loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "none")
+    return loss if isinstance(loss, str) else str(getattr(loss, "name", None) or getattr(loss, "__name__", "none"))

@@ -99,7 +99,7 @@ def _check_labels(part: Samples) -> None:
 def _check_inputs(labelled: Samples, unlabelled: Samples) -> None:
     one, two = (_describe(part.spec[0]) for part in (labelled, unlabelled))
     if one != two:
-        what = f"unlabelled inputs of the same shapes and dtypes as the labelled inputs, {one}"
+        what = f"unlabelled inputs with the shapes and dtypes of the labelled ones, {one}"
         raise ValueError(expected(what, f"{two}"))
 
 

@@ -19,6 +19,9 @@ class DistributedTraining(keras.Model):
     With another subclass of `keras.Model` among the bases of a class, it has to come first.
     """
 
+    train_function: Any
+    test_function: Any
+
     @property
     def _is_distributed(self) -> bool:
         return self.distribute_strategy.num_replicas_in_sync > 1

@@ -59,13 +59,13 @@ class TeacherDivergence(FidelityMetric):
 
     def per_sample(self, teacher_outputs: Any, student_outputs: Tensor, temperature: Any = None) -> Tensor:
         """Return the divergence of each row."""
-        return _divergence(teacher_outputs, student_outputs, self._chosen(temperature), self.from_logits)
+        return _divergence(teacher_outputs, student_outputs, self._choose_temperature(temperature), self.from_logits)
 
-    def _asked(self, answer, temperature):
-        return answer.at(self._chosen(temperature))
+    def _select_outputs(self, answer, temperature):
+        return answer.at(self._choose_temperature(temperature))
 
-    def _chosen(self, temperature):
-        """Return the temperature to compare at, given that of the training."""
+    def _choose_temperature(self, temperature):
+        """Return the temperature of the comparison, given the temperature of the training."""
         if self.temperature != _TRAINING:
             return self.temperature
         if temperature is None:

@@ -45,7 +45,7 @@ class FidelityMetric(StreamedMean):
             sample_weight: Optional weights that broadcast to `[batch, ...]`. Defaults to `None`.
             temperature: The temperature of the training, for metrics that use it. Defaults to `None`.
         """
-        teacher_outputs = self._asked(as_answer(teacher_outputs), temperature)
+        teacher_outputs = self._select_outputs(as_answer(teacher_outputs), temperature)
         if not is_top_k(teacher_outputs):
             teacher_outputs = ops.convert_to_tensor(teacher_outputs)
         student_outputs = ops.convert_to_tensor(student_outputs)
@@ -54,8 +54,8 @@ class FidelityMetric(StreamedMean):
         weights = row_weights(values, student_outputs, sample_weight)
         self._add_samples(values, weights, teacher_outputs, student_outputs)
 
-    def _asked(self, answer, temperature):
-        """Return what `per_sample` is given of a teacher's `Answer`: the logits at T = 1, or a `TopK`."""
+    def _select_outputs(self, answer, temperature):
+        """Return the part of a teacher's `Answer` that `per_sample` receives: the logits at T = 1, or a `TopK`."""
         return answer.at(1.0)
 
     def _add_samples(self, values, weights, teacher_outputs, student_outputs):

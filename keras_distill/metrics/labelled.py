@@ -44,7 +44,7 @@ class Labelled(keras.metrics.Metric):
         is_metric = isinstance(found, keras.metrics.Metric)
         self._function = None if by_shape or is_metric else found
         # Keras would create it at the first batch; variables that a step creates cost a second trace of the step.
-        self.metric = found if is_metric else keras.metrics.MeanMetricWrapper(found)
+        self.metric: Any = found if is_metric else keras.metrics.MeanMetricWrapper(found)
         if self.metric is not metric:
             self.metric.name = self.name
 

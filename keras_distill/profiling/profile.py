@@ -130,7 +130,7 @@ def _time_in_turn(functions: dict[str, Callable[[], Any]], rounds: int, calls: i
     """Return the seconds per step of each function in each round; the first call, which compiles, does not count."""
     for function in functions.values():
         function()
-    found = {name: [] for name in functions}
+    found: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
             begin = time.perf_counter()

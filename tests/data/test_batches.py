@@ -60,7 +60,9 @@ def test_shifts_equal_padding_and_cropping():
 
 
 def test_flips_mirror_about_half():
-    mirrored = [np.array_equal(i, X[label, :, ::-1]) for e in walk(Batches(X, Y, 10, flip=True), 20) for x, y in e for i, label in zip(x, y, strict=True)]  # fmt: skip
+    batches = [batch for epoch in walk(Batches(X, Y, 10, flip=True), 20) for batch in epoch]
+    samples = [sample for x, y in batches for sample in zip(x, y, strict=True)]
+    mirrored = [np.array_equal(image, X[label, :, ::-1]) for image, label in samples]
     assert 0.3 < np.mean(mirrored) < 0.7
 
 

@@ -66,13 +66,18 @@ def test_an_endless_part():
         ((X, Y[:3]), MORE, {}, "labelled arrays of one length, at least 1. Received: lengths [10, 3]"),
         (X, MORE, {}, "labelled samples `(x, y)`. Received: inputs alone"),
         ((X, np.eye(3)[Y]), MORE, {}, "sparse labels of an integer dtype. Received: float32"),
-        ((X, Y), MORE[:, :1], {}, "unlabelled inputs of the same shapes and dtypes as the labelled inputs, float32 (2,). Received: fl"),
-        ((X, Y), MORE.astype("int32"), {}, "unlabelled inputs of the same shapes and dtypes as the labelled inputs"),
+        (
+            (X, Y),
+            MORE[:, :1],
+            {},
+            "unlabelled inputs with the shapes and dtypes of the labelled ones, float32 (2,). Received: float32 (1,)",
+        ),
+        ((X, Y), MORE.astype("int32"), {}, "unlabelled inputs with the shapes and dtypes of the labelled ones"),
         ((X, Y), MORE[:0], {}, "unlabelled arrays of one length, at least 1"),
         ((X, Y), slices(MORE).filter(lambda x: True), {}, "a known number of unlabelled samples"),
         (slices(X, Y).repeat(), slices(MORE).repeat(), {}, "at least one part of known length"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments_are_refused(labelled, unlabelled, options, message):
     with pytest.raises(ValueError) as error:
         mix(labelled, unlabelled, **{"batch_size": 4, **options})
