@@ -10,7 +10,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.agreement import Agreement
-from keras_distill.metrics.fidelity import FidelityMetric
+from keras_distill.metrics.base import FidelityMetric
 
 _LOOKED_AT = 50
 

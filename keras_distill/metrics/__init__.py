@@ -1,6 +1,7 @@
 """Metrics: how well the student agrees with its teacher, and how well its probabilities fit the labels."""
 
 from keras_distill.metrics.agreement import Agreement, ClassAgreement, agreement, class_agreement
+from keras_distill.metrics.base import FidelityMetric
 from keras_distill.metrics.calibration import (
     ExpectedCalibrationError,
     ReliabilityCurve,
@@ -9,7 +10,6 @@ from keras_distill.metrics.calibration import (
 )
 from keras_distill.metrics.dark_knowledge import DarkKnowledgeCorrelation, dark_knowledge_correlation
 from keras_distill.metrics.divergence import TeacherDivergence, teacher_divergence
-from keras_distill.metrics.fidelity import FidelityMetric
 from keras_distill.metrics.labelled import Labelled
 from keras_distill.metrics.scores import BrierScore, NegativeLogLikelihood, brier_score, negative_log_likelihood
 

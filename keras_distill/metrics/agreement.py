@@ -10,9 +10,8 @@ from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.logits.top_k import as_one_hot
-from keras_distill.metrics.fidelity import FidelityMetric
+from keras_distill.metrics.base import FidelityMetric, weighted_sum
 from keras_distill.metrics.rows import as_pair, divide_or_nan, mean
-from keras_distill.metrics.streaming import weighted_sum
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")

@@ -8,9 +8,8 @@ from keras import ops
 
 from keras_distill._core.checks import check_whole_number
 from keras_distill.answers.answer import Tensor
-from keras_distill.metrics.labels import LabelMetric, labelled_logits
+from keras_distill.metrics.base import LabelMetric, labelled_logits, weighted_sum
 from keras_distill.metrics.rows import divide_or_nan
-from keras_distill.metrics.streaming import weighted_sum
 
 
 class ReliabilityCurve(NamedTuple):

@@ -12,7 +12,7 @@ from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.logits.top_k import is_top_k
-from keras_distill.metrics.fidelity import FidelityMetric
+from keras_distill.metrics.base import FidelityMetric
 from keras_distill.metrics.rows import as_pair, labelled_rows, mean
 
 

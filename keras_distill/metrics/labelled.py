@@ -40,7 +40,7 @@ class Labelled(keras.metrics.Metric):
         super().__init__(name=name or _find_name(metric))
         self._given = metric
         by_shape = isinstance(metric, str) and metric.lower() in _BY_SHAPE
-        found = _accuracy if by_shape else keras.metrics.get(metric)
+        found: Any = _accuracy if by_shape else keras.metrics.get(metric)
         is_metric = isinstance(found, keras.metrics.Metric)
         self._function = None if by_shape or is_metric else found
         # Keras would create it at the first batch; variables that a step creates cost a second trace of the step.

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_distill.answers.answer import Tensor
-from keras_distill.metrics.labels import LabelMetric, labelled_logits
+from keras_distill.metrics.base import LabelMetric, labelled_logits
 from keras_distill.metrics.rows import mean
 
 _EXCLUDED = -1e30
