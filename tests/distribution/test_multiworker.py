@@ -39,7 +39,9 @@ def test_weights_and_logs_are_those_of_one_device(worker, folder):
 
 def test_the_other_worker_says_who_is_gone(folder):
     # It came to say so: the launcher ends those that do not stop by themselves.
-    assert read(folder, "stopped0")["said"].startswith("Expected all 2 workers to go on. Received: worker 1 at 127.0.0.1:")
+    assert read(folder, "stopped0")["said"].startswith(
+        "Expected all 2 workers to go on. Received: worker 1 at 127.0.0.1:"
+    )
     assert read(folder, "run0")["code"] == 128 + 9
 
 
