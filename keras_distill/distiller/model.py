@@ -26,7 +26,7 @@ from keras_distill.distiller.steps import Steps
 from keras_distill.distiller.summary import Overview
 from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
 from keras_distill.losses.base import align_weights
-from keras_distill.losses.hard_labels import on_logits
+from keras_distill.losses.hard_labels import wrap_losses
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.metrics.labelled import labelled_only
 from keras_distill.teachers.combined import check_shows_its_teacher
@@ -354,7 +354,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
             measured += of_fidelity
             kwargs[name] = labelled_only(others)
         self._fidelity_metrics = Untracked(measured)
-        super().compile(optimizer, loss=on_logits(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
+        super().compile(optimizer, loss=wrap_losses(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""

@@ -113,7 +113,7 @@ def test_others_say_why_not(name):
 def test_an_objective_refuses_what_cannot_be(loss):
     objective = Objective([loss], [1.0], 0.5, lambda *_: None)
     outputs = {"final_output": top_k(rows(0))}, {"final_output": tf.constant(rows(1))}
-    with pytest.raises(ValueError, match="Received: the k greatest alone"):
+    with pytest.raises(ValueError, match="Received: the k largest classes only"):
         objective.soft_terms(*outputs, None)
 
 
