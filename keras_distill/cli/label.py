@@ -63,14 +63,14 @@ def command(
 
         if _is_recipe(teacher):
             model, examples, facts = _load_recipe(teacher, teacher_file, quick, data_dir, download)
-        elif (data is None) == (tfds is None):
-            raise ValueError(expected("one of --data and --tfds for a model", "both" if data else "neither"))
-        else:
+        elif data is not None and tfds is None:
             model = _load_model(teacher, outputs)
-            if data:
-                examples, facts = files.samples(data), {"name": pathlib.Path(data).name}
-            else:
-                examples, facts = _load_tfds(tfds, split, scale, data_dir, download)
+            examples, facts = files.samples(data), {"name": pathlib.Path(data).name}
+        elif tfds is not None and data is None:
+            model = _load_model(teacher, outputs)
+            examples, facts = _load_tfds(tfds, split, scale, data_dir, download)
+        else:
+            raise ValueError(expected("one of --data and --tfds for a model", "both" if data else "neither"))
         options["temperatures"] = options["temperatures"] or (1.0,)
         store = targets.write(model, examples, out, **facts, **options, progress=True)
     console = session.console()

@@ -42,7 +42,8 @@ class Partners:
     def __call__(self, number: Tensor) -> tuple[Any, Any]:
         """Return the inputs of an example, and its label or `None`."""
         found = self._find(number)
-        return (*found, None)[:2] if isinstance(found, (tuple, list)) else (found, None)
+        x, label = (*found, None)[:2] if isinstance(found, (tuple, list)) else (found, None)
+        return x, label
 
 
 def mix(kind: str, x: Any, other: Any, alpha: float, seed: Tensor) -> tuple[Any, Tensor]:

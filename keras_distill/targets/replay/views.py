@@ -56,10 +56,11 @@ class ViewKeying(Keying):
         return keys, None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class ViewMaker:
     """Make the views of a data set: draw seeds for each example, then apply the augmentation.
 
-    Args:
+    Attributes:
         replay: The `Replay`.
         keying: `Keying` of the examples.
         partners: `Partners` to mix with, or `None`.
@@ -67,16 +68,11 @@ class ViewMaker:
         with_labels: Whether to keep labels, weights and extras beside the inputs.
     """
 
-    def __init__(
-        self,
-        replay: Any,
-        keying: Keying,
-        partners: Partners | None,
-        augment: Callable[[Any, Tensor], Any],
-        with_labels: bool,
-    ):
-        self._replay, self._keying, self._partners, self._augment = replay, keying, partners, augment
-        self._with_labels = with_labels
+    replay: Any
+    keying: Keying
+    partners: Partners | None
+    augment: Callable[[Any, Tensor], Any]
+    with_labels: bool
 
     def apply(self, dataset: Dataset, passes: Dataset, at_random: bool) -> Dataset:
         """Return the views of a batched data set one by one.
@@ -90,9 +86,9 @@ class ViewMaker:
 
         as_is = tf.autograph.experimental.do_not_convert
         spec = keras.tree.map_structure(
-            lambda each: tf.TensorSpec(each.shape[1:], each.dtype), inputs_spec(dataset, self._keying)
+            lambda each: tf.TensorSpec(each.shape[1:], each.dtype), inputs_spec(dataset, self.keying)
         )
-        augmentation.check_seeded(self._augment, spec)
+        augmentation.check_seeded(self.augment, spec)
 
         def make_pass(epoch):
             drawn = dataset.map(as_is(lambda *element: self._draw(epoch, at_random, element)))
@@ -104,12 +100,12 @@ class ViewMaker:
         import tensorflow as tf
 
         element = unwrap(element)
-        inputs, ids = self._keying.split(element)
-        keys, _ = self._keying.compute(inputs, ids)
+        inputs, ids = self.keying.split(element)
+        keys, _ = self.keying.compute(inputs, ids)
         # A teacher needs the inputs alone, so labels that cannot be mixed do no harm there.
-        _, y, sample_weight, extras = unpack(element) if self._with_labels else (None, None, None, {})
-        count = 0 if self._partners is None else self._partners.count
-        run, kinds = guards.marked(self._replay.draw), (tf.uint64, tf.int64, tf.int64, tf.int32)
+        _, y, sample_weight, extras = unpack(element) if self.with_labels else (None, None, None, {})
+        count = 0 if self.partners is None else self.partners.count
+        run, kinds = guards.marked(self.replay.draw), (tf.uint64, tf.int64, tf.int64, tf.int32)
         drawn = tf.numpy_function(run, [keys, epoch, at_random, count], kinds, stateful=False)
         for tensor, shape in zip(drawn, ((), (), (), (6,)), strict=True):
             tensor.set_shape((keys.shape[0], *shape))
@@ -117,9 +113,9 @@ class ViewMaker:
 
     def _make_view(self, x: Any, y: Any, sample_weight: Any, extras: dict[str, Any], drawn: tuple) -> tuple:
         identity, number, partner, words = drawn
-        x = self._augment(x, words[:2])
-        if self._partners is not None:
-            other, label = self._partners(partner)
-            x, share = mix(self._replay.mix, x, self._augment(other, words[2:4]), self._replay.alpha, words[4:])
-            y = mix_labels(y, label, share, self._replay.classes)
+        x = self.augment(x, words[:2])
+        if self.partners is not None:
+            other, label = self.partners(partner)
+            x, share = mix(self.replay.mix, x, self.augment(other, words[2:4]), self.replay.alpha, words[4:])
+            y = mix_labels(y, label, share, self.replay.classes)
         return x, y, sample_weight, {**extras, VIEW: {"identity": identity, "number": number}}

@@ -89,8 +89,10 @@ class Encoding:
     @property
     def fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """The fields of a position: a dict of name to `(dtype, shape)`."""
-        width = self.classes if self.kind == "dense" else self.k
-        fields = {} if self.kind == "dense" else {"indices": (_unsigned_dtype(self.classes), (width,))}
+        width = self.k or self.classes
+        fields: dict[str, tuple[str, tuple[int, ...]]] = {}
+        if self.kind == "top_k":
+            fields["indices"] = (_unsigned_dtype(self.classes), (width,))
         fields["values"] = ("uint8" if self.dtype == "int8" else self.dtype, (width,))
         if self.dtype == "int8":
             fields |= {"scale": ("float32", ()), "offset": ("float32", ())}
@@ -159,12 +161,10 @@ class Encoding:
         values = self._values(fields)
         if self.kind == "dense":
             return _set_shape(values, (*self.shape, self.classes))
-        indices, rest = ops.convert_to_tensor(fields["indices"]), ops.cast(fields["rest"], "float32")
-        parts = [
-            _set_shape(each, (*self.shape, width))
-            for each, width in ((indices, self.k), (values, self.k), (rest, len(self.temperatures)))
-        ]
-        return TopK(*parts, self.temperatures, classes=self.classes, interpolate=self.interpolate)
+        indices = _set_shape(ops.convert_to_tensor(fields["indices"]), (*self.shape, self.k))
+        values = _set_shape(values, (*self.shape, self.k))
+        rest = _set_shape(ops.cast(fields["rest"], "float32"), (*self.shape, len(self.temperatures)))
+        return TopK(indices, values, rest, self.temperatures, classes=self.classes, interpolate=self.interpolate)
 
     def _values(self, fields: dict[str, Any]) -> Tensor:
         values = ops.cast(fields["values"], "float32")

@@ -56,13 +56,16 @@ def content_keys(
         uint64 array `[batch, 2]`.
     """
     leaves = [np.ascontiguousarray(leaf) for leaf in leaves]
-    padded = [lengths is not None and leaf.ndim > 1 and leaf.shape[1] == longest for leaf in leaves]
+    padded = [leaf.ndim > 1 and leaf.shape[1] == longest for leaf in leaves]
     heads = [f"{name} {leaf.dtype.str}".encode() for name, leaf in zip(names, leaves, strict=True)]
     digests = []
     for row in range(len(leaves[0])):
         digest = hashlib.blake2b(digest_size=_BYTES)
         for head, leaf, cut in zip(heads, leaves, padded, strict=True):
-            example = leaf[row, : lengths[row]] if cut else np.asarray(leaf[row], leaf.dtype)
+            if lengths is not None and cut:
+                example = leaf[row, : lengths[row]]
+            else:
+                example = np.asarray(leaf[row], leaf.dtype)
             digest.update(head + str(example.shape).encode())
             digest.update(_to_bytes(example))
         digests.append(digest.digest())

@@ -8,10 +8,11 @@ import numpy as np
 
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected, unknown_name
-from keras_distill.targets.joining import join as joining
-from keras_distill.targets.store import files, fingerprints, keys, manifest, shards, verifying
+from keras_distill.targets.joining.join import join as join_dataset
+from keras_distill.targets.store import files, fingerprints, keys, manifest, shards
 from keras_distill.targets.store.encoding import Encoding
 from keras_distill.targets.store.index import Index
+from keras_distill.targets.store.verifying import verify as verify_store
 from keras_distill.targets.writing.asking import FEATURE
 
 CHECKS = ("first_use", "all", "sizes")
@@ -162,7 +163,7 @@ class TargetStore:
         if self._ragged and length is None:
             length = max((int(shard.lengths(rows).max(initial=0)) for shard, _, rows in parts), default=0)
         arrays = {
-            name: np.zeros((len(positions), *(length if each is None else each for each in shape)), dtype)
+            name: np.zeros((len(positions), *(length or 0 if each is None else each for each in shape)), dtype)
             for name, (dtype, shape) in self.fields.items()
         }
         for shard, places, rows in parts:
@@ -175,25 +176,8 @@ class TargetStore:
         pairs = zip(owners, positions - self._starts[owners], strict=True)
         return np.array([self._shard(number).lengths(row) for number, row in pairs], "int64")
 
-    def join(
-        self,
-        dataset: Any,
-        order: str = "same",
-        key: Any = None,
-        batch_size: int | None = None,
-        batched: bool | None = None,
-        replay: Any = None,
-        view: str | int = "cycle",
-        first_epoch: int = 0,
-    ) -> Any:
-        """Pair each example of a data set with its stored answer. See `keras_distill.targets.joining.join.join`."""
-        return joining.join(self, dataset, order, key, batch_size, batched, replay, view, first_epoch)
-
-    def verify(
-        self, teacher: Any, dataset: Any, n: int = 256, seed: int = 0, key: Any = None, replay: Any = None
-    ) -> dict[str, Any]:
-        """Compare the store with new answers of the teacher. See `keras_distill.targets.store.verifying.verify`."""
-        return verifying.verify(self, teacher, dataset, n, seed, key, replay)
+    join = join_dataset
+    verify = verify_store
 
     def describe(self) -> str:
         """Return the content of the manifest as text."""

@@ -93,9 +93,9 @@ class Shard:
         return {name: self._array(name) for name in self.record["files"] if name not in (KEYS, OFFSETS)}
 
     @functools.cached_property
-    def offsets(self) -> np.ndarray | None:
-        """Where each example begins in the ragged fields, `[examples + 1]`; `None` without ragged fields."""
-        return self._array(OFFSETS) if OFFSETS in self.record["files"] else None
+    def offsets(self) -> np.ndarray:
+        """Where each example begins in the ragged fields, an int64 array `[examples + 1]`."""
+        return self._array(OFFSETS)
 
     def lengths(self, rows: Any) -> np.ndarray:
         """Return the number of positions of each of some examples."""

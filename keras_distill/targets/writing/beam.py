@@ -1,5 +1,6 @@
 """Writing a store with the workers of an Apache Beam pipeline; its elements are the shards of the store."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -14,18 +15,9 @@ from keras_distill._core.messages import expected
 from keras_distill.targets.store import files, fingerprints, manifest, shards
 from keras_distill.targets.store.keys import Keying
 from keras_distill.targets.store.reader import TargetStore
-from keras_distill.targets.writing import sources
+from keras_distill.targets.writing import planning, sources
 from keras_distill.targets.writing.asking import Asker
 from keras_distill.targets.writing.locking import only_writer
-from keras_distill.targets.writing.planning import (
-    begin,
-    check_counts,
-    check_place,
-    check_same_start,
-    finish,
-    make_plan,
-    ragged_fields,
-)
 from keras_distill.targets.writing.portions import divide
 from keras_distill.targets.writing.writer import ShardBuffer, count_axes, describe_change, take_first
 from keras_distill.teachers.loading import as_teacher
@@ -111,7 +103,7 @@ def write_with_beam(
     """
     beam = _import_beam()
     load = _make_loader(teacher)
-    counts = check_counts(shard_size=shard_size, batch_size=batch_size, num_shards=num_shards)
+    counts = planning.check_counts(shard_size=shard_size, batch_size=batch_size, num_shards=num_shards)
     shard_size, batch_size, num_shards = counts
     read, first_portion, divide_by = divide(dataset, num_shards, batch_size or sources.BATCH_SIZE)
     keying = Keying(key, padding)
@@ -119,14 +111,14 @@ def write_with_beam(
     asker = Asker(load(), temperatures, features or ())
     reading = (keying, count_axes(asker.teacher), batch_size, batched)
     path = files.normalize(path)
-    check_place(path)
+    planning.check_place(path)
     files.make_folder(path)
     with only_writer(path), guards.explained():
         first, _ = take_first(sources.batches(read(first_portion), *reading))
         encoding, shapes = asker.settle(first["x"], padding is not None, top_k=top_k, values=values, dtype=dtype)
-        plan = make_plan(asker, encoding, shapes, keying, first, shard_size, facts)
-        if not begin(path, plan, overwrite):
-            check_same_start(path, first)
+        plan = planning.make_plan(asker, encoding, shapes, keying, first, shard_size, facts)
+        if not planning.begin(path, plan, overwrite):
+            planning.check_same_start(path, first)
             return TargetStore(path)
         portions = divide_by(plan["shard_size"])
         _check_no_other_shards(path, len(portions))
@@ -134,14 +126,15 @@ def write_with_beam(
         with beam.Pipeline(options=_make_options(beam, pipeline_options)) as pipeline:
             numbered = pipeline | "Shards" >> beam.Create(list(enumerate(portions)))
             _ = numbered | "Spread" >> beam.Reshuffle() | "Label" >> beam.Map(label)
-        finish(path, plan, _read_records(path, len(portions)))
+        planning.finish(path, plan, _read_records(path, len(portions)))
         return TargetStore(path, check="sizes")
 
 
+@dataclasses.dataclass(eq=False)
 class _Labeller:
     """Write one shard, in a worker.
 
-    Args:
+    Attributes:
         path: Folder of the store.
         plan: Content of `plan.json`.
         load: Function that returns the teacher.
@@ -150,17 +143,12 @@ class _Labeller:
         shared: Beam's handle of an object that all threads of a process share.
     """
 
-    def __init__(
-        self,
-        path: str,
-        plan: dict[str, Any],
-        load: Callable[[], keras.Model],
-        read: Callable[[Any], Any],
-        reading: tuple,
-        shared: Any,
-    ):
-        self._path, self._plan, self._load = path, plan, load
-        self._read, self._reading, self._shared = read, reading, shared
+    path: str
+    plan: dict[str, Any]
+    load: Callable[[], keras.Model]
+    read: Callable[[Any], Any]
+    reading: tuple
+    shared: Any
 
     def __call__(self, element: tuple[int, Any]) -> None:
         # Marked, so that the caller finds the message inside the error that the runner raises.
@@ -170,32 +158,32 @@ class _Labeller:
         _use_one_thread()
         try:
             with guards.explained():
-                batches = sources.batches(self._read(portion), *self._reading)
-                record = shards.read_record(self._path, index)
+                batches = sources.batches(self.read(portion), *self.reading)
+                record = shards.read_record(self.path, index)
                 return self._write(index, batches) if record is None else self._compare(record, batches)
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else RuntimeError
             raise kind(f"{shards.name_of(index)}: {type(error).__name__}: {error}") from error
 
     def _compare(self, record: dict[str, Any], batches: sources.Dataset) -> None:
-        shard = shards.Shard(self._path, record)
+        shard = shards.Shard(self.path, record)
         shard.check_files()
         found = np.concatenate([np.zeros((0, 2), "uint64"), *(batch["key"].numpy() for batch in batches)])
         if found.shape != shard.keys.shape or (found != shard.keys).any():
-            raise ValueError(describe_change(self._path, "other examples"))
+            raise ValueError(describe_change(self.path, "other examples"))
 
     def _write(self, index: int, batches: sources.Dataset) -> None:
-        buffer = ShardBuffer(ragged_fields(self._plan))
+        buffer = ShardBuffer(planning.ragged_fields(self.plan))
         for batch in batches:
             buffer.add(batch, *self._asker(batch["x"])(batch["x"]))
         if not len(buffer):
             raise ValueError(expected("at least one example in each shard", "an empty shard"))
-        shards.write_shard(self._path, index, *buffer.drain())
+        shards.write_shard(self.path, index, *buffer.drain())
 
     def _asker(self, x: Any) -> Asker:
         def settle():
-            encoding, plan = self._plan["encoding"], self._plan
-            asker = Asker(self._load(), encoding["temperatures"], tuple(plan["features"]))
+            encoding, plan = self.plan["encoding"], self.plan
+            asker = Asker(self.load(), encoding["temperatures"], tuple(plan["features"]))
             options = {"top_k": encoding["k"], "values": encoding["values"], "dtype": encoding["dtype"]}
             found, _ = asker.settle(x, plan["key"]["padding"] is not None, **options)
             # The header turns tuples into lists, as in the plan.
@@ -204,7 +192,7 @@ class _Labeller:
                 raise ValueError(expected("the same teacher in every process", f"in a worker, another {other}"))
             return asker
 
-        return self._shared.acquire(settle)
+        return self.shared.acquire(settle)
 
 
 def _make_loader(teacher: Any) -> Callable[[], keras.Model]:

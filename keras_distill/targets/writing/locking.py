@@ -9,11 +9,6 @@ from collections.abc import Iterator
 from keras_distill._core.messages import expected
 from keras_distill.targets.store import files
 
-try:
-    import fcntl
-except ImportError:  # Windows has no fcntl.
-    fcntl = None
-
 LOCK = ".lock"
 
 
@@ -31,12 +26,15 @@ def only_writer(path: str) -> Iterator[None]:
         FileExistsError: If another writer holds the lock.
     """
     lock = files.join(path, LOCK)
-    with _lock_by_file(lock, path) if files.is_remote(path) or fcntl is None else _lock_by_system(lock, path):
+    by_file = files.is_remote(path) or os.name != "posix"
+    with _lock_by_file(lock, path) if by_file else _lock_by_system(lock, path):
         yield
 
 
 @contextlib.contextmanager
 def _lock_by_system(lock: str, path: str) -> Iterator[None]:
+    import fcntl
+
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT)
         try:

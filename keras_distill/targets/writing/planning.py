@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -31,7 +31,7 @@ def check_counts(**counts: Any) -> list[int | None]:
 def make_plan(
     asker: Asker,
     encoding: Encoding,
-    shapes: dict[str, tuple[int | None, ...]],
+    shapes: Mapping[str, tuple[int | None, ...]],
     keying: Keying,
     first: dict[str, Any],
     shard_size: int | None,
@@ -53,6 +53,7 @@ def make_plan(
     Returns:
         A dict of plain values.
     """
+    fields: dict[str, tuple[Any, tuple]]
     fields = {name: (dtype, (*encoding.shape, *shape)) for name, (dtype, shape) in encoding.fields.items()}
     for number, shape in enumerate(shapes.values()):
         fields[FEATURE.format(number)] = (asker.feature_dtype, shape)
@@ -128,7 +129,7 @@ def begin(path: str, plan: dict[str, Any], overwrite: bool) -> bool:
 
 def check_same_start(path: str, first: dict[str, Any]) -> None:
     """Raise a `FileExistsError` unless a finished store begins with the examples of a first batch."""
-    record = shards.read_record(path, 0)
+    record = manifest.read(path)["shards"][0]
     keys = shards.Shard(path, record).keys[: len(first["key"])]
     if keys.shape != first["key"].shape or (keys != first["key"].numpy()).any():
         what = f"the examples that {path} was written from"

@@ -191,10 +191,10 @@ def _split(keying: Keying, element: tuple) -> dict[str, Any]:
 def _batch(dataset: Dataset, keying: Keying, batch_size: int) -> Dataset:
     import tensorflow as tf
 
-    if keying.padding is None:
-        return dataset.batch(batch_size)
     spec = dataset.element_spec
     leaf, padding = keying.padded_leaf(spec["x"])
+    if padding is None:
+        return dataset.batch(batch_size)
     values = [tf.constant("" if each.dtype == tf.string else 0, each.dtype) for each in keras.tree.flatten(spec["x"])]
     values[leaf] = tf.constant(padding, values[leaf].dtype)
     values = {"x": keras.tree.pack_sequence_as(spec["x"], values)}

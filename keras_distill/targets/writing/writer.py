@@ -14,20 +14,14 @@ from keras_distill.targets.replay.views import ViewKeying
 from keras_distill.targets.store import files, shards
 from keras_distill.targets.store.keys import Keying
 from keras_distill.targets.store.reader import TargetStore
-from keras_distill.targets.writing import sources
+from keras_distill.targets.writing import planning, sources
 from keras_distill.targets.writing.asking import Asker, of_positions, to_numpy
 from keras_distill.targets.writing.locking import only_writer
-from keras_distill.targets.writing.planning import (
-    begin,
-    check_counts,
-    check_place,
-    check_same_start,
-    finish,
-    make_plan,
-    ragged_fields,
-)
 from keras_distill.targets.writing.progress import report_progress
 from keras_distill.teachers.loading import as_teacher
+
+Report = Callable[[int], object]
+"""A function that takes the number of examples done so far."""
 
 
 def write(
@@ -111,7 +105,7 @@ def write(
     """
     teacher = as_teacher(teacher)
     keying = Keying(key, padding)
-    shard_size, batch_size = check_counts(shard_size=shard_size, batch_size=batch_size)
+    shard_size, batch_size = planning.check_counts(shard_size=shard_size, batch_size=batch_size)
     axes = count_axes(teacher)
     if replay is not None:
         dataset, _ = replay.keyed(dataset, keying, axes, "all", batch_size, batched)
@@ -120,14 +114,14 @@ def write(
     facts = {"name": name, "preprocessing": preprocessing, "class_names": class_names, "batch_size": batch_size}
     asker = Asker(teacher, temperatures, features or ())
     path = files.normalize(path)
-    check_place(path)
+    planning.check_place(path)
     files.make_folder(path)
     with only_writer(path), guards.explained():
         first, stream = take_first(batches)
         encoding, shapes = asker.settle(first["x"], padding is not None, top_k=top_k, values=values, dtype=dtype)
-        plan = make_plan(asker, encoding, shapes, keying, first, shard_size, facts, replay)
-        if not begin(path, plan, overwrite):
-            check_same_start(path, first)
+        plan = planning.make_plan(asker, encoding, shapes, keying, first, shard_size, facts, replay)
+        if not planning.begin(path, plan, overwrite):
+            planning.check_same_start(path, first)
             return TargetStore(path)
         total = _count_examples(dataset, batches, first)
         with report_progress(progress, total, f"{teacher.name} on {name or 'the data set'}") as report:
@@ -180,30 +174,28 @@ class _Writer:
 
     def __init__(self, path: str, plan: dict[str, Any], asker: Asker):
         self._path, self._plan, self._asker = path, plan, asker
-        self._buffer = ShardBuffer(ragged_fields(plan))
+        self._buffer = ShardBuffer(planning.ragged_fields(plan))
         self._records, self._done = [], 0
         self._disk = concurrent.futures.ThreadPoolExecutor(1)
         self._writing = None
 
-    def run(self, stream: Iterable[dict[str, Any]], report: Callable[[int], object]) -> None:
+    def run(self, stream: Iterable[dict[str, Any]], report: Report) -> None:
         with self._disk:
             pending = None
             for batch in self._skip_finished(stream, report):
                 # The teacher starts on the next batch before the answers to the last batch are fetched.
-                asked = (batch, *self._asker(batch["x"]))
+                fields, error = self._asker(batch["x"])
                 if pending is not None:
-                    self._take(*pending, report)
-                pending = asked
+                    self._take(report, *pending)
+                pending = batch, fields, error
             if pending is not None:
-                self._take(*pending, report)
+                self._take(report, *pending)
             if len(self._buffer):
                 self._close_shard()
             self._finish_writing()
-        finish(self._path, self._plan, self._records)
+        planning.finish(self._path, self._plan, self._records)
 
-    def _skip_finished(
-        self, stream: Iterable[dict[str, Any]], report: Callable[[int], object]
-    ) -> Iterator[dict[str, Any]]:
+    def _skip_finished(self, stream: Iterable[dict[str, Any]], report: Report) -> Iterator[dict[str, Any]]:
         """Yield the batches without an answer yet; compare the keys of the other batches with the finished shards."""
         stream = iter(stream)
         while (record := shards.read_record(self._path, len(self._records))) is not None:
@@ -225,7 +217,7 @@ class _Writer:
             self._done += len(shard)
         yield from stream
 
-    def _take(self, batch: dict[str, Any], fields: dict[str, Any], error: Any, report: Callable[[int], object]) -> None:
+    def _take(self, report: Report, batch: dict[str, Any], fields: dict[str, Any], error: Any) -> None:
         self._buffer.add(batch, fields, error)
         report(self._done + len(self._buffer))
         if len(self._buffer) >= self._plan["shard_size"]:
