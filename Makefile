@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast lint format clean clone-url
 
 demo: .venv/.demo
 	$(BIN)/keras-distill demo
@@ -39,3 +39,7 @@ format: .venv/.dev
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage runs
+
+# Fill in where the repository lives, in every file that says so: make clone-url URL=https://...
+clone-url:
+	grep -rl CLONE_URL README.md CONTRIBUTING.md docs --include=*.md | xargs sed -i 's#CLONE_URL#$(URL)#g'

@@ -19,10 +19,10 @@ def missing(what: str, error: ImportError, extra: str) -> ImportError:
 
     Example:
 
-    >>> missing("KerasTuner, which searches", ImportError("No module named 'keras_tuner'"), "tune").args[0]
-    'Expected KerasTuner, which searches. Received: No module named ...keras_tuner.... Install it: pip install "keras-tuner>=1.4.8"'
+    >>> print(missing("KerasTuner", ImportError("No module named 'keras_tuner'"), "tune"))
+    Expected KerasTuner. Received: No module named 'keras_tuner'. Install it: pip install "keras-tuner>=1.4.8".
     """
-    return ImportError(expected(what, str(error), f"Install it: {install_command(extra)}"))
+    return ImportError(expected(what, str(error), f"Install it: {install_command(extra)}."))
 
 
 def install_command(extra: str) -> str:

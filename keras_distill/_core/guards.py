@@ -1,8 +1,8 @@
-"""Checks inside the compiled training step whose failure reads like any other error of the package.
+"""Checks inside the compiled training step, whose failures read like any other error of the package.
 
-On TensorFlow a check is one assertion in the graph, next to free. TensorFlow reports its failure with a stack trace of
-its own; `explained` turns that back into the exception and the message that were meant. A step that JAX compiles cannot
-stop: it returns its checks as `collected`, and `raise_failed` looks at them once it has run.
+On TensorFlow a check is an assertion in the graph, which costs next to nothing. TensorFlow reports a failure with its
+own stack trace; `explained` turns it back into the intended exception and message. A step that JAX compiles cannot
+stop: it returns its checks as `collected`, and `raise_failed` raises after the step.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.tensors import is_eager, whole_numbers
 
 _ERRORS = {"ValueError": ValueError, "FloatingPointError": FloatingPointError, "RuntimeError": RuntimeError}
-# The values stand in brackets in a graph and on lines of their own outside; notes on them begin with a tab or a colour.
+# TensorFlow prints the values in brackets in a graph, else on separate lines; it adds notes after a tab or a colour.
 _MARK = re.compile(r"<keras_distill (\w+)>(.*?)</keras_distill>[\]'\"]([^\t\x1b]*)", re.DOTALL)
 
 
@@ -29,10 +29,10 @@ def check(condition, message, values=(), error=ValueError, then=None):
         message: What was expected, without the `Received` part; without values, the whole message.
         values: Tensors to show after `Received:`. Defaults to none.
         error: Exception to raise, `ValueError` or `FloatingPointError`. Defaults to `ValueError`.
-        then: Tensor that must not be used before the check has passed. Defaults to `None`.
+        then: Tensor that is available only after the check has passed. Defaults to `None`.
 
     Returns:
-        `then`, behind the check.
+        `then`, after the check.
     """
     if keras.backend.backend() != "tensorflow":
         _collect((error.__name__, message), condition, list(values))
@@ -40,7 +40,7 @@ def check(condition, message, values=(), error=ValueError, then=None):
     import tensorflow as tf
 
     marked = f"<keras_distill {error.__name__}>{message}</keras_distill>"
-    # Of TensorFlow's own function, each in a graph is a branch, which costs ten times the assertion.
+    # In a graph, TensorFlow's own function adds a branch, which costs ten times as much as the assertion.
     asserts = tf.debugging.Assert if tf.executing_eagerly() else _assertion
     assertion = asserts(condition, [marked, *values])
     if then is None or assertion is None:
@@ -57,7 +57,7 @@ def _assertion(condition, data):
 
 
 class _Collections(threading.local):
-    """The checks that this thread collects, the innermost last."""
+    """The collections that are open in this thread, the innermost last."""
 
     def __init__(self):
         self.open = []
@@ -68,7 +68,7 @@ _COLLECTIONS = _Collections()
 
 @contextlib.contextmanager
 def collected():
-    """Collect the checks of a step while it is traced, in a dict that the step can return."""
+    """Collect the checks of a step while it is traced, in a dict for the step to return."""
     checks = {}
     _COLLECTIONS.open.append(checks)
     try:
@@ -78,18 +78,18 @@ def collected():
 
 
 def all_passed(checks):
-    """Return a bool scalar tensor: whether no check of a collection has failed."""
+    """Return a bool scalar tensor: whether every check of a collection has passed."""
     return functools.reduce(ops.logical_and, [condition for condition, _ in checks.values()], True)
 
 
 def hand_on(checks):
-    """Give the checks of a collection to the one around it; without one, raise for those that failed, if they ran."""
+    """Move the checks of a collection to the one around it; without one, raise for those that failed, if they ran."""
     for (_, *key), (condition, values) in checks.items():
         _collect(tuple(key), condition, values)
 
 
 def raise_failed(checks):
-    """Raise for the first check of a collection that has failed. Waits for the step."""
+    """Raise for the first failed check of a collection. Waits for the step."""
     for (_, kind, message), (condition, values) in checks.items():
         if not bool(condition):
             received = " to ".join(str(ops.convert_to_numpy(value)) for value in values)
@@ -102,7 +102,7 @@ def _collect(key, condition, values):
             raise_failed({(0, *key): (condition, values)})
         return
     checks = _COLLECTIONS.open[-1]
-    # Numbered, for JAX sorts what a step returns: the first that failed is the one to tell of.
+    # Numbered, since JAX sorts what a step returns, and the first failure is the one to report.
     key = next((each for each in checks if each[1:] == key), (len(checks), *key))
     if key in checks:
         before, shown = checks[key]
@@ -112,26 +112,26 @@ def _collect(key, condition, values):
 
 
 def check_finite(name, value):
-    """Stop training when a term of the loss is NaN or infinite, and name the term."""
+    """Stop training if a term of the loss is NaN or infinite, and name the term."""
     message = f"a finite {name} in every training step"
     check(ops.all(ops.isfinite(value)), message, [value], FloatingPointError)
 
 
 def check_labels(labels, classes, ignored=None):
-    """Return sparse labels once each is known to be a class, or `ignored`, a label that stands for none."""
+    """Return sparse labels after a check that each is a class, or `ignored`, which marks a sample without a label."""
     integers = whole_numbers(labels)
     valid = ops.logical_and(integers >= 0, integers < classes)
     if ignored is not None:
         valid = ops.logical_or(valid, integers == ignored)
-    # TensorFlow has an assertion of its own in the loss; ours must be the first to speak.
+    # The loss has an assertion of TensorFlow's; this one must come first.
     message, seen = f"labels from 0 to {classes - 1}", [ops.min(integers), ops.max(integers)]
     return check(ops.all(valid), message, seen, then=labels)
 
 
 def marked(function):
-    """Return a function whose errors `explained` finds in what TensorFlow and Keras make of them.
+    """Mark the errors of a function so that `explained` finds them in those of TensorFlow and Keras.
 
-    For what runs in `tf.numpy_function`, and for the `call` of a layer.
+    For functions that run in `tf.numpy_function`, and for the `call` of a layer.
     """
 
     @functools.wraps(function)
@@ -140,7 +140,7 @@ def marked(function):
             return function(*arguments)
         except tuple(_ERRORS.values()) as error:
             kind = next(name for name, kind in _ERRORS.items() if isinstance(error, kind))
-            # The tab ends the values, of which there are none: what TensorFlow adds are notes.
+            # The tab ends the list of values, which is empty: what TensorFlow appends are notes.
             raise _ERRORS[kind](f"<keras_distill {kind}>{error}</keras_distill>]\t") from error
 
     return run
@@ -148,7 +148,7 @@ def marked(function):
 
 @contextlib.contextmanager
 def explained():
-    """Re-raise a failed check as the error it stands for."""
+    """Re-raise a failed check as the error that was meant."""
     try:
         yield
     except Exception as error:
@@ -161,7 +161,7 @@ def explained():
 
 
 def check_finite_logs(logs, names):
-    """Raise for a NaN or infinite term in the logs of an epoch, where XLA has dropped the checks of its steps."""
+    """Raise for a NaN or infinite term in the logs of an epoch, for steps whose checks XLA has dropped."""
     for name in names:
         value = float(logs.get(name, 0.0))
         if value - value != 0.0:

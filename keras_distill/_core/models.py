@@ -1,29 +1,33 @@
-"""Small questions to Keras models, and a box to keep one in."""
+"""Small questions about Keras models, and a box that hides one from Keras."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
 
 from keras_distill._core.tensors import remembering_logits
 
 
 class Untracked:
-    """A box that Keras does not look into: nothing in it is in a list of weights, trained or saved."""
+    """A box that Keras does not look into: nothing inside is tracked, trained or saved."""
 
-    def __init__(self, content):
+    def __init__(self, content: Any):
         self.content = content
 
 
-def accepts(function, argument):
-    """Tell whether a function can be given an argument by that name."""
+def accepts(function: Callable, argument: str) -> bool:
+    """Return whether a function takes an argument by that name."""
     parameters = inspect.signature(function).parameters
     return argument in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
-def run(model, inputs, training):
-    """Call a model, and let its softmax and sigmoid layers remember the logits that they were given."""
+def run(model: keras.Model, inputs: Any, training: bool | None) -> Any:
+    """Call a model; on every backend, outputs of a softmax or sigmoid remember their logits."""
     with remembering_logits(model):
         return model(inputs, training=training)
 
 
-def uses_float16(layer):
-    """Tell whether a layer, or one inside it, computes in mixed float16 and so needs its loss scaled."""
+def uses_float16(layer: keras.layers.Layer) -> bool:
+    """Return whether a layer, or one inside it, computes in mixed float16 and so needs its loss scaled."""
     return layer.dtype_policy.name == "mixed_float16" or any(map(uses_float16, getattr(layer, "layers", ())))

@@ -1,10 +1,10 @@
-"""What a tensor is beyond its values: eager or not, and what travels with it until the next operation."""
+"""What a tensor is beyond its values: eager or not, its Keras mask, the logits behind a softmax."""
 
 import contextlib
 
 import keras
 
-# Where Keras keeps its masks: the tensors of a step that JAX traces take no attributes.
+# Keras keeps masks here, since tensors that JAX traces take no attributes.
 from keras.src.backend.common.tensor_attributes import get_tensor_attr, set_tensor_attr
 
 from keras_distill._core.watching import watching
@@ -15,22 +15,22 @@ _HEAD = "_keras_distill_head"
 
 
 def mask_of(tensor):
-    """Return the Keras mask that travels with a tensor, or `None`."""
+    """Return the Keras mask of a tensor, or `None`."""
     return get_tensor_attr(tensor, _MASK)
 
 
 def set_mask(tensor, mask):
-    """Let a Keras mask travel with a tensor; `None` takes it away."""
+    """Set the Keras mask of a tensor; `None` removes it."""
     set_tensor_attr(tensor, _MASK, mask)
 
 
 def activation_of(output):
-    """Return what an activation was given to return `output`, and `"softmax"` or `"sigmoid"`; `None` where unknown."""
+    """Return the input of the activation that returned `output`, and `"softmax"` or `"sigmoid"`; `None` if unknown."""
     return get_tensor_attr(output, _LOGITS), get_tensor_attr(output, _HEAD)
 
 
 def whole_numbers(tensor):
-    """Return integers in the widest dtype that the backend has for them."""
+    """Return integers in the widest integer dtype of the backend."""
     return keras.ops.cast(tensor, "int32" if keras.backend.backend() == "jax" else "int64")
 
 
@@ -40,7 +40,7 @@ def same_shape(one, other):
 
 
 def is_eager(tensor):
-    """Tell whether the values of a tensor are there, and not only a place for them in a graph."""
+    """Return whether a tensor has values, rather than being a placeholder in a graph."""
     if keras.backend.backend() != "jax":
         return hasattr(tensor, "numpy")
     import jax
@@ -50,9 +50,9 @@ def is_eager(tensor):
 
 @contextlib.contextmanager
 def remembering_logits(model):
-    """Let the outputs of a model's softmax and sigmoid activations remember what they were given, while it is run.
+    """Let the outputs of a model's softmax and sigmoid activations remember their inputs while the model runs.
 
-    Keras's activations see to that themselves where tensors take attributes.
+    Keras's activations do that themselves where tensors take attributes.
 
     Args:
         model: A `keras.Model`.
@@ -70,7 +70,7 @@ def remembering_logits(model):
 
 
 def _heads(model):
-    """Return the layers of a model that end in such an activation, the method to watch, and its name."""
+    """Return the layers of a model with such an activation, the method to watch, and the name of the activation."""
     names = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
     layers = getattr(model, "_flatten_layers", list)()
     found = [(layer, "call", "softmax") for layer in layers if isinstance(layer, keras.layers.Softmax)]

@@ -1,4 +1,4 @@
-"""Watching layers during a forward pass: what they were given and what they returned, in the order of their return."""
+"""Watching layers during a forward pass: their inputs and outputs, in the order in which they return."""
 
 import contextlib
 import functools
@@ -6,14 +6,14 @@ import threading
 from typing import Any, NamedTuple
 
 REMATERIALISED = "rematerialized_call"
-"""The method by which Keras makes the call of a layer one that is computed again in the backward pass.
+"""The method with which Keras wraps the call of a layer, to compute it again in the backward pass.
 
-Watched in its place is what it returns: the tensors inside are not those that gradients go back from.
+The function that it returns is watched instead: gradients do not reach the tensors inside.
 """
 
 
 class Event(NamedTuple):
-    """One call of a method of a layer that was watched."""
+    """One call of a watched method of a layer."""
 
     layer: Any
     method: str
@@ -36,11 +36,11 @@ _LOCK = threading.Lock()
 def watching(methods):
     """Watch methods of layers in this thread while the context lasts.
 
-    A layer looks its methods up on itself first: while anybody watches one, a spy lies there. It is one spy for all
-    threads, and each thread records for its own. Nothing of it stays on the layer.
+    Python looks a method up on the instance first: while a method is watched, a spy is stored there. All threads share
+    the spy, and each thread records its own calls. Afterwards nothing is left on the layer.
 
     Args:
-        methods: List of `(layer, name)` of the methods, or of functions that the layers keep as attributes.
+        methods: List of `(layer, name)` of methods, or of functions that are attributes of layers.
 
     Yields:
         The list of events, which grows with each return.
@@ -66,7 +66,7 @@ def watching(methods):
 
 @contextlib.contextmanager
 def _spied(layer, name):
-    # In the dictionary itself: Keras and TensorFlow track what is set as an attribute.
+    # Written to the dictionary, since Keras and TensorFlow track what is set as an attribute.
     attributes = vars(layer)
     with _LOCK:
         if not hasattr(attributes.get(name), "watched_by"):

@@ -31,7 +31,7 @@ class Answer(abc.ABC):
             temperature: Positive number or scalar tensor T.
 
         Returns:
-            Float tensor `[batch, ..., classes]`; a `TopK` returns itself, since it holds no logits of the other classes.
+            Float tensor `[batch, ..., classes]`; a `TopK` returns itself, since it lacks the other classes.
         """
 
 

@@ -1,4 +1,4 @@
-"""What a store of the k greatest classes says of a batch, in the place of a teacher's logits."""
+"""A teacher's answer that keeps the k largest classes of each row, and the mass of the other classes."""
 
 import math
 
@@ -13,22 +13,22 @@ from keras_distill.answers.answer import Answer
 class TopK(Answer):
     """Hold a teacher's k greatest classes of each row, and the mass of all others.
 
-    A divergence of the k classes alone is none: the student could put its mass anywhere else for nothing. So the
-    classes left out count as one more class, "the rest", of teacher and student alike. `reduced` gives both as logits
-    of k + 1 classes, on which every divergence that treats all classes alike works as it is, and stays a divergence:
-    zero where the two agree, and a lower bound of that over all classes.
+    A loss on the k classes alone is not a divergence: the student could put mass on the other classes at no cost. So
+    the other classes count as one more class, "the rest", for teacher and student alike. `reduced` returns both as
+    logits of k + 1 classes. On these, any divergence that treats all classes alike remains a divergence: it is zero
+    where the two agree, and a lower bound of the divergence over all classes.
 
     Args:
-        indices: Integer tensor `[..., k]`, classes in the order of `values`, each at most once.
-        values: Float tensor `[..., k]`, logits of these classes, the greatest first.
-        rest: Float tensor `[..., temperatures]`: for each T of `temperatures` the logarithm of the sum of
-            `exp(v / T)` over the classes that are left out; -inf where none is.
+        indices: Integer tensor `[..., k]`, distinct classes in the order of `values`.
+        values: Float tensor `[..., k]`, logits of these classes, the largest first.
+        rest: Float tensor `[..., temperatures]`: for each T of `temperatures`, the logarithm of the sum of
+            `exp(v / T)` over the other classes; -inf if there are no other classes.
         temperatures: Distinct positive numbers T, in the order of `rest`. Defaults to `(1.0,)`.
-        classes: Number of all classes.
-        interpolate: Whether the rest may be asked for at other temperatures than the stored ones. Defaults to `True`.
+        classes: Total number of classes.
+        interpolate: Whether the answer can be used at other temperatures than the stored ones. Defaults to `True`.
 
     Raises:
-        ValueError: If temperatures, k and classes do not fit.
+        ValueError: If temperatures, k and classes do not fit together.
 
     Example:
 
@@ -53,17 +53,17 @@ class TopK(Answer):
 
     @property
     def k(self):
-        """Number of classes that are stored of each row."""
+        """Number of classes that are stored for each row."""
         return self.values.shape[-1]
 
     @property
     def shape(self):
-        """Static shape `(..., classes)` of the logits that it stands for."""
+        """Static shape `(..., classes)` of the logits that the answer stands for."""
         return (*tuple(self.values.shape)[:-1], self.classes)
 
     @property
     def dtype(self):
-        """Dtype of the logits as they are stored, by name."""
+        """Name of the dtype of the stored logits."""
         return standardize_dtype(self.values.dtype)
 
     def at(self, temperature):
@@ -76,17 +76,20 @@ class TopK(Answer):
     def reduced(self, student_logits, temperature=1.0):
         """Return the logits of teacher and student over the k classes and the rest.
 
-        At the temperature T, `softmax(reduced / T)` is exactly the tempered distribution with the classes left out
-        added up. For the teacher this holds at the temperatures that are stored; between them the rest is interpolated
-        in 1/T, and beyond them bounded: never less than it is.
+        At the temperature T, `softmax(reduced / T)` is the tempered distribution with the other classes added up. For
+        the teacher this is exact at the stored temperatures. At other temperatures the rest is an upper bound,
+        interpolated in 1/T between the stored temperatures.
 
         Args:
             student_logits: Float tensor `[..., classes]`.
             temperature: Positive number or scalar tensor T. Defaults to 1.0.
 
         Returns:
-            Two float tensors `[..., k + 1]`, the teacher's and the student's, the rest last; `[..., k]` where k is
-            all classes and nothing is left out. In float32, float64 where the student's logits are.
+            Two float tensors `[..., k + 1]`, the teacher's and the student's, with the rest last; `[..., k]` if k is the
+            total number of classes. Both are float32, or float64 if the stored or the student's logits are float64.
+
+        Raises:
+            ValueError: If the student has another number of classes, or T is not stored and `interpolate` is `False`.
         """
         student = ops.convert_to_tensor(student_logits)
         if student.shape[-1] != self.classes:
@@ -108,7 +111,7 @@ class TopK(Answer):
         )
 
     def rest_at(self, temperature):
-        """Return the logarithm of the sum of `exp(v / T)` over the classes left out.
+        """Return the logarithm of the sum of `exp(v / T)` over the other classes.
 
         Args:
             temperature: Positive number or scalar tensor T.
@@ -122,12 +125,12 @@ class TopK(Answer):
         rest = ops.cast(self.rest, dtype)
         knots = [(ops.convert_to_tensor(beta, dtype), rest[..., column]) for beta, column in known]
         empty = ops.isneginf(knots[0][1])
-        # What is nothing at one temperature is nothing at all; a number in its place keeps the arithmetic finite.
+        # A rest of -inf at one temperature is -inf at all of them; a number in its place keeps the arithmetic finite.
         knots = [(beta, ops.where(empty, ops.zeros_like(rest), rest)) for beta, rest in knots]
         low, rest = ops.zeros((), dtype), ops.full_like(knots[0][1], math.log(max(self.classes - self.k, 1)))
         found = rest
         for high, after in knots:
-            # The rest is convex in 1/T, so that a chord lies above it.
+            # The rest is convex in 1/T, so a chord lies above it.
             share = (inverse - low) / (high - low)
             found = ops.where(inverse > low, (1.0 - share) * rest + share * after, found)
             low, rest = high, after
@@ -135,24 +138,27 @@ class TopK(Answer):
         return ops.where(empty, ops.full_like(found, -math.inf), found)
 
     def _beyond(self, ratio, rest):
-        """Return a bound at a temperature `ratio` times lower than the lowest one that is stored.
+        """Return an upper bound at a temperature `ratio` times below the lowest stored temperature.
 
-        T times the rest falls with T, as norms do with their order; and no class left out exceeds the k-th.
+        T times the rest falls with T, as norms fall with their order, and no other class exceeds the k-th.
         """
         lowest = ops.cast(ops.min(self.values, axis=-1), rest.dtype) / min(self.temperatures)
         return ops.minimum(ratio * rest, rest + (ratio - 1.0) * lowest)
 
 
 def only_at(temperatures, temperature, answer):
-    """Return an answer that holds at some temperatures alone, behind a check of the one that is asked for.
+    """Return an answer that holds at a few temperatures only, behind a check that T is one of them.
 
     Args:
-        temperatures: Positive numbers, those at which the teacher was asked.
+        temperatures: Positive numbers, the temperatures of the answer.
         temperature: Positive number or scalar tensor T.
         answer: Float tensor.
 
+    Returns:
+        `answer`, behind the check.
+
     Raises:
-        ValueError: If T is another one; in a graph, when it runs.
+        ValueError: If T is another temperature; in a graph, when the graph runs.
     """
     temperature = ops.cast(temperature, "float32")
     known = ops.any(ops.stack([ops.abs(temperature / each - 1.0) < 1e-5 for each in temperatures]))
@@ -162,14 +168,14 @@ def only_at(temperatures, temperature, answer):
 
 
 def log_sum_of_others(scaled, indices):
-    """Return the logarithm of the sum of exponentials over all classes but some.
+    """Return the logarithm of the sum of exponentials over all classes except some.
 
     Args:
-        scaled: Float tensor `[..., classes]`, logits over their temperature.
-        indices: Int tensor `[..., k]`, the classes to leave out, each once.
+        scaled: Float tensor `[..., classes]`, logits divided by their temperature.
+        indices: Int tensor `[..., k]`, the distinct classes to leave out.
 
     Returns:
-        Float tensor `[...]`, -inf where all classes are left out.
+        Float tensor `[...]`, -inf if all classes are left out.
     """
     classes, k = scaled.shape[-1], indices.shape[-1]
     rows = ops.reshape(scaled, (-1, classes))

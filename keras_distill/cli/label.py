@@ -1,6 +1,7 @@
-"""`keras-distill label`: ask a teacher once, and keep what it says."""
+"""`keras-distill label`: run a teacher once over a data set, and store its soft targets."""
 
 import pathlib
+from typing import Any
 
 import click
 
@@ -15,77 +16,91 @@ _DTYPES, _VALUES = ("float32", "float16", "int8"), ("logits", "log_probabilities
     "train.npz --out targets/mine; keras-distill label teacher.onnx --tfds mnist --scale 255 --out targets/mnist"
 )
 @click.argument("teacher")
-@click.option("--out", type=click.Path(), required=True, help="Folder of the store; gs:// and the like work too.")
-@click.option("--teacher-file", type=click.Path(), help="A recipe's teacher.  [default: runs/RECIPE/teacher.keras]")
-@click.option("--quick", is_flag=True, help="The quick form of the recipe, as its teacher was trained.")
-@click.option("--data", type=click.Path(), help="Examples for a model: a NumPy file (.npz) with x.")
-@click.option("--tfds", help="Examples for a model: a set of TensorFlow Datasets, as NAME or NAME:VERSION.")
-@click.option("--split", default="train", show_default=True, help="Split of the set.")
-@click.option("--scale", type=float, help="Divide the inputs of the set by this number.")
+@click.option("--out", type=click.Path(), required=True, help="Folder of the store, local or remote (gs://).")
+@click.option("--teacher-file", type=click.Path(), help="Teacher of a recipe.  [default: runs/RECIPE/teacher.keras]")
+@click.option("--quick", is_flag=True, help="Use the quick form of the recipe, as its teacher did.")
+@click.option("--data", type=click.Path(), help="Examples for a model: a NumPy file (.npz) with an array x.")
+@click.option("--tfds", help="Examples for a model: a TensorFlow Datasets data set, NAME or NAME:VERSION.")
+@click.option("--split", default="train", show_default=True, help="Split of the data set.")
+@click.option("--scale", type=float, help="Divide the inputs of the data set by this number.")
 @click.option("--data-dir", type=click.Path(), help="Folder of data sets prepared by TensorFlow Datasets.")
-@click.option("--download", is_flag=True, help="Let TensorFlow Datasets download what is not there.")
-@click.option("--outputs", default="logits", show_default=True, help="What a file gives: logits or probabilities.")
-@click.option("--top-k", type=click.IntRange(1), help="Keep the greatest classes alone, and the mass of the rest.")
+@click.option("--download", is_flag=True, help="Let TensorFlow Datasets download a missing data set.")
+@click.option(
+    "--outputs", default="logits", show_default=True, help="Outputs of a model file: logits or probabilities."
+)
+@click.option("--top-k", type=click.IntRange(1), help="Keep only the largest classes, and the mass of the rest.")
 @click.option("--dtype", type=click.Choice(_DTYPES), default="float16", show_default=True)
 @click.option("--values", type=click.Choice(_VALUES), default="logits", show_default=True)
-@click.option("--temperature", "temperatures", type=float, multiple=True, help="Where the mass is kept.  [default: 1]")
-@click.option("--feature", "features", multiple=True, help="Name of a layer to keep as well; more than once for more.")
+@click.option(
+    "--temperature", "temperatures", type=float, multiple=True, help="Of this mass; repeatable.  [default: 1]"
+)
+@click.option("--feature", "features", multiple=True, help="Name of a layer to store too, repeatable.")
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
 @click.option("--shard-size", type=click.IntRange(1), help="Examples in a shard.  [default: about 64 MiB]")
-@click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
-def command(teacher, out, teacher_file, quick, data, tfds, split, scale, data_dir, download, outputs, **options):
-    """Ask TEACHER about every example once, and store its soft targets.
+@click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+def command(
+    teacher: str,
+    out: str,
+    teacher_file: str | None,
+    quick: bool,
+    data: str | None,
+    tfds: str | None,
+    split: str,
+    scale: float | None,
+    data_dir: str | None,
+    download: bool,
+    outputs: str,
+    **options: Any,
+) -> None:
+    """Run TEACHER once on every example, and store its soft targets.
 
-    TEACHER is a recipe, whose trained teacher is asked about its transfer set, or a model: a .keras, .tflite or .onnx
-    file or the folder of a SavedModel, asked about --data or --tfds. Stopped anywhere, the same command goes on where
-    it was.
+    TEACHER is a recipe, whose trained teacher labels its transfer set, or a model: a .keras, .tflite or .onnx file or
+    the folder of a SavedModel, which labels --data or --tfds. After an interruption, the same command resumes.
     """
     with session.users_errors():
         session.start_tensorflow()
         from keras_distill import targets
 
         if _is_recipe(teacher):
-            model, examples, facts = _of_recipe(teacher, teacher_file, quick, data_dir, download)
-        elif (data is None) == (tfds is None):
-            raise ValueError(expected("one of --data and --tfds for a model", "both" if data else "neither"))
+            model, examples, facts = _load_recipe(teacher, teacher_file, quick, data_dir, download)
+        elif data is not None and tfds is None:
+            model = _load_model(teacher, outputs)
+            examples, facts = files.samples(data), {"name": pathlib.Path(data).name}
+        elif tfds is not None and data is None:
+            model = _load_model(teacher, outputs)
+            examples, facts = _load_tfds(tfds, split, scale, data_dir, download)
         else:
-            model = _model(teacher, outputs)
-            if data:
-                examples, facts = files.samples(data), {"name": pathlib.Path(data).name}
-            else:
-                examples, facts = _prepared(tfds, split, scale, data_dir, download)
+            raise ValueError(expected("one of --data and --tfds for a model", "both" if data else "neither"))
         options["temperatures"] = options["temperatures"] or (1.0,)
         store = targets.write(model, examples, out, **facts, **options, progress=True)
     console = session.console()
     console.print(store.describe(), soft_wrap=True, highlight=False, markup=False)
-    console.print(f'\nLearn from it: store = keras_distill.targets.open("{out}"), Distiller(teacher=store, ...)')
+    console.print(f'\nTrain on it: store = keras_distill.targets.open("{out}"), Distiller(teacher=store, ...)')
 
 
-def _is_recipe(teacher):
+def _is_recipe(teacher: str) -> bool:
     return teacher.endswith(".py") or not (pathlib.Path(teacher).suffix or pathlib.Path(teacher).is_dir())
 
 
-def _of_recipe(name, file, quick, data_dir, download):
-    """Return the teacher of a recipe, its transfer set, and what the store says of it."""
+def _load_recipe(name: str, file: str | None, quick: bool, data_dir: str | None, download: bool) -> tuple:
+    """Return the teacher of a recipe, its transfer set, and the facts about it for the manifest."""
     from keras_distill import recipes
 
     recipe = recipes.load(name)
     recipe = recipe.quickened() if quick else recipe
-    file = pathlib.Path(file or f"runs/{recipe.name}/teacher.keras")
-    if not file.is_file():
-        fix = f"Train it: keras-distill run {name}. Or say where it is by --teacher-file."
-        raise FileNotFoundError(
-            expected(f"the trained teacher of {recipe.name!r}", f"{file}, where there is none", fix)
-        )
+    path = pathlib.Path(file or f"runs/{recipe.name}/teacher.keras")
+    if not path.is_file():
+        fix = f"Train it: keras-distill run {name}. Or pass its path as --teacher-file."
+        raise FileNotFoundError(expected(f"the trained teacher of {recipe.name!r}", f"{path}, which is no file", fix))
     data = recipe.data(data_dir, download).first(recipe.samples).first(recipe.transfer_samples)
     facts = {"name": f"{recipe.name}, transfer set", "class_names": data.class_names}
     if recipe.shift or recipe.flip or recipe.views:
         facts["preprocessing"] = "as the recipe loads them, before they are moved, mirrored or mixed"
-    return _model(file, "logits"), data.train, facts
+    return _load_model(path, "logits"), data.train, facts
 
 
-def _model(path, outputs):
-    from keras_distill.distiller.model import Distiller  # So that Keras knows it, should this be one.
+def _load_model(path: str | pathlib.Path, outputs: str) -> Any:
+    from keras_distill.distiller.model import Distiller  # Registers the class with Keras, if the file holds one.
     from keras_distill.teachers.loading import as_teacher
 
     try:
@@ -97,20 +112,21 @@ def _model(path, outputs):
     return model.student if isinstance(model, Distiller) else model
 
 
-def _prepared(name, split, scale, data_dir, download):
-    """Return examples of TensorFlow Datasets one by one, in the order of their files."""
+def _load_tfds(name: str, split: str, scale: float | None, data_dir: str | None, download: bool) -> tuple:
+    """Return the examples of a TensorFlow Datasets data set in the order of its files, and the facts about them."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(expected("a set of TensorFlow Datasets", repr(name))) from error
+        raise ValueError(expected("the name of a TensorFlow Datasets data set", repr(name))) from error
     if download:
         builder.download_and_prepare()
     if not builder.is_prepared():
-        fix = "Name the folder that has it (--data-dir), or let it be fetched (--download)."
-        raise FileNotFoundError(expected(f"{name} prepared by TensorFlow Datasets", f"none in {builder.data_dir}", fix))
+        fix = "Pass the folder that holds it (--data-dir), or download it (--download)."
+        received = f"no such data set in {builder.data_dir}"
+        raise FileNotFoundError(expected(f"{name} prepared by TensorFlow Datasets", received, fix))
     dataset = builder.as_dataset(split=split, shuffle_files=False, as_supervised=True)
     facts = {"name": f"{builder.info.full_name}/{split}"}
     if scale is not None:

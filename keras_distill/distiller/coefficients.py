@@ -1,4 +1,6 @@
-"""The numbers of a distillation that may move while the student learns."""
+"""The numbers of a distillation that may change during training: the temperature and the weights."""
+
+from typing import Any
 
 from keras import ops
 
@@ -10,11 +12,11 @@ from keras_distill.losses.logits.base import check_temperature
 
 
 class Coefficients:
-    """The part of the `Distiller` that shows its variables as numbers: read them, assign to them."""
+    """Let the coefficients of the `Distiller`, which are variables, be read and assigned as numbers."""
 
     @property
-    def student_loss_weight(self):
-        """Weight of the hard labels, from 0.0 to 1.0. Assign to change it from the next step on."""
+    def student_loss_weight(self) -> float:
+        """Weight of the hard labels, from 0.0 to 1.0. An assignment takes effect at the next step."""
         return as_float(synced(self).objective.student_loss_weight)
 
     @student_loss_weight.setter
@@ -23,8 +25,8 @@ class Coefficients:
         synced(self).objective.student_loss_weight.assign(value)
 
     @property
-    def distillation_loss_weights(self):
-        """Weights of the distillation losses, a list. Assign to change them from the next step on."""
+    def distillation_loss_weights(self) -> list[float]:
+        """Weights of the distillation losses, a list. An assignment takes effect at the next step."""
         return [as_float(weight) for weight in synced(self).objective.loss_weights]
 
     @distillation_loss_weights.setter
@@ -35,8 +37,8 @@ class Coefficients:
             variable.assign(value)
 
     @property
-    def temperature(self):
-        """Temperature of the first loss that has one, or `None`. Assign to set that of all of them."""
+    def temperature(self) -> float | None:
+        """Temperature of the first loss that has one, or `None`. An assignment sets the temperature of every loss."""
         return next((as_float(variable) for variable in synced(self).objective.current_temperatures().values()), None)
 
     @temperature.setter
@@ -50,6 +52,6 @@ class Coefficients:
             variable.assign(value)
 
 
-def as_float(variable):
-    """Return a float32 variable as the Python float it was assigned from: 0.7, not 0.699999988."""
+def as_float(variable: Any) -> float:
+    """Return a float32 variable as the shortest float that rounds to it: 0.7, not 0.699999988."""
     return float(str(ops.convert_to_numpy(variable)))

@@ -1,4 +1,4 @@
-"""What a distiller says of itself: which logs there are, in which order, and that none of them is NaN."""
+"""The logs of a `Distiller`: which there are, in which order, and the check that none of them is NaN."""
 
 import keras
 from keras import ops
@@ -16,7 +16,7 @@ _LOOKED_AT = 50
 
 
 class Logs:
-    """The part of the `Distiller` that keeps its logs: losses, temperature, the user's metrics, agreement."""
+    """Keep the logs of the `Distiller`: losses, temperature, the user's metrics, agreement."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -25,7 +25,7 @@ class Logs:
 
     @property
     def fidelity_metrics(self):
-        """The metrics that compare the student with its teacher, a list; empty if `compile` was given none."""
+        """The metrics in `compile(metrics=...)` that compare the student with its teacher."""
         return list(self._fidelity_metrics.content)
 
     @property
@@ -36,20 +36,20 @@ class Logs:
         return [*others[:1], *own, *others[1:]] if self.compiled else [*own, *others]
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Update the user's metrics, which need labels, and return all logs."""
+        """Update the user's metrics if there are labels; return all logs."""
         if y is None:
             return self.get_metrics_result()
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self):
-        """Return the logs of a training step, in their order."""
+        """Return the logs of a training step, in order."""
         logs = {}
         for metric in self.metrics:
             if getattr(metric, "built", True):  # The user's metrics are built by the first labels they see.
                 result = metric.result()
                 logs.update(result if isinstance(result, dict) else {metric.name: result})
         logs["total_loss"] = logs["loss"]  # The name that `keras.distillation` gives it.
-        # Copies: the next step on JAX has the variables' own memory.
+        # Copies, since the next step on JAX reuses the memory of the variables.
         temperatures = {name: ops.copy(value) for name, value in self._temperatures_by_log().items()}
         hidden = {"student_loss"} if self._compile_loss is None else set()
         if len(self.objective.names) == 1:
@@ -57,13 +57,13 @@ class Logs:
         return self.in_order({name: value for name, value in {**logs, **temperatures}.items() if name not in hidden})
 
     def measured(self, logs, labels, teacher):
-        """Leave out of the logs of an evaluation what there were no labels for, or no teacher outputs."""
+        """Drop from the logs of an evaluation what needs labels, or the teacher, if there were none."""
         soft = {*self.objective.trackers, *self._temperatures_by_log(), *self._fidelity_names()} - {"student_loss"}
         missing = (set() if labels else {"student_loss"}) | (set() if teacher else soft)
         return {name: value for name, value in logs.items() if name not in missing}
 
     def in_order(self, logs):
-        """Sort logs: losses, temperature, the user's metrics, fidelity; then those of the validation likewise."""
+        """Sort logs: losses, temperature, the user's metrics, fidelity; then the validation logs likewise."""
         losses = ("loss", "student_loss", "distillation_loss", "total_loss", *self.objective.names)
         ranks = {name: rank for rank, name in enumerate((*losses, *self._temperatures_by_log()))}
 
@@ -74,7 +74,7 @@ class Logs:
         return dict(sorted(logs.items(), key=rank))
 
     def details(self):
-        """Return the names of the logs that only tell apart what another one sums up."""
+        """Return the names of the logs that break down another log."""
         return [*self.objective.names, *list(self._temperatures_by_log())[1:]]
 
     def _fidelity_names(self):
@@ -101,32 +101,32 @@ class Logs:
 
 
 def _by_output(teacher_outputs, student_outputs):
-    """Return the pairs of a teacher's and a student's outputs; what is stored of a teacher's output is one."""
+    """Return the pairs of teacher and student outputs; a stored answer is a single output."""
     if is_top_k(teacher_outputs):
         return [(teacher_outputs, student_outputs)]
     return zip(keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs), strict=True)
 
 
 def split_fidelity(metrics):
-    """Split what `compile` was given as metrics into those that compare student and teacher, and the others."""
+    """Split the metrics given to `compile` into those that compare student and teacher, and the others."""
     if isinstance(metrics, FidelityMetric):
         return [metrics], None
     if not isinstance(metrics, (list, tuple)):
         nested = [metric for metric in keras.tree.flatten(metrics) if isinstance(metric, FidelityMetric)]
         if nested:
             received = f"{nested[0].name!r} in a {type(metrics).__name__}"
-            raise ValueError(expected("metrics of fidelity in a flat list", received))
+            raise ValueError(expected("fidelity metrics in a flat list", received))
         return [], metrics
     fidelity = [metric for metric in metrics if isinstance(metric, FidelityMetric)]
     return fidelity, [metric for metric in metrics if not isinstance(metric, FidelityMetric)]
 
 
 class Bookkeeping(keras.callbacks.Callback):
-    """Count epochs, put logs in their order, and stop at a term that is not finite.
+    """Count epochs, sort logs, and stop at a term that is not finite.
 
-    The first of the callbacks: what the others save at the end of an epoch counts that epoch, and what they show is
-    in order (Keras sorts logs by name). The steps check their terms themselves, but XLA drops those checks: then the
-    logs are looked at, after the first and every 50th batch, since to look is to wait for the device.
+    It runs before all other callbacks, so that what they save at the end of an epoch counts that epoch, and the logs
+    they show are in order (Keras sorts logs by name). The steps check their terms themselves, but XLA drops those
+    checks. Then this callback reads the logs after the first and every 50th batch: reading waits for the device.
     """
 
     async_safe = True
@@ -152,7 +152,7 @@ class Bookkeeping(keras.callbacks.Callback):
         self._tidy(logs)
 
     def _tidy(self, logs, check=True):
-        model = self._model  # Keras's property would take its state from under the step that runs, on JAX.
+        model = self._model  # On JAX, reading Keras's property would sync the state of a running step.
         ordered = model.in_order(logs)
         if check:
             guards.check_finite_logs(ordered, ("student_loss", *model.objective.names, "distillation_loss", "loss"))

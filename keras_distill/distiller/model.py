@@ -1,4 +1,7 @@
-"""The model that teaches: one teacher forward, one student forward and backward, one weighted sum."""
+"""The `Distiller`: one teacher forward pass, one student forward and backward pass, one weighted sum of losses."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -23,7 +26,7 @@ from keras_distill.distiller.steps import Steps
 from keras_distill.distiller.summary import Overview
 from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
 from keras_distill.losses.base import align_weights
-from keras_distill.losses.hard_labels import on_logits
+from keras_distill.losses.hard_labels import wrap_losses
 from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
 from keras_distill.metrics.labelled import labelled_only
 from keras_distill.teachers.combined import check_shows_its_teacher
@@ -34,24 +37,27 @@ from keras_distill.teachers.trust import Trust
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
-    """Train a small student to say what a large teacher says.
+    """Train a small student to match a large teacher.
 
     The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
-    labels: `loss = w * student_loss + (1 - w) * sum_i weight_i * distillation_loss_i`, `w` being
-    `student_loss_weight`. Without labels, or compiled without a loss, the soft targets alone are the loss. A sparse
-    label of -1 says that a sample has none: the hard labels are averaged over those that have one.
+    labels: `loss = w * student_loss + (1 - w) * sum_i weight_i * distillation_loss_i`, where `w` is
+    `student_loss_weight`. Without labels, or compiled without a loss, the loss is that of the soft targets alone. A
+    sparse label of -1 marks a sample without a label: the hard loss is averaged over the samples that have one.
 
-    It takes whatever `keras.Model.fit` takes, and is a drop-in for `keras.distillation.Distiller`. Temperature and
-    weights are variables: assign to `temperature`, `student_loss_weight` and `distillation_loss_weights`, or let a
-    callback, and the next step uses the new value without retracing. The teacher runs in inference mode, never
-    changes, and is in no list of weights. `evaluate` is the student's own; it runs the teacher only if there is
-    nothing else to measure or `compile(fidelity=True)` asks for it.
+    `fit` takes whatever `keras.Model.fit` takes, and the class is a drop-in replacement for
+    `keras.distillation.Distiller`. The temperature and the weights are variables: assign to `temperature`,
+    `student_loss_weight` and `distillation_loss_weights`, or let a callback do so, and the next step uses the new value
+    without retracing. The teacher runs in inference mode, never changes, and is not among the weights. `evaluate`
+    evaluates the student; it runs the teacher only if there are no labels or with `compile(fidelity=True)`.
+
+    To compute another loss, override `compute_loss` with the arguments that Keras gives it; `current_batch` holds what
+    teacher and student have returned for the batch.
 
     Args:
         teacher: A trained `keras.Model`; it is frozen. Or the path of a SavedModel, a `.tflite`, an `.onnx` or a
             `.keras` file, or a callable on NumPy arrays; see `keras_distill.teachers.as_teacher`. Or a store of its
-            soft targets (`kd.targets.open(path)`) or the path of one: nothing runs then, and the batches of
-            `store.join(dataset)` carry what it said.
+            soft targets (`kd.targets.open(path)`), or the path of one: then no teacher runs, and the batches of
+            `store.join(dataset)` carry its answers.
         student: The `keras.Model` to train, with the teacher's inputs and, for losses on outputs, its outputs.
         distillation_losses: One `keras_distill.losses.DistillationLoss` (or one of Keras's), the name of a method
             (`"dkd"`; all are in `keras_distill.losses.METHODS`), or a list of them.
@@ -59,14 +65,14 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         student_loss_weight: Weight from 0.0 to 1.0 of the hard labels. Defaults to 0.5.
         name: Name of the model. Defaults to `"distiller"`.
         trust: A `keras_distill.teachers.Trust`: which soft targets to leave out, weigh down or correct, by the
-            teacher's confidence and the labels. Defaults to `None`, all are taken as they are.
-        teacher_dtype: `"bfloat16"`, `"float16"` or `"float32"`: the precision in which the teacher computes, if it is
-            a Functional or Sequential model. For accelerators; on CPUs it brings nothing. The losses are in float32
-            all the same. Defaults to `None`, its own.
+            teacher's confidence and the labels. Defaults to `None`: all are used as they are.
+        teacher_dtype: `"bfloat16"`, `"float16"` or `"float32"`, the precision in which a Functional or Sequential
+            teacher computes. It saves time on accelerators, not on CPUs. The losses are computed in float32 in any
+            case. Defaults to `None`, the teacher's own.
         **kwargs: Passed to `keras.Model`.
 
     Raises:
-        ValueError: If an argument is not what it should be, or teacher, student and losses do not fit together.
+        ValueError: If an argument is invalid, or teacher, student and losses do not fit together.
 
     Example:
 
@@ -86,15 +92,15 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
 
     def __init__(
         self,
-        teacher,
-        student,
-        distillation_losses,
-        distillation_loss_weights=None,
-        student_loss_weight=0.5,
-        name="distiller",
-        trust=None,
-        teacher_dtype=None,
-        **kwargs,
+        teacher: Any,
+        student: keras.Model,
+        distillation_losses: Any,
+        distillation_loss_weights: float | Sequence[float] | None = None,
+        student_loss_weight: float = 0.5,
+        name: str = "distiller",
+        trust: Trust | None = None,
+        teacher_dtype: str | None = None,
+        **kwargs: Any,
     ):
         backend.check_supported()
         teacher = in_precision(as_teacher(teacher, like=student), teacher_dtype)
@@ -110,7 +116,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         for loss in losses:
             answers.validate(loss, student)
         answers.ask_for(layers_of("teacher", losses))
-        # In float32 whatever the models are in: so are its coefficients, its adapters and its losses.
+        # In float32 whatever the models compute in, since coefficients, adapters and losses are.
         super().__init__(name=name, **{"dtype": "float32", **kwargs})
 
         teacher.trainable = False
@@ -121,7 +127,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         self._extractor = Untracked(FeatureExtractor(student, layers, role="student") if layers else None)
         self._current = Untracked(CurrentBatch())
         self.objective = Objective(losses, weights, student_loss_weight, self._feature_shape, trust)
-        # Counted here rather than taken from `fit`, so that schedules go on where a saved distiller stopped.
+        # Counted here rather than in `fit`, so that a saved distiller resumes its schedules where they stopped.
         self.epochs_trained = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
         self.fidelity = False
         self.built = student.built
@@ -139,28 +145,27 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         output = (outputs or [None])[0]
         return None if output is None or keras.tree.is_nested(output) else tuple(output.shape)
 
-    # What is inside --------------------------------------------------------------------------------------------------
+    # Attributes ------------------------------------------------------------------------------------------------------
 
     _passes_outputs = False
 
     @property
-    def teacher(self):
-        """The teacher. It is no part of the distiller's weights."""
+    def teacher(self) -> keras.Model:
+        """The teacher. Its weights are not among those of the distiller."""
         return self._teacher.content
 
     def __dir__(self):
-        # Keras saves the weights of every attribute that `dir` names.
+        # Keras saves the weights of every attribute that `dir` lists.
         return [name for name in super().__dir__() if name != "teacher"]
 
     @property
-    def current_batch(self):
-        """The `Batch` of the step that is running: what is known beyond Keras's arguments in an override of
-        `compute_loss`. Empty outside a step."""
+    def current_batch(self) -> Batch:
+        """The `Batch` of the running step, with what teacher and student have returned for it; empty outside a step."""
         return self._current.content.batch
 
     @property
-    def distillation_losses(self):
-        """The distillation losses, a list."""
+    def distillation_losses(self) -> list:
+        """The distillation losses."""
         return list(self.objective.distillation_losses)
 
     # The step --------------------------------------------------------------------------------------------------------
@@ -169,30 +174,31 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         """Return the student's outputs."""
         return run(self.student, inputs, training)
 
-    def teacher_outputs(self, x, extras=None):
-        """Return the teacher's answer to a batch: it runs in inference mode, or a store has put its answer into the batch.
+    def teacher_outputs(self, x: Any, extras: dict | None = None) -> dict[str, Any]:
+        """Return the teacher's answer to a batch: run it in inference mode, or take a stored answer from the batch.
 
         Args:
             x: A batch of inputs.
-            extras: Dict of what else the batch carries, for a stored teacher. Defaults to `None`: within a step, that of
-                the batch with these inputs.
+            extras: Dict of what else the batch carries, for a stored teacher. Defaults to `None`: within a step, the
+                extras of the batch with these inputs.
 
         Returns:
-            A dict of `"final_output"` and, by name, the layers that the losses ask for. The final output is what the
-            teacher returns, a tensor or a nest; an `Answer` for teachers of several models and for stored ones.
+            A dict of `"final_output"` and, by name, the layers that the losses compare. The final output is what the
+            teacher returns, a tensor or a nest of tensors; for a teacher of several models, or a stored one, an
+            `Answer`.
         """
         extras = self._current.content.known_about(x).extras if extras is None else extras
         return self._answers.content.answer(x, extras)
 
-    def student_outputs(self, x, training):
+    def student_outputs(self, x: Any, training: bool) -> dict[str, Any]:
         """Run the student once.
 
         Args:
             x: A batch of inputs.
-            training: Whether it is for training.
+            training: Whether the student runs in training mode.
 
         Returns:
-            A dict of `"final_output"` and, by name, the layers that the losses ask for.
+            A dict of `"final_output"` and, by name, the layers that the losses compare.
         """
         extractor = self._extractor.content
         return extractor(x, training=training) if extractor else {FINAL_OUTPUT: self(x, training=training)}
@@ -212,14 +218,14 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         return self.measured(logs, labels=labels, teacher=with_teacher)
 
     def _ask_teacher(self, data):
-        """Return the `Batch` that Keras hands to a step, with the teacher's outputs."""
+        """Return the `Batch` that Keras passes to a step, with the teacher's outputs."""
         batch = Batch.of(data)
         with self._current.content.set_to(batch):
             batch.teacher_outputs = self.teacher_outputs(batch.x)
         return batch
 
     def _loss_to_minimise(self, batch):
-        """Run the student on a batch that the teacher has answered; return the loss, and record it."""
+        """Run the student on a batch that the teacher has answered; record and return the loss."""
         with self._current.content.set_to(batch):
             batch.student_outputs = self.student_outputs(batch.x, training=True)
             self._check_first_batch(batch.teacher_outputs[FINAL_OUTPUT], batch.student_outputs[FINAL_OUTPUT])
@@ -248,18 +254,18 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         Args:
             x: A batch of inputs.
             y: Hard labels. Defaults to `None`, no hard term.
-            y_pred: The student's outputs. Defaults to `None`, a forward pass.
-            sample_weight: Weights of the samples, for every term. Defaults to `None`.
-            training: Whether it is for training. If not, the soft terms are left out unless teacher outputs are given
-                or there is no hard term. Defaults to `True`.
+            y_pred: The student's outputs. Defaults to `None`: the student runs.
+            sample_weight: Weights of the samples, applied to every term. Defaults to `None`.
+            training: Whether the step trains. If not, the soft terms are left out unless teacher outputs are known or
+                there is no hard term. Defaults to `True`.
             teacher_outputs: What `teacher_outputs(x, extras)` returned. Defaults to `None`: within a step, what it
-                returned for these inputs; else the teacher is asked where it is needed.
+                returned for these inputs; otherwise the teacher is asked if its answer is needed.
             student_outputs: What `student_outputs(x, training)` returned. Defaults to `None`, likewise.
-            extras: Dict of what else the batch carries, for the losses that name it (an `index` of each sample, say).
+            extras: Dict of what else the batch carries, for losses that take it (the `index` of each sample, say).
                 Defaults to `None`, likewise.
 
         Returns:
-            Float scalar; under `tf.distribute`, this replica's share of it.
+            Float scalar; under `tf.distribute`, the share of this replica.
         """
         known = self._current.content.known_about(x)
         teacher_outputs = known.teacher_outputs if teacher_outputs is None else teacher_outputs
@@ -286,7 +292,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         return y is not None and self._compile_loss is not None
 
     def _check_first_batch(self, teacher_outputs, student_outputs):
-        """Refuse probabilities where logits should be, which no shape gives away. Costs one batch."""
+        """Refuse probabilities where logits are expected, which shapes do not show. It costs one batch."""
         soft = any(getattr(loss, "compares_logits", False) for loss in self.distillation_losses)
         hard = any(loss.on_logits for loss in keras.tree.flatten(self.loss) if loss is not None)
         suspects = [
@@ -320,9 +326,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
             optimizer: Optimizer of the student, by name or object. Defaults to `"adam"`.
             loss: Loss on the hard labels, or a nest with one for each output. A cross-entropy given by name is
                 computed on the logits of the student, whatever its head. Defaults to `None`: soft targets alone.
-                A sparse label of -1 stands for none: such samples count in the soft terms, not in this one or in
-                metrics.
-            fidelity: Whether to measure agreement with the teacher, in training and in evaluation; evaluation then
+                Samples with a sparse label of -1 count in the soft terms, not in this loss or in metrics.
+            fidelity: Whether to measure agreement with the teacher, in training and in evaluation. Evaluation then
                 runs the teacher and computes the whole loss, as it does for every `FidelityMetric` in `metrics`.
                 Defaults to `False`.
             auto_scale_loss: Whether to scale the loss of a student in mixed float16. Defaults to `True`.
@@ -331,8 +336,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
                 `keras.Model.compile`.
         """
         if loss is not None and any(getattr(each, "fuses_head", False) for each in self.distillation_losses):
-            fix = "It computes the hard labels as well, weighted by `student_loss_weight`."
-            raise ValueError(expected("no loss beside one that never holds the logits", f"loss={loss!r}", fix))
+            fix = "FusedVocabulary computes the loss of the hard labels too, weighted by `student_loss_weight`."
+            raise ValueError(expected("no other loss with one that never holds the logits", f"loss={loss!r}", fix))
         self.asked_jit_compile = jit_compile
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -340,7 +345,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         if not all(layer.supports_jit for layer in self.teacher._flatten_layers()):
             if jit_compile is True:
-                raise ValueError(expected("jit_compile=False with this teacher, which XLA cannot run", "True"))
+                raise ValueError(expected("jit_compile=False for a teacher that XLA cannot run", "jit_compile=True"))
             jit_compile = False
         self.fidelity = bool(fidelity)
         measured = [self.agreement] if fidelity else []
@@ -349,7 +354,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
             measured += of_fidelity
             kwargs[name] = labelled_only(others)
         self._fidelity_metrics = Untracked(measured)
-        super().compile(optimizer, loss=on_logits(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
+        super().compile(optimizer, loss=wrap_losses(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
@@ -362,8 +367,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
             callbacks.callbacks.insert(0, bookkeeping)
             bookkeeping.set_model(self)
         else:
-            # Before all others, so that what they save at the end of an epoch counts that epoch; then what moves
-            # temperature and weights, which are saved with it.
+            # Bookkeeping comes first, so that what others save at the end of an epoch counts that epoch; then the
+            # schedulers, whose temperature and weights are saved with it.
             callbacks = sorted(keras.tree.flatten(callbacks or []), key=lambda each: not isinstance(each, Scheduler))
             callbacks[:0] = [bookkeeping, watch]
             if verbose != 0 and not any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks):

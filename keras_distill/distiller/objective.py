@@ -1,4 +1,4 @@
-"""What a student is trained on: the hard term, the soft terms, their coefficients, and what is trained along."""
+"""What a student is trained on: the hard term, the soft terms, their coefficients, and the trained adapters."""
 
 import warnings
 
@@ -18,14 +18,14 @@ from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
 class Objective(keras.layers.Layer):
     """Hold the losses of a distillation and add them up.
 
-    A Keras layer, so that its coefficients (variables: no change of theirs retraces anything), its adapters and its
-    metrics are found, saved and restored with the `Distiller` it belongs to.
+    It is a Keras layer, so that Keras finds, saves and restores its coefficients, adapters and metrics with the
+    `Distiller` it belongs to. The coefficients are variables: changing them retraces nothing.
 
     Args:
         losses: List of distillation losses.
         loss_weights: One number >= 0 for each.
         student_loss_weight: Weight of the hard labels, from 0.0 to 1.0.
-        feature_shape: Function `(loss, role) -> shape or None` of what a loss compares, to build adapters by.
+        feature_shape: Function `(loss, role) -> shape or None` of what a loss compares, to build adapters.
         trust: A `keras_distill.teachers.Trust`, or `None`.
     """
 
@@ -41,7 +41,7 @@ class Objective(keras.layers.Layer):
         self.temperatures = [
             self._temperature(loss, name) for name, loss in zip(self.names, self.distillation_losses, strict=True)
         ]
-        # All that is trained along: by the student's optimizer, saved with the distiller, no part of the student.
+        # Trained by the student's optimizer and saved with the distiller, but not part of the student.
         self.adapters = [_adapter(loss, feature_shape) for loss in self.distillation_losses]
         self.trackers = {
             name: keras.metrics.Mean(name=name) for name in ("student_loss", "distillation_loss", *self.names)
@@ -56,7 +56,7 @@ class Objective(keras.layers.Layer):
     def _temperature(self, loss, name):
         temperature = getattr(loss, "temperature", None)
         if isinstance(temperature, keras.Variable):
-            temperature.trainable = False  # The optimizer would lower the loss by it, not teach the student.
+            temperature.trainable = False  # The optimizer would lower the loss with it rather than teach.
         if temperature is None or isinstance(temperature, keras.Variable):
             return temperature
         return self._coefficient(check_temperature(temperature), f"{name}_temperature")
@@ -72,7 +72,7 @@ class Objective(keras.layers.Layer):
         return {name: adapter.temperature for name, adapter in pairs if hasattr(adapter, "temperature")}
 
     def begin_epoch(self, epoch):
-        """Tell what is trained along how many epochs have passed: some of it is ramped up."""
+        """Tell the adapters how many epochs have passed: some ramp up."""
         for adapter in self.adapters:
             if hasattr(adapter, "begin_epoch"):
                 adapter.begin_epoch(epoch)
@@ -85,11 +85,11 @@ class Objective(keras.layers.Layer):
             student_outputs: Dict of `"final_output"` and the student's features by layer.
             sample_weight: Weights of the samples, or `None`.
             labels: Hard labels, for the losses that need them. Defaults to `None`.
-            training: Whether the step is for training. Defaults to `False`.
-            extras: Dict of what else the batch carries, for the losses that name it. Defaults to `None`.
+            training: Whether the step trains. Defaults to `False`.
+            extras: Dict of what else the batch carries, for losses that take it. Defaults to `None`.
 
         Returns:
-            A dict of unweighted float scalars by the name of the loss; under `tf.distribute`, this replica's share.
+            A dict of unweighted float scalars by name of the loss; under `tf.distribute`, the share of this replica.
         """
         terms = {}
         parts = zip(self.names, self.distillation_losses, self.adapters, self.temperatures, strict=True)
@@ -124,11 +124,11 @@ class Objective(keras.layers.Layer):
         return terms
 
     def _trusted(self, answer, labels, sample_weight, fused):
-        """Return the teacher's answer as far as it is trusted, and the weights of the samples with that trust."""
+        """Return the teacher's answer, corrected, and the weights of the samples, times the trust in each."""
         if self.trust is None:
             return answer, sample_weight
         if is_top_k(answer) or fused:
-            received = "the k greatest alone" if is_top_k(answer) else "a loss that never holds them"
+            received = "a `top_k` store" if is_top_k(answer) else "a loss that never holds them"
             raise ValueError(expected("soft targets of all classes where `trust` is given", received))
         if keras.tree.is_nested(answer):
             raise ValueError(expected("a teacher of one output where `trust` is given", f"{len(answer)}"))
@@ -138,13 +138,13 @@ class Objective(keras.layers.Layer):
         return self.trust.correct(answer, labels), weight
 
     def weighted_sum(self, hard, soft, regularization, samples):
-        """Add up the terms that there are, record each, and stop at one that is not finite.
+        """Add up the terms, record each, and stop at one that is not finite.
 
         Args:
             hard: The hard-label term, or `None`.
             soft: The soft terms by name; empty for none.
-            regularization: The student's own regularisation, or `None`.
-            samples: Number of samples in the batch, to average the records by.
+            regularization: The student's regularization losses, or `None`.
+            samples: Number of samples in the batch, the weight of the records.
 
         Returns:
             Float scalar.
@@ -155,7 +155,7 @@ class Objective(keras.layers.Layer):
         weights = dict(zip(self.names, self.loss_weights, strict=True))
         distillation = sum(ops.multiply(weights[name], value) for name, value in soft.items()) if soft else None
         records = {"student_loss": hard, "distillation_loss": distillation}
-        if len(self.names) > 1:  # The term of a single loss is told by its weight and the sum.
+        if len(self.names) > 1:  # The term of a single loss follows from its weight and the sum.
             records |= soft
         for name, value in records.items():
             if value is not None:
@@ -169,15 +169,15 @@ class Objective(keras.layers.Layer):
 
     def _warn_of_weights(self, name, sample_weight):
         if sample_weight is not None and not self._warned:
-            warnings.warn(f"The loss {name!r} is not one of keras_distill's: it ignores sample weights.", stacklevel=2)
+            warnings.warn(f"The loss {name!r} is not a keras_distill loss: it ignores sample weights.", stacklevel=2)
             self._warned = True
 
 
 def taps(loss, role):
-    """Return what a loss compares of a model: the key of a layer, a list of them, or `None` for the final output.
+    """Return what a loss compares in a model: the key of a layer, a list of keys, or `None` for the final output.
 
     Args:
-        loss: A distillation loss that has seen the models.
+        loss: A distillation loss that was validated against the models.
         role: `"teacher"` or `"student"`.
     """
     names = getattr(loss, f"{role}_layer_name", None)
@@ -188,13 +188,13 @@ def taps(loss, role):
 
 
 def layers_of(role, losses):
-    """Return the keys of all layers that the losses compare of a model, a list."""
+    """Return the keys of all layers that the losses compare in a model."""
     keys = keras.tree.flatten([taps(loss, role) for loss in losses])
     return list(dict.fromkeys(key for key in keys if key not in (None, FINAL_OUTPUT)))
 
 
 def _at(outputs, temperature):
-    """Return what a loss is given: the answers in a nest at a temperature, T = 1 where it is `None`; tensors as they are."""
+    """Return the answers in a nest at a temperature, T = 1 where it is `None`; leave tensors as they are."""
     temperature = 1.0 if temperature is None else temperature
     return keras.tree.map_structure(
         lambda output: output.at(temperature) if isinstance(output, Answer) else output, outputs
@@ -212,7 +212,7 @@ def _adapter(loss, feature_shape):
     teacher_shape, student_shape = feature_shape(loss, "teacher"), feature_shape(loss, "student")
     unknown = None in [*_as_list(teacher_shape), *_as_list(student_shape)]
     if unknown and not getattr(loss, "compares_logits", False):
-        return None  # Of a model that is not built yet: the loss checks the shapes of the first batch.
+        return None  # The model is not built yet: the loss checks the shapes of the first batch.
     adapter = loss.make_adapter(teacher_shape, student_shape)
     if adapter is not None and not adapter.built:
         adapter.build(student_shape)
@@ -224,7 +224,7 @@ def _as_list(shapes):
 
 
 def _unique(names):
-    """Number the names that occur more than once: loss, loss_1, loss_2."""
+    """Number repeated names: loss, loss_1, loss_2."""
     counts = {}
     unique = []
     for name in names:

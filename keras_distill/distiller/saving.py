@@ -1,4 +1,4 @@
-"""What a `.keras` file of a distiller holds: its parts by their configurations, the teacher's weights as an asset."""
+"""Saving a `Distiller`: configurations of its parts, the teacher's weights as an asset, the state of random layers."""
 
 import os
 
@@ -9,7 +9,7 @@ _SEED = "seed_"
 
 
 class Saving:
-    """Save and load a `Distiller`: the teacher with it in a `.keras` file, and in no checkpoint."""
+    """Save a `Distiller`: with its teacher in a `.keras` file, without it in a checkpoint."""
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -20,7 +20,7 @@ class Saving:
             others = config.get("metrics")
             others = others if isinstance(others, list) else [] if others is None else [others]
             config = {**config, "metrics": [*others, *map(keras.saving.serialize_keras_object, given)]}
-        # Keras would save what it has made of "auto" on this backend.
+        # Keras would save what "auto" became on this backend.
         return {**config, "fidelity": self.fidelity, "jit_compile": self.asked_jit_compile}
 
     def compile_from_config(self, config):
@@ -46,7 +46,7 @@ class Saving:
         return cls(**{**config, **made})
 
     def save_assets(self, inner_path):
-        # Assets are in a `.keras` file and not in `save_weights`: the teacher comes back, and no checkpoint holds it.
+        # A `.keras` file holds assets, a file of `save_weights` does not: so checkpoints leave the teacher out.
         if self.teacher.built and self.teacher.weights:
             self.teacher.save_weights(os.path.join(inner_path, _TEACHER_FILE))
 
@@ -55,7 +55,7 @@ class Saving:
         if os.path.exists(path):
             self.teacher.load_weights(path)
 
-    # Keras keeps the state of its random layers in no file: a training that is resumed would drop other units.
+    # Keras saves the state of random layers nowhere: a resumed training would drop other units.
     def save_own_variables(self, store):
         super().save_own_variables(store)
         for number, seed in enumerate(self._seeds()):

@@ -1,4 +1,4 @@
-"""A teacher that is a store: what a `Distiller` asks of it in the place of a forward pass."""
+"""What losses compare when the teacher is a store: stored layers instead of those of a model."""
 
 import fnmatch
 
@@ -12,10 +12,10 @@ from keras_distill.losses.layers import LayerPair
 
 
 def validate(loss, teacher, student):
-    """Raise a `ValueError` unless a loss finds what it compares in a store and in a student.
+    """Raise a `ValueError` unless a store and a student hold what a loss compares.
 
     Args:
-        loss: A distillation loss. One that compares layers then knows which.
+        loss: A distillation loss. If it compares layers, their names are set.
         teacher: A stored teacher.
         student: The student.
     """
@@ -37,7 +37,7 @@ def validate(loss, teacher, student):
 
 
 def _stored_names(teacher, names, preactivation):
-    """Return the layers of a store that a name, a pattern or a list of them stands for."""
+    """Return the stored layers that match a name, a pattern or a list of them."""
     if names is None:
         return None
     if not isinstance(names, str):

@@ -1,4 +1,4 @@
-"""What a distiller says of itself at a glance: teacher, student, losses, weights and temperatures."""
+"""A `Distiller` at a glance: teacher, student, losses, weights and temperatures."""
 
 import io
 import math
@@ -10,13 +10,13 @@ from keras_distill.distiller.coefficients import as_float
 
 
 class Overview(JupyterMixin):
-    """The part of the `Distiller` that describes it, to `print`, to rich and to notebooks."""
+    """Describe the `Distiller`, for `print`, for rich and for notebooks."""
 
     def summary(self, print_fn=None, expand_nested=False, **kwargs):
-        """Print teacher, student, losses, weights and temperatures as they are now.
+        """Print teacher, student, losses, and the current weights and temperatures.
 
         Args:
-            print_fn: Function of the text, called once. Defaults to `None`, the terminal or the notebook.
+            print_fn: Function that is called once with the text. Defaults to `None`, the terminal or the notebook.
             expand_nested: Whether to add the summary of the student's layers. Defaults to `False`.
             **kwargs: Passed to the student's `summary`.
         """
@@ -44,7 +44,7 @@ class Overview(JupyterMixin):
 def _models(distiller):
     table = _table(f"Distiller {distiller.name!r}")
     table.add_column("")
-    for column in ("model", "parameters", "trained along", "dtype"):
+    for column in ("model", "parameters", "adapters", "dtype"):
         table.add_column(column, justify="left" if column == "model" else "right")
     along = sum(math.prod(variable.shape) for variable in distiller.objective.trainable_variables)
     table.add_row("teacher", _name(distiller.teacher), _count(distiller.teacher), "–", _dtype(distiller.teacher))

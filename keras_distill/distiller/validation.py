@@ -1,32 +1,29 @@
-"""What a Distiller checks of its arguments before anything runs."""
+"""What a `Distiller` checks before anything runs."""
 
 import math
 
 import keras
 
-from keras_distill._core.checks import check_number
+from keras_distill._core.checks import check_model, check_number
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import same_shape
 from keras_distill.losses.registry import get
 
 
 def check_models(teacher, student, compare_outputs):
-    """Raise a `ValueError` unless both are Keras models, not one and the same, that take and give the same shapes.
+    """Raise a `ValueError` unless both are Keras models, not the same one, with inputs and outputs of the same shapes.
 
     Args:
         teacher: The teacher.
         student: The student.
-        compare_outputs: Whether their final outputs are compared by some loss, and so must have one shape.
+        compare_outputs: Whether a loss compares their final outputs, which then must have one shape.
     """
-    for role, model in (("teacher", teacher), ("student", student)):
-        if not isinstance(model, keras.Model):
-            raise ValueError(
-                expected(f"{role} to be a keras.Model", f"{role}={model!r} of type {type(model).__name__}")
-            )
+    check_model("teacher", teacher)
+    check_model("student", student)
     if teacher is student:
         raise ValueError(
             expected(
-                "two models", f"{student.name!r} as both", "A student of itself is a copy: keras.models.clone_model."
+                "two models", f"{student.name!r} as both", "For self-distillation, copy it: keras.models.clone_model."
             )
         )
     _check_shapes("inputs", teacher, student)
@@ -37,8 +34,8 @@ def check_models(teacher, student, compare_outputs):
 def _check_shapes(which, teacher, student):
     teacher_tensors, student_tensors = _named_tensors(teacher, which), _named_tensors(student, which)
     if teacher_tensors is None or student_tensors is None:
-        return  # Not built yet: the first batch tells.
-    # A Functional model takes from a dict what it needs, so inputs may differ in their names, not in their shapes.
+        return  # Not built yet: the first batch will show.
+    # A Functional model takes the inputs it needs from a dict, so models may take different ones, but of equal shapes.
     shared = teacher_tensors.keys() & student_tensors.keys() if which == "inputs" else teacher_tensors.keys()
     same_count = len(teacher_tensors) == len(student_tensors)
     matching = [name in student_tensors and same_shape(teacher_tensors[name], student_tensors[name]) for name in shared]
@@ -59,7 +56,7 @@ def _named_tensors(model, which):
 
 
 def check_losses(distillation_losses):
-    """Return the distillation losses as a list, names resolved; raise a `ValueError` unless each is one."""
+    """Return the distillation losses as a list, made from their names if need be; raise a `ValueError` for others."""
     losses = distillation_losses if isinstance(distillation_losses, (list, tuple)) else [distillation_losses]
     if any(isinstance(loss, str) for loss in losses):
         losses = [get(loss) if isinstance(loss, str) else loss for loss in losses]
@@ -73,7 +70,7 @@ def check_losses(distillation_losses):
 
 
 def check_loss_weights(weights, count):
-    """Return one weight for each distillation loss; raise a `ValueError` unless each is finite and not negative."""
+    """Return a weight for each distillation loss; raise a `ValueError` unless each is finite and >= 0."""
     weights = [1.0] * count if weights is None else weights
     weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
     if len(weights) != count:
@@ -84,7 +81,7 @@ def check_loss_weights(weights, count):
 
 
 def check_not_empty(data):
-    """Raise a `ValueError` for training data that is known to hold nothing."""
+    """Raise a `ValueError` for data that is known to be empty."""
     leaves = [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
     lengths = [_length(leaf) for leaf in leaves]
     if 0 in lengths:
@@ -95,7 +92,7 @@ def check_not_empty(data):
 
 def _length(leaf):
     if hasattr(leaf, "cardinality"):
-        # Negative where it is infinite or unknown; of a distributed data set it is no method.
+        # It is negative if infinite or unknown, and no method for a distributed data set.
         return int(leaf.cardinality() if callable(leaf.cardinality) else leaf.cardinality)
     if hasattr(leaf, "num_batches"):
         return leaf.num_batches

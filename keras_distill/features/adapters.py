@@ -1,4 +1,7 @@
-"""Layers between the student's features and what a loss compares them with: trained along, no part of the student."""
+"""Adapters: layers that map the student's features to the teacher's, trained with the student but not part of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -6,12 +9,15 @@ from keras import ops
 from keras_distill._core.messages import expected
 from keras_distill._core.models import run
 
-_TORCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
-"""Of the batch normalisation in the published adapters."""
+TORCH_NORM: dict[str, Any] = {"epsilon": 1e-5, "momentum": 0.9}
+"""Arguments of the batch normalization in the published adapters."""
+
+Make = Callable[[tuple, tuple, str], keras.layers.Layer | None]
+"""A function `(teacher_shape, student_shape, name)` that creates the adapter of a pair of layers."""
 
 
-def match_width(teacher_shape, student_shape, name):
-    """Make a linear layer from the student's width to the teacher's.
+def match_width(teacher_shape: tuple, student_shape: tuple, name: str) -> keras.layers.Layer | None:
+    """Create a linear layer from the student's width to the teacher's.
 
     Args:
         teacher_shape: Shape of the teacher's features, channels last.
@@ -19,8 +25,8 @@ def match_width(teacher_shape, student_shape, name):
         name: Name of the layer.
 
     Returns:
-        An unbuilt float32 `keras.layers.Layer`: a 1x1 convolution for feature maps, a dense layer otherwise; `None`
-        where the widths agree, or the ranks differ and no such layer can help.
+        An unbuilt float32 `keras.layers.Layer`: a 1x1 convolution for feature maps, or a dense layer otherwise. `None`
+        if the widths are equal, or if the ranks differ, which such a layer cannot change.
 
     Example:
 
@@ -31,53 +37,72 @@ def match_width(teacher_shape, student_shape, name):
         return None
     if len(teacher_shape) == 4:
         layer = keras.layers.Conv2D(teacher_shape[-1], 1, dtype="float32", name=name)
-        layer.supports_masking = True  # Position by position: the mask still fits.
+        layer.supports_masking = True  # It treats each position separately, so the mask stays valid.
         return layer
     return keras.layers.Dense(teacher_shape[-1], dtype="float32", name=name)
 
 
-def for_each_layer(make, teacher_shape, student_shape, name):
-    """Make one adapter for each pair of layers.
+def match_each_width(teacher_shape: Any, student_shape: Any, name: str) -> keras.layers.Layer | None:
+    """Create linear layers from the student's widths to the teacher's, for one or several pairs of layers.
+
+    Args:
+        teacher_shape: Shape of the teacher's features, or a list of shapes for several layers.
+        student_shape: Shape of the student's features, in the same form.
+        name: Name of the adapter.
+
+    Returns:
+        A layer, or `None` if all widths are equal. See `match_width`.
+    """
+    return make_for_each_layer(match_width, teacher_shape, student_shape, name)
+
+
+def make_for_each_layer(make: Make, teacher_shape: Any, student_shape: Any, name: str) -> keras.layers.Layer | None:
+    """Create one adapter for each pair of layers.
 
     Args:
         make: Function `(teacher_shape, student_shape, name) -> layer or None`, such as `match_width`.
-        teacher_shape: Shape of the teacher's features, or a list of them for several layers.
-        student_shape: The student's, likewise.
-        name: Name of the adapter; those of several layers are numbered.
+        teacher_shape: Shape of the teacher's features, or a list of shapes for several layers.
+        student_shape: Shape of the student's features, in the same form.
+        name: Name of the adapter. Those of several layers are numbered.
 
     Returns:
-        What `make` returns; for several layers a `Parallel` of it, or `None` where no layer needs any.
+        The result of `make`. For several layers, a `Parallel` of the results, or `None` if all of them are `None`.
     """
-    if not _several(student_shape):
+    if not is_list_of_shapes(student_shape):
         return make(teacher_shape, student_shape, name)
     pairs = zip(teacher_shape, student_shape, strict=True)
     adapters = [make(teacher, student, f"{name}_{index}") for index, (teacher, student) in enumerate(pairs)]
     return Parallel(adapters, name=name) if any(adapter is not None for adapter in adapters) else None
 
 
-def regressor(teacher_shape, student_shape, name, use_relu=True):
-    """Make the published regressor from the student's feature map to the width and size of the teacher's.
+def is_list_of_shapes(shape: Any) -> bool:
+    """Return whether this is a list of shapes rather than one shape."""
+    return bool(shape) and isinstance(shape[0], (list, tuple))
+
+
+def regressor(teacher_shape: tuple, student_shape: tuple, name: str, use_relu: bool = True) -> "ConvRegressor":
+    """Create the published regressor from the student's feature map to the width and size of the teacher's.
 
     Args:
         teacher_shape: Shape `[batch, height, width, channels]` of the teacher's feature map.
-        student_shape: The student's: of the same size, twice or half that, or larger.
+        student_shape: Shape of the student's feature map, which is of the same size, half that size, or larger.
         name: Name of the layer.
-        use_relu: Whether it ends in a ReLU. Defaults to `True`.
+        use_relu: Whether the layer ends in a ReLU. Defaults to `True`.
 
     Returns:
         An unbuilt `ConvRegressor`.
 
     Raises:
-        ValueError: If the student's map is smaller and not half the size, or these are no feature maps.
+        ValueError: If the student's map is smaller but not half the size, or if these are not feature maps.
     """
-    kernel_size, stride = _kernel(tuple(teacher_shape), tuple(student_shape))
+    kernel_size, stride = _choose_kernel(tuple(teacher_shape), tuple(student_shape))
     return ConvRegressor(teacher_shape[-1], kernel_size, stride, use_relu=use_relu, name=name)
 
 
 class _Float32Layer(keras.layers.Layer):
-    """A layer that computes in float32 whatever the models compute in, like the losses it serves."""
+    """A layer that computes in float32 by default, whatever the precision of the models, as the losses do."""
 
-    def __init__(self, dtype="float32", **kwargs):
+    def __init__(self, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
         self.supports_masking = True
 
@@ -87,7 +112,7 @@ class Parallel(_Float32Layer):
     """Apply one layer to each element of a list.
 
     Args:
-        layers: List of Keras layers; `None` passes its element through.
+        layers: List of Keras layers, where `None` returns its element unchanged.
         dtype: Keras dtype of the layer itself. Defaults to `"float32"`.
         **kwargs: Passed to `keras.layers.Layer`.
 
@@ -99,7 +124,7 @@ class Parallel(_Float32Layer):
     [(2, 3), (2, 5)]
     """
 
-    def __init__(self, layers, **kwargs):
+    def __init__(self, layers: Sequence[keras.layers.Layer | None], **kwargs: Any):
         super().__init__(**kwargs)
         self.layers = list(layers)
 
@@ -121,7 +146,7 @@ class Parallel(_Float32Layer):
 
     def _check_count(self, elements):
         if len(elements) != len(self.layers):
-            what = f"a list of {len(self.layers)}, one for each layer of {self.name!r}"
+            what = f"a list of {len(self.layers)} elements, one for each layer of {self.name!r}"
             raise ValueError(expected(what, f"{len(elements)} elements"))
 
     def get_config(self):
@@ -136,20 +161,20 @@ class Parallel(_Float32Layer):
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ConvRegressor(_Float32Layer):
-    """Map the student's feature map to the teacher's: convolution, batch normalisation, ReLU.
+    """Map the student's feature map to the teacher's: convolution, batch normalization, ReLU.
 
     Args:
         width: Number of channels of the teacher's map.
-        kernel_size: Height and width of the kernel, a number or two. With stride 1 it is applied without padding, so
-            that 1 keeps the size and n takes n - 1 off it. Defaults to 1.
-        stride: 1; 2 to halve the size (zero padding so that an even size becomes exactly half); 0.5 to double it, by a
-            transposed convolution. Defaults to 1.
-        use_relu: Whether it ends in a ReLU. Defaults to `True`.
+        kernel_size: Height and width of the kernel, one number or two. With stride 1 there is no padding: a kernel of
+            size 1 keeps the size, and one of size n reduces it by n - 1. Defaults to 1.
+        stride: 1; 2 to halve the size, with zero padding so that an even size becomes exactly half; 0.5 to double it by
+            a transposed convolution. Defaults to 1.
+        use_relu: Whether the layer ends in a ReLU. Defaults to `True`.
         dtype: Keras dtype. Defaults to `"float32"`.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Raises:
-        ValueError: If the stride is none of these.
+        ValueError: If the stride is not 1, 2 or 0.5.
 
     Example:
 
@@ -160,11 +185,18 @@ class ConvRegressor(_Float32Layer):
         Romero, Ballas, Kahou, Chassang, Gatta, Bengio, "FitNets: Hints for Thin Deep Nets", 2014, arXiv:1412.6550.
     """
 
-    def __init__(self, width, kernel_size=1, stride=1, use_relu=True, **kwargs):
+    def __init__(
+        self,
+        width: int,
+        kernel_size: int | Sequence[int] = 1,
+        stride: float = 1,
+        use_relu: bool = True,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if stride not in (0.5, 1, 2):
             raise ValueError(expected("stride to be 1, 2 or 0.5", f"stride={stride!r}"))
-        size = kernel_size if isinstance(kernel_size, (list, tuple)) else (kernel_size, kernel_size)
+        size: Any = kernel_size if isinstance(kernel_size, (list, tuple)) else (kernel_size, kernel_size)
         self.width, self.kernel_size, self.stride, self.use_relu = width, tuple(size), stride, bool(use_relu)
         if stride == 0.5:
             self.conv = keras.layers.Conv2DTranspose(
@@ -174,7 +206,7 @@ class ConvRegressor(_Float32Layer):
             self.conv = keras.layers.Conv2D(
                 width, self.kernel_size, strides=stride, padding="valid", dtype=self.dtype_policy, name="conv"
             )
-        self.norm = keras.layers.BatchNormalization(**_TORCH_NORM, dtype=self.dtype_policy, name="norm")
+        self.norm = keras.layers.BatchNormalization(**TORCH_NORM, dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape):
         self.conv.build(self._padded_shape(input_shape))
@@ -191,7 +223,7 @@ class ConvRegressor(_Float32Layer):
         return tuple(self.conv.compute_output_shape(self._padded_shape(input_shape)))
 
     def _padding(self):
-        # On every side alike: what Keras calls "same" pads an even size at the bottom and right only.
+        # The same on every side: Keras's "same" pads an even size at the bottom and right only.
         return tuple((size - 1) // 2 for size in self.kernel_size) if self.stride == 2 else (0, 0)
 
     def _padded_shape(self, shape):
@@ -205,7 +237,7 @@ class ConvRegressor(_Float32Layer):
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Connector(_Float32Layer):
-    """Map the student's channels to the teacher's: a 1x1 convolution without bias, and batch normalisation.
+    """Map the student's channels to the teacher's: a 1x1 convolution without bias, and batch normalization.
 
     Args:
         width: Number of channels of the teacher's map.
@@ -221,11 +253,11 @@ class Connector(_Float32Layer):
         Heo, Kim, Yun, Park, Kwak, Choi, "A Comprehensive Overhaul of Feature Distillation", 2019, arXiv:1904.01866.
     """
 
-    def __init__(self, width, **kwargs):
+    def __init__(self, width: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.width = width
         self.conv = keras.layers.Conv2D(width, 1, use_bias=False, dtype=self.dtype_policy, name="conv")
-        self.norm = keras.layers.BatchNormalization(**_TORCH_NORM, dtype=self.dtype_policy, name="norm")
+        self.norm = keras.layers.BatchNormalization(**TORCH_NORM, dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape):
         self.conv.build(input_shape)
@@ -242,13 +274,8 @@ class Connector(_Float32Layer):
         return {**super().get_config(), "width": self.width}
 
 
-def _several(shape):
-    """Tell whether this is a list of shapes, and not one shape."""
-    return bool(shape) and isinstance(shape[0], (list, tuple))
-
-
-def _kernel(teacher_shape, student_shape):
-    """Return the kernel size and the stride that bring the student's map to the teacher's size."""
+def _choose_kernel(teacher_shape, student_shape):
+    """Return the kernel size and the stride that map the student's map to the teacher's size."""
     received = f"teacher features {teacher_shape}, student features {student_shape}"
     if not len(teacher_shape) == len(student_shape) == 4:
         raise ValueError(expected("feature maps [batch, height, width, channels] to regress", received))

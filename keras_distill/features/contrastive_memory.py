@@ -1,6 +1,7 @@
-"""What contrastive distillation trains and remembers: an embedding of each side, and a bank of each for all samples."""
+"""The memory of contrastive distillation: an embedding layer and a bank of embeddings for each model."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -11,18 +12,18 @@ from keras_distill._core.messages import expected
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ContrastiveMemory(keras.layers.Layer):
-    """Score each sample's embedding against remembered embeddings of the other model: of itself and of others.
+    """Score each sample's embedding against remembered embeddings of the other model: its own and those of negatives.
 
-    Both models' features are mapped to one width by a dense layer each, which are trained, and scaled to unit length.
-    A bank for each model remembers the last embedding of every sample of the training data; training moves the rows
-    of the batch towards the new embeddings. Under `tf.distribute` every replica moves its own rows of one common bank.
+    A trained dense layer maps each model's features to a common width, and the result is scaled to unit length. A bank
+    for each model remembers the last embedding of every sample of the training data, and training moves the rows of
+    the batch towards the new embeddings. Under `tf.distribute`, each replica updates its own rows of one common bank.
 
     Args:
         dataset_size: Number of samples of the training data.
         width: Width of the embeddings. Defaults to 128.
-        nce_temperature: Number from 0.02 on that divides the inner products. Defaults to 0.07.
-        momentum: From 0 to 1, what is kept of the old row of a bank. Defaults to 0.5.
-        dtype: Keras dtype. Defaults to `"float32"`, whatever the models compute in.
+        nce_temperature: Number >= 0.02 that divides the inner products. Defaults to 0.07.
+        momentum: Number from 0 to 1, the share of the old row of a bank that is kept. Defaults to 0.5.
+        dtype: Keras dtype. Defaults to `"float32"`, whatever the precision of the models.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Example:
@@ -38,7 +39,15 @@ class ContrastiveMemory(keras.layers.Layer):
         Tian, Krishnan, Isola, "Contrastive Representation Distillation", 2019, arXiv:1910.10699.
     """
 
-    def __init__(self, dataset_size, width=128, nce_temperature=0.07, momentum=0.5, dtype="float32", **kwargs):
+    def __init__(
+        self,
+        dataset_size: int,
+        width: int = 128,
+        nce_temperature: float = 0.07,
+        momentum: float = 0.5,
+        dtype: Any = "float32",
+        **kwargs: Any,
+    ):
         super().__init__(dtype=dtype, **kwargs)
         self.dataset_size, self.width = dataset_size, width
         self.nce_temperature, self.momentum = nce_temperature, momentum
@@ -51,7 +60,7 @@ class ContrastiveMemory(keras.layers.Layer):
         self.embed_student.build(student_shape)
         self.memory_teacher, self.memory_student = (self._add_bank(role) for role in ("teacher", "student"))
         self.z_teacher, self.z_student = (
-            # Of the first batch that it is trained on; until then there is none.
+            # Set by the first batch of the training. -1 marks it as unset.
             self.add_weight(
                 (), keras.initializers.Constant(-1.0), trainable=False, aggregation="mean", name=f"z_{role}"
             )
@@ -59,25 +68,33 @@ class ContrastiveMemory(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, teacher, student, index, contrast_index, training=False, counted=None):
-        """Return the scores of the samples, and in training move the banks.
+    def call(
+        self,
+        teacher: Any,
+        student: Any,
+        index: Any,
+        contrast_index: Any,
+        training: bool = False,
+        counted: Any = None,
+    ) -> tuple[Any, Any]:
+        """Return the scores of the samples, and update the banks in training.
 
         Args:
             teacher: Float tensor `[batch, teacher_width]`. Constant: no gradient reaches it.
             student: Float tensor `[batch, student_width]`.
-            index: Integer tensor `[batch]`, the places of the samples in the training data.
-            contrast_index: Integer tensor `[batch, 1 + negatives]`, the places of what each is compared with.
-            training: Whether the banks move, and the constants are set. Defaults to `False`.
-            counted: Bool tensor `[batch]`, which samples are more than padding. Defaults to `None`, all.
+            index: Integer tensor `[batch]`, the indices of the samples in the training data.
+            contrast_index: Integer tensor `[batch, 1 + negatives]`, the indices of the positive and the negatives.
+            training: Whether to update the banks and set the constants. Defaults to `False`.
+            counted: Bool tensor `[batch]`: which samples are not padding. Defaults to `None`, all.
 
         Returns:
             `(teacher_scores, student_scores)`, float tensors `[batch, 1 + negatives]`: the logarithms of
-            `exp(v . m / nce_temperature) / Z`, `m` from the other model's bank.
+            `exp(v . m / nce_temperature) / Z`, with `m` from the other model's bank.
         """
         if contrast_index.shape[-1] == 1:
             raise ValueError(expected("one negative or more in `contrast_index`", f"shape {contrast_index.shape}"))
         if counted is not None:
-            teacher, student = (_only(counted, each) for each in (teacher, student))
+            teacher, student = (_zero_uncounted(each, counted) for each in (teacher, student))
         rows = _unit(self.embed_teacher(ops.stop_gradient(teacher))), _unit(self.embed_student(student))
         banks, constants = (self.memory_teacher, self.memory_student), (self.z_teacher, self.z_student)
         scores = [self._inner_products(v, bank, contrast_index) for v, bank in zip(rows, banks[::-1], strict=True)]
@@ -88,7 +105,7 @@ class ContrastiveMemory(keras.layers.Layer):
         if training:
             for v, bank in zip(rows, banks, strict=True):
                 self._remember(bank, index, ops.stop_gradient(v), counted)
-        return tuple(scores)
+        return scores[0], scores[1]
 
     def get_config(self):
         return {
@@ -108,7 +125,7 @@ class ContrastiveMemory(keras.layers.Layer):
     def _inner_products(self, rows, bank, contrast_index):
         negatives = contrast_index.shape[-1] or self.dataset_size
         bank = ops.stop_gradient(ops.convert_to_tensor(bank))
-        # Whichever needs less memory: the scores of all samples, or the rows of those that are asked for.
+        # Whichever needs less memory: the scores of all samples, or the rows of those in `contrast_index`.
         if self.dataset_size <= negatives * self.width:
             products = ops.take_along_axis(ops.matmul(rows, ops.transpose(bank)), contrast_index, axis=1)
         else:
@@ -125,26 +142,25 @@ class ContrastiveMemory(keras.layers.Layer):
         if not training:
             return value
         constant.assign(value)
-        # Read back: under `tf.distribute` it has become the mean over the replicas.
+        # Read back, since under `tf.distribute` it is now the mean over the replicas.
         return ops.convert_to_tensor(constant)
 
     def _remember(self, bank, index, rows, counted):
         old = ops.take(bank, index, axis=0)
         change = _unit(self.momentum * old + (1.0 - self.momentum) * rows) - old
         if counted is not None:
-            change = _only(counted, change)
-
-        # The replicas' banks are averaged when they are assigned: each must bring its change as often as there are.
+            change = _zero_uncounted(change, counted)
+        # Assigned banks are averaged over the replicas, so each change is multiplied by their number.
         bank.assign(ops.scatter_update(ops.convert_to_tensor(bank), index[:, None], old + replicas() * change))
 
 
-def _only(counted, rows):
-    """Make zeros of the rows that do not count, whatever they hold."""
+def _zero_uncounted(rows, counted):
+    """Replace the rows that do not count by zeros, whatever they contain."""
     return ops.where(ops.cast(counted, "bool")[:, None], rows, ops.zeros_like(rows))
 
 
 def _unit(rows):
-    """Scale rows to unit length; zero stays zero, and passes no gradient."""
+    """Scale rows to unit length. Zero stays zero and passes no gradient."""
     largest = ops.stop_gradient(ops.max(ops.abs(rows), axis=1, keepdims=True))
     nonzero = largest > 0
     rows = rows / ops.where(nonzero, largest, ops.ones_like(largest))

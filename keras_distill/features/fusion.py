@@ -1,30 +1,33 @@
-"""Fusion of the student's stages, from the deepest to the shallowest: what knowledge review trains along."""
+"""Fusion of the student's stages, from the deepest to the shallowest: the adapter of knowledge review."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_distill._core.messages import expected
+from keras_distill.features.adapters import TORCH_NORM, is_list_of_shapes
 
-_MOST = 512
-_TORCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
+_LARGEST_WIDTH = 512
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class AttentionBasedFusion(keras.layers.Layer):
-    """Fuse a feature map of the student with what came from the deeper stages.
+    """Fuse a feature map of the student with the residual from the deeper stages.
 
-    A 1x1 convolution brings the map to a common width. Two attention maps, computed from both, weigh it and the
-    residual from the deeper stages, and the sum is resized to the teacher's size. A 3x3 convolution makes of it the
-    map to compare; the sum itself goes on to the next shallower stage. Each convolution is followed by batch
-    normalisation.
+    A 1x1 convolution maps the feature map to a common width. The map and the residual are weighted by two attention
+    maps, which are computed from both, and their sum is resized to the teacher's size. A 3x3 convolution turns the sum
+    into the map to compare, and the sum itself is passed to the next shallower stage. Both convolutions are followed by
+    batch normalization.
 
     Args:
-        mid_width: Number of channels of what goes from stage to stage.
+        mid_width: Number of channels of the maps that are passed from stage to stage.
         width: Number of channels of the teacher's map.
         size: Height and width of the teacher's map.
-        fuse: Whether there is a residual; there is none for the deepest stage. Defaults to `True`.
-        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        fuse: Whether there is a residual. The deepest stage has none. Defaults to `True`.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the precision of the models.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Example:
@@ -39,12 +42,20 @@ class AttentionBasedFusion(keras.layers.Layer):
         Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", 2021, arXiv:2104.09044.
     """
 
-    def __init__(self, mid_width, width, size, fuse=True, dtype="float32", **kwargs):
+    def __init__(
+        self,
+        mid_width: int,
+        width: int,
+        size: Sequence[int],
+        fuse: bool = True,
+        dtype: Any = "float32",
+        **kwargs: Any,
+    ):
         super().__init__(dtype=dtype, **kwargs)
         self.mid_width, self.width, self.size, self.fuse = mid_width, width, tuple(size), bool(fuse)
         self.narrow, self.narrow_norm = self._convolution(mid_width, 1, "narrow")
         self.widen, self.widen_norm = self._convolution(width, 3, "widen")
-        self.attention = None
+        self.attention: Any = None
         if fuse:
             self.attention = keras.layers.Conv2D(2, 1, activation="sigmoid", dtype=self.dtype_policy, name="attention")
 
@@ -58,7 +69,7 @@ class AttentionBasedFusion(keras.layers.Layer):
             dtype=self.dtype_policy,
             name=name,
         )
-        norm = keras.layers.BatchNormalization(**_TORCH_NORM, dtype=self.dtype_policy, name=f"{name}_norm")
+        norm = keras.layers.BatchNormalization(**TORCH_NORM, dtype=self.dtype_policy, name=f"{name}_norm")
         return convolution, norm
 
     def build(self, input_shape):
@@ -95,17 +106,18 @@ class AttentionBasedFusion(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ReviewFusion(keras.layers.Layer):
-    """Make of the student's stages one map for each stage of the teacher, each informed by all deeper ones.
+    """Fuse the student's stages to one map for each stage of the teacher, each with information of all deeper stages.
 
     Args:
-        shapes: Shapes `[batch, height, width, channels]` of the teacher's maps, one for each stage, shallow to deep.
-        mid_width: Number of channels of what goes from stage to stage. Defaults to `None`: the channels of the
-            student's deepest stage, at most 512.
-        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        shapes: Shapes `[batch, height, width, channels]` of the teacher's maps, one for each stage, from shallow to
+            deep.
+        mid_width: Number of channels of the maps that are passed from stage to stage. Defaults to `None`: the channels
+            of the student's deepest stage, at most 512.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the precision of the models.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Raises:
-        ValueError: If a height or width is unknown, or there are not as many maps as stages.
+        ValueError: If a height or width is unknown, or the numbers of maps and stages differ.
 
     Example:
 
@@ -119,7 +131,7 @@ class ReviewFusion(keras.layers.Layer):
         Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", 2021, arXiv:2104.09044.
     """
 
-    def __init__(self, shapes, mid_width=None, dtype="float32", **kwargs):
+    def __init__(self, shapes: Sequence[tuple], mid_width: int | None = None, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
         self.shapes = [tuple(shape) for shape in shapes]
         self.mid_width = mid_width
@@ -127,11 +139,11 @@ class ReviewFusion(keras.layers.Layer):
             _check_known("the teacher", shape)
 
     def build(self, input_shape):
-        stages = [tuple(shape) for shape in _listed(input_shape)]
+        stages = [tuple(shape) for shape in (input_shape if is_list_of_shapes(input_shape) else [input_shape])]
         self._check_count(stages)
         for shape in stages:
             _check_known("the student", shape)
-        mid_width = self.mid_width or min(_MOST, stages[-1][-1])
+        mid_width = self.mid_width or min(_LARGEST_WIDTH, stages[-1][-1])
         self.fusions = []
         for index, (teacher, student) in enumerate(zip(self.shapes, stages, strict=True)):
             fuse = index < len(stages) - 1
@@ -152,9 +164,10 @@ class ReviewFusion(keras.layers.Layer):
         return outputs[::-1] if isinstance(inputs, (list, tuple)) else outputs[0]
 
     def compute_output_shape(self, input_shape):
-        batch = _listed(input_shape)[0][0]
+        several = is_list_of_shapes(input_shape)
+        batch = input_shape[0][0] if several else input_shape[0]
         shapes = [(batch, *shape[1:]) for shape in self.shapes]
-        return shapes[0] if _listed(input_shape) is not input_shape else shapes
+        return shapes if several else shapes[0]
 
     def _check_count(self, stages):
         if len(stages) != len(self.shapes):
@@ -164,15 +177,18 @@ class ReviewFusion(keras.layers.Layer):
         return {**super().get_config(), "shapes": self.shapes, "mid_width": self.mid_width}
 
 
-def resize_nearest(x, size):
+def resize_nearest(x: Any, size: Sequence[int]) -> Any:
     """Resize feature maps `[batch, height, width, channels]` to `size` by the nearest neighbour to the upper left.
 
-    Row `i` of `h` is row `floor(i H / h)` of `H`, as in the published code; `keras.ops.image.resize` takes the row
-    nearest to the centre, which differs where the ratio of the sizes is not whole.
+    Row `i` of `h` is row `floor(i H / h)` of `H`, as in the published code. `keras.ops.image.resize` uses the row
+    nearest to the center instead, which differs if the ratio of the sizes is not a whole number.
 
     Args:
         x: Float array `[batch, height, width, channels]` of known height and width.
-        size: Height and width to resize to.
+        size: Height and width of the result.
+
+    Returns:
+        Float array `[batch, *size, channels]`.
 
     Example:
 
@@ -184,11 +200,6 @@ def resize_nearest(x, size):
         if x.shape[axis] != length:
             x = ops.take(x, np.arange(length) * x.shape[axis] // length, axis=axis)
     return x
-
-
-def _listed(shape):
-    """Return a list of shapes: of one shape, the list of it."""
-    return shape if isinstance(shape[0], (list, tuple)) else [shape]
 
 
 def _check_known(owner, shape):

@@ -1,4 +1,4 @@
-"""The layers of a model by path, name or pattern, nested ones included, and the shapes of what they return."""
+"""Find the layers of a model, including nested ones, by path, name or pattern, and the shapes of their outputs."""
 
 import collections
 import difflib
@@ -19,34 +19,36 @@ ACTIVATIONS = (
     keras.layers.ReLU,
     keras.layers.Softmax,
 )
-"""The layers that are nothing but an activation."""
+"""The layers that only apply an activation."""
 
-_LISTED = 20
-"""How many names a message lists at most."""
+_MOST_NAMES = 20
+"""The largest number of names in a message."""
 
 
 class Step(NamedTuple):
-    """One layer's part in a forward pass."""
+    """One call of a layer in a forward pass."""
 
     path: str
     layer: Any
     given: Any
+    """The input of the call."""
     returned: Any
+    """The output of the call."""
     part: bool
-    """Whether the layer is a part of one of Keras's own."""
+    """Whether the layer is inside one of Keras's own layers."""
 
 
-def named_layers(model):
-    """Return every layer inside a model by its path, containers before what they contain.
+def named_layers(model: keras.Model) -> dict[str, Any]:
+    """Return every layer inside a model by its path, with containers before their contents.
 
     Args:
         model: A `keras.Model`.
 
     Returns:
-        A dict of `"backbone/block_3"` to layer. A layer that is held in two places has the path nearest to the model;
-        a second layer of the same path is numbered, `"block_1"`. Input layers are left out.
+        A dict from path, such as `"backbone/block_3"`, to layer. A layer that is held in two places has the shorter
+        path. A second layer with the same path is numbered: `"block_1"`. Input layers are left out.
     """
-    found = {}
+    found: dict[str, Any] = {}
     _collect(model, "", found, {id(model)})
     return found
 
@@ -56,37 +58,37 @@ def _collect(container, prefix, found, seen):
     for layer in container._flatten_layers(include_self=False, recursive=False):
         if not isinstance(layer, keras.layers.InputLayer) and id(layer) not in seen:
             seen.add(id(layer))
-            own[_free(prefix + layer.name, collections.ChainMap(own, found))] = layer
-    # All of one level are claimed before any of the next.
+            own[_make_unique(prefix + layer.name, collections.ChainMap(own, found))] = layer
+    # All layers of a level come before those of the next level.
     for path, layer in own.items():
         found[path] = layer
         _collect(layer, path + "/", found, seen)
 
 
-def _free(path, taken):
-    number, free = 0, path
-    while free in taken:
+def _make_unique(path, taken):
+    number, unique = 0, path
+    while unique in taken:
         number += 1
-        free = f"{path}_{number}"
-    return free
+        unique = f"{path}_{number}"
+    return unique
 
 
-def call_of(layer):
-    """Return the name of the method that Keras runs when a layer is called, or of the one that makes it."""
+def call_of(layer: Any) -> str:
+    """Return the name of the method that Keras runs when a layer is called, or of the one that creates it."""
     if getattr(layer, "_remat_mode", None):
         return REMATERIALISED
     return "quantized_call" if layer.quantization_mode is not None else "call"
 
 
-def forward_steps(model, sized=False):
+def forward_steps(model: keras.Model, sized: bool = False) -> tuple[Any, list[Step]]:
     """Run a model once on symbolic inputs.
 
     Args:
         model: A built `keras.Model`.
-        sized: Whether images of unknown size are given one. Defaults to `False`.
+        sized: Whether to give images of unknown size a fixed one. Defaults to `False`.
 
     Returns:
-        The final output and a list of `Step`, one for each call of a layer, in the order in which they return.
+        The final output and a list with a `Step` for each call of a layer, in the order in which they return.
     """
     layers = named_layers(model)
     paths = {id(layer): path for path, layer in layers.items()}
@@ -98,15 +100,15 @@ def forward_steps(model, sized=False):
     return output, steps
 
 
-def layer_shapes(model):
-    """Return the output shape of every layer of a model, found in one symbolic forward pass.
+def layer_shapes(model: keras.Model) -> dict[str, Any]:
+    """Return the output shape of every layer of a model, from one symbolic forward pass.
 
     Args:
         model: A `keras.Model` whose input shape is known: Functional, Sequential, or subclassed and built or called.
 
     Returns:
-        A dict of path to shape (a tuple, with `None` for the batch and unknown lengths; a nest of them for layers of
-        several outputs), in the order in which the layers return. A layer that never runs is left out.
+        A dict from path to shape, in the order in which the layers return. A shape is a tuple with `None` for the batch
+        and unknown lengths, or a nest of tuples for a layer with several outputs. Layers that never run are left out.
 
     Raises:
         ValueError: If the model is not built, or cannot be run symbolically.
@@ -121,19 +123,19 @@ def layer_shapes(model):
     return {step.path: shapes_of(step.returned) for step in forward_steps(model)[1]}
 
 
-def find_layer(model, path, role="model"):
+def find_layer(model: keras.Model, path: str, role: str = "model") -> Any:
     """Return one layer of a model.
 
     Args:
         model: A `keras.Model`.
-        path: Path `"backbone/block_3"` of the layer, or its name alone where no other layer has it.
-        role: What the messages call the model. Defaults to `"model"`.
+        path: Path of the layer, such as `"backbone/block_3"`, or its name if no other layer has the same name.
+        role: The role of the model, for the messages. Defaults to `"model"`.
 
     Returns:
         A `keras.layers.Layer`.
 
     Raises:
-        ValueError: If there is no such layer, or several of that name.
+        ValueError: If there is no such layer, or if several layers have the name.
 
     Example:
 
@@ -143,25 +145,25 @@ def find_layer(model, path, role="model"):
     True
     """
     layers = named_layers(model)
-    return layers[_exact(layers, path, role)]
+    return layers[_find_path(layers, path, role)]
 
 
-def find_layers(model, name_or_pattern, role="teacher"):
-    """Return the full paths of the layers that a name or a pattern stands for.
+def find_layers(model: keras.Model, name_or_pattern: str, role: str = "teacher") -> list[str]:
+    """Return the full paths of the layers that a name or a pattern selects.
 
     Args:
         model: A `keras.Model`.
-        name_or_pattern: Path of a layer; its name alone, where no other layer has it; or a pattern with `*`, `?` or
-            `[...]`, of names (`"block_*_add"`, wherever the layers lie) or of paths, part by part
+        name_or_pattern: Path of a layer; its name, if no other layer has the same name; or a pattern with `*`, `?` or
+            `[...]`. A pattern matches names anywhere in the model (`"block_*_add"`), or the parts of paths
             (`"backbone/block_*_add"`).
-        role: What the messages call the model. Defaults to `"teacher"`.
+        role: The role of the model, for the messages. Defaults to `"teacher"`.
 
     Returns:
-        A list of paths: one for a name; for a pattern all that match, models inside the model included, in the order
-        in which the forward pass runs them. What Keras's own layers are made of matches by path alone.
+        A list of paths: one for a name, or all matches of a pattern, also inside nested models, in the order of the
+        forward pass. Layers inside Keras's own layers match only patterns of paths.
 
     Raises:
-        ValueError: If nothing has that name or matches, or several layers have the name.
+        ValueError: If no layer matches, or if several layers have the name.
 
     Example:
 
@@ -172,66 +174,70 @@ def find_layers(model, name_or_pattern, role="teacher"):
     """
     layers = named_layers(model)
     if not is_pattern(name_or_pattern) or name_or_pattern in layers:
-        return [_exact(layers, name_or_pattern, role)]
-    visible = layers if "/" in name_or_pattern else _visible(layers)
-    paths = [path for path in _in_order(model, layers) if path in visible and _matches(path, name_or_pattern)]
+        return [_find_path(layers, name_or_pattern, role)]
+    visible = layers if "/" in name_or_pattern else _drop_parts(layers)
+    paths = [path for path in _sort_paths(model, layers) if path in visible and _matches(path, name_or_pattern)]
     if not paths:
-        raise _unknown(layers, name_or_pattern, role)
+        raise _unknown_layer(layers, name_or_pattern, role)
     return paths
 
 
-def is_pattern(name):
-    """Tell whether a name has wildcards."""
+def is_pattern(name: str) -> bool:
+    """Return whether a name has wildcards."""
     return any(character in name for character in "*?[")
 
 
-def in_loop(model, layer):
-    """Tell whether a layer is run step by step, by a recurrent layer or `TimeDistributed`."""
-    layers = named_layers(model)
-    (path,) = [path for path, each in layers.items() if each is layer]
-    return any(isinstance(each, (keras.layers.RNN, keras.layers.TimeDistributed)) for each in _above(path, layers))
+def is_in_loop(model: keras.Model, layer: Any) -> bool:
+    """Return whether a layer runs once for each time step, in a recurrent layer or `TimeDistributed`."""
+    loops = (keras.layers.RNN, keras.layers.TimeDistributed)
+    return any(isinstance(each, loops) for each in _containers(model, layer))
 
 
-def in_rematerialised(model, layer):
-    """Tell whether a layer is inside one, or a model, that computes its activations again in the backward pass."""
-    layers = named_layers(model)
-    (path,) = [path for path, each in layers.items() if each is layer]
-    return any(map(is_rematerialised, [model, *_above(path, layers)]))
+def is_in_rematerialized(model: keras.Model, layer: Any) -> bool:
+    """Return whether a layer is in a layer or model that recomputes its activations in the backward pass."""
+    return any(map(is_rematerialized, [model, *_containers(model, layer)]))
 
 
-def is_rematerialised(layer):
-    """Tell whether a layer was made in a `keras.RematScope` that lets it compute its activations again."""
+def is_rematerialized(layer: Any) -> bool:
+    """Return whether a layer was created in a `keras.RematScope` that makes it recompute its activations."""
     scope = getattr(layer, "_remat_mode", None)
     if scope is None or scope.mode == "activations":
         return False
     return scope.mode != "list_of_layers" or layer.name in scope.layer_names
 
 
-def _above(path, layers):
+def _containers(model, layer):
+    """Return the layers that contain a layer of a model."""
+    layers = named_layers(model)
+    (path,) = [path for path, each in layers.items() if each is layer]
+    return _parents(path, layers)
+
+
+def _parents(path, layers):
     names = path.split("/")
     return [layers["/".join(names[:length])] for length in range(1, len(names))]
 
 
-def is_of(layer, module):
-    """Tell whether a layer is of a kind that a module of Keras has."""
+def is_from(layer: Any, module: str) -> bool:
+    """Return whether the class of a layer, or one of its base classes, is from a module of `keras.layers`."""
     kinds = [kind for kind in type(layer).__mro__ if kind is not keras.layers.Layer]
     return any(kind.__module__.startswith(f"keras.src.layers.{module}") for kind in kinds)
 
 
 def _is_part(path, layers):
-    """Tell whether a path leads into one of Keras's own layers: what that is made of is its own business."""
-    return any(is_of(layer, "") for layer in _above(path, layers))
+    """Return whether a path leads into one of Keras's own layers, whose inner layers are implementation details."""
+    return any(is_from(layer, "") for layer in _parents(path, layers))
 
 
-def _visible(layers):
+def _drop_parts(layers):
     return {path: layer for path, layer in layers.items() if not _is_part(path, layers)}
 
 
-def _in_order(model, layers):
+def _sort_paths(model, layers):
     try:
         order = list(layer_shapes(model))
     except ValueError:
-        order = []  # Of a model that cannot be run: the order in which it holds its layers.
+        order = []  # A model that cannot run symbolically: the order in which it holds its layers.
     return order or list(layers)
 
 
@@ -242,26 +248,26 @@ def _matches(path, pattern):
     return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
-def _exact(layers, name, role):
-    """Return the path of the layer that a path or name stands for."""
+def _find_path(layers: dict[str, Any], name: str, role: str) -> str:
+    """Return the path of the layer with a path or name."""
     candidates = [name] if name in layers else [path for path, layer in layers.items() if layer.name == name]
     if not candidates:
-        raise _unknown(layers, name, role)
+        raise _unknown_layer(layers, name, role)
     if len(candidates) > 1:
         received = f"{name!r}, the name of {len(candidates)} layers"
-        fix = f"Name one by its path: {', '.join(candidates[:_LISTED])}."
-        raise ValueError(expected(f"{_kind(role)} to be the name of one layer", received, fix))
+        fix = f"Name one by its path: {', '.join(candidates[:_MOST_NAMES])}."
+        raise ValueError(expected(f"{_describe(role)} to be the name of one layer", received, fix))
     return candidates[0]
 
 
-def _unknown(layers, name, role):
-    layers = _visible(layers)
+def _unknown_layer(layers, name, role):
+    layers = _drop_parts(layers)
     count = collections.Counter(layer.name for layer in layers.values())
     known = [layer.name if count[layer.name] == 1 else path for path, layer in layers.items()]
-    if len(known) > _LISTED:
-        known = difflib.get_close_matches(str(name), known, n=_LISTED, cutoff=0.0)
-    return ValueError(unknown_name(_kind(role), name, known))
+    if len(known) > _MOST_NAMES:
+        known = difflib.get_close_matches(str(name), known, n=_MOST_NAMES, cutoff=0.0)
+    return ValueError(unknown_name(_describe(role), name, known))
 
 
-def _kind(role):
+def _describe(role):
     return f"{role}_layer_name" if role in ("teacher", "student") else f"the name of a layer of the {role}"

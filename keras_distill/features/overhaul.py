@@ -1,6 +1,8 @@
-"""What the overhaul of feature distillation trains along, and the margins it takes from batch normalisation."""
+"""The connector of the overhaul of feature distillation, and its margins, computed from batch normalization."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,15 +13,15 @@ from keras_distill.features.adapters import Connector
 from keras_distill.features.layers import find_layer
 
 _RARE = 1e-3
-"""Where fewer of the features than this are negative, their mean is not used."""
+"""Fraction of negative features up to which their mean is not used."""
 
 
-def batch_norm_margin(gamma, beta):
-    """Compute the mean of the negative part of what a batch normalisation gives, channel by channel.
+def batch_norm_margin(gamma: Any, beta: Any) -> np.ndarray:
+    """Compute the mean of the negative outputs of a batch normalization for each channel.
 
-    Of a normal distribution with mean `beta` and deviation `sigma = |gamma|`, given that it is negative:
-    `beta - sigma phi(beta / sigma) / Phi(-beta / sigma)`. Where it is negative with a probability of at most 0.001,
-    `-3 sigma`. Computed in float64 by NumPy, whatever is given: it is a constant of the teacher.
+    For a normal distribution with mean `beta` and standard deviation `sigma = |gamma|`, given that it is negative, this
+    is `beta - sigma phi(beta / sigma) / Phi(-beta / sigma)`. If it is negative with a probability of at most 0.001, the
+    margin is `-3 sigma`. As a constant of the teacher, it is always computed by NumPy in float64.
 
     Args:
         gamma: Float array `[channels]`, the scale.
@@ -37,7 +39,7 @@ def batch_norm_margin(gamma, beta):
         Heo, Kim, Yun, Park, Kwak, Choi, "A Comprehensive Overhaul of Feature Distillation", 2019, arXiv:1904.01866.
     """
     sigma, beta = np.abs(np.asarray(gamma, "float64")), np.asarray(beta, "float64")
-    # A scale of zero leaves the offset alone: that, if negative, is the mean.
+    # With a scale of zero, all outputs equal the offset, which is the mean if it is negative.
     constant = sigma == 0.0
     with np.errstate(over="ignore", under="ignore"):
         ratio = beta / np.where(constant, 1.0, sigma)
@@ -48,21 +50,23 @@ def batch_norm_margin(gamma, beta):
     return np.where(constant, np.minimum(beta, 0.0), np.where(rare, -3.0 * sigma, margin))
 
 
-def margin_before_relu(model, layer_name, preactivation=False, fix=None):
-    """Return the margins of the features that a layer gives, from the batch normalisation that they come from.
+def margin_before_relu(
+    model: keras.Model, layer_name: str | None, preactivation: bool = False, fix: str | None = None
+) -> list[float]:
+    """Return the margins of the features of a layer, from the batch normalization that computes them.
 
     Args:
         model: The teacher, a built `keras.Model`.
-        layer_name: Path of a batch normalisation; or, in models that Keras knows the graph of, of the sum of one with
-            a shortcut, or of the activation layer that follows either if `preactivation` is set.
+        layer_name: Path of a batch normalization. In Functional and Sequential models also the path of its sum with a
+            shortcut or, with `preactivation`, of the activation layer that follows either.
         preactivation: Whether the features are taken before the activation of the layer. Defaults to `False`.
-        fix: What the message advises where there is none. Defaults to `None`.
+        fix: Advice for the error message. Defaults to `None`.
 
     Returns:
         List of one float for each channel.
 
     Raises:
-        ValueError: If the features do not come from one batch normalisation.
+        ValueError: If the features do not come from exactly one batch normalization.
 
     Example:
 
@@ -73,7 +77,7 @@ def margin_before_relu(model, layer_name, preactivation=False, fix=None):
     """
     layer = find_layer(model, layer_name, role="teacher") if layer_name is not None else None
     is_activation = isinstance(layer, (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU))
-    source = _producers(layer)[:1] if preactivation and is_activation else [layer]
+    source: list[Any] = _producers(layer)[:1] if preactivation and is_activation else [layer]
     if source and isinstance(source[0], keras.layers.Add):
         source = [each for each in _producers(source[0]) if isinstance(each, keras.layers.BatchNormalization)]
     if len(source) != 1 or not isinstance(source[0], keras.layers.BatchNormalization):
@@ -87,18 +91,18 @@ def margin_before_relu(model, layer_name, preactivation=False, fix=None):
 
 
 def _producers(layer):
-    """Return the layers whose outputs a layer of a Functional or Sequential model is given."""
+    """Return the layers whose outputs are the inputs of a layer of a Functional or Sequential model."""
     tensors = keras.tree.flatten(layer.input) if hasattr(layer, "input") else []
     return [tensor._keras_history.operation for tensor in tensors if hasattr(tensor, "_keras_history")]
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class MarginConnector(Connector):
-    """A `Connector` that carries the teacher's margins with it, so that they are saved with what it learns.
+    """A `Connector` that holds the teacher's margins, so that they are saved with its trained weights.
 
     Args:
         margin: List of one number for each channel of the teacher.
-        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the precision of the models.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Example:
@@ -112,7 +116,7 @@ class MarginConnector(Connector):
         Heo, Kim, Yun, Park, Kwak, Choi, "A Comprehensive Overhaul of Feature Distillation", 2019, arXiv:1904.01866.
     """
 
-    def __init__(self, margin, dtype="float32", **kwargs):
+    def __init__(self, margin: Sequence[float], dtype: Any = "float32", **kwargs: Any):
         self._start = [float(each) for each in margin]
         super().__init__(len(self._start), dtype=dtype, **kwargs)
 

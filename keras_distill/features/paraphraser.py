@@ -1,4 +1,6 @@
-"""Factors of feature maps: an autoencoder of the teacher's, trained beforehand, and the student's counterpart of it."""
+"""Factors of feature maps: an autoencoder of the teacher's maps, trained beforehand, and the student's translator."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,18 +14,18 @@ _SLOPE = 0.1
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Paraphraser(keras.layers.Layer):
-    """Rewrite the teacher's feature maps as factors, maps of other channels from which they can be restored.
+    """Encode the teacher's feature maps as factors: maps with other channels, from which they can be restored.
 
-    An autoencoder: three 3x3 convolutions to the factor, three transposed ones back, a leaky ReLU after each.
-    `train_paraphraser` trains one, without labels.
+    It is an autoencoder of three 3x3 convolutions to the factor and three transposed ones back, with a leaky ReLU after
+    each. `train_paraphraser` trains one without labels.
 
     Args:
-        ratio: Channels of the factor for each channel of the teacher's maps, > 0. Defaults to 0.5.
-        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        ratio: Number of channels of the factor relative to that of the teacher's maps, > 0. Defaults to 0.5.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the precision of the models.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Raises:
-        ValueError: If the ratio is not positive, or the inputs are no feature maps.
+        ValueError: If the ratio is not positive, or the inputs are not feature maps.
 
     Example:
 
@@ -37,7 +39,7 @@ class Paraphraser(keras.layers.Layer):
         arXiv:1802.04977.
     """
 
-    def __init__(self, ratio=0.5, dtype="float32", **kwargs):
+    def __init__(self, ratio: float = 0.5, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
         if not ratio > 0:
             raise ValueError(expected("ratio to be a number > 0", f"ratio={ratio!r}"))
@@ -52,15 +54,15 @@ class Paraphraser(keras.layers.Layer):
         self.decoder = _chain(self, keras.layers.Conv2DTranspose, (factor, width, width), back, "decoder")
         self.built = True
 
-    def encode(self, inputs):
+    def encode(self, inputs: Any) -> Any:
         """Return the factors `[batch, height, width, factor channels]` of feature maps."""
         return _run_chain(self.encoder, ops.cast(inputs, self.compute_dtype))
 
     def call(self, inputs):
         return _run_chain(self.decoder, self.encode(inputs))
 
-    def factor_shape(self, input_shape):
-        """Return the shape of the factors of feature maps of some shape."""
+    def factor_shape(self, input_shape: tuple) -> tuple:
+        """Return the shape of the factors of feature maps of the given shape."""
         return (*input_shape[:-1], max(1, round(self.ratio * input_shape[-1])))
 
     def compute_output_shape(self, input_shape):
@@ -72,12 +74,13 @@ class Paraphraser(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Translator(keras.layers.Layer):
-    """Rewrite the student's feature maps as factors: three 3x3 convolutions, a leaky ReLU after each.
+    """Translate the student's feature maps to factors by three 3x3 convolutions, with a leaky ReLU after each.
 
     Args:
         width: Number of channels of the factors.
-        paraphraser: The trained `Paraphraser` of the teacher, frozen here and saved along. Defaults to `None`.
-        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        paraphraser: The trained `Paraphraser` of the teacher, which is frozen and saved with this layer. Defaults to
+            `None`.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the precision of the models.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Example:
@@ -90,7 +93,7 @@ class Translator(keras.layers.Layer):
         arXiv:1802.04977.
     """
 
-    def __init__(self, width, paraphraser=None, dtype="float32", **kwargs):
+    def __init__(self, width: int, paraphraser: Paraphraser | None = None, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
         self.width, self.paraphraser = width, paraphraser
         if paraphraser is not None:
@@ -117,35 +120,35 @@ class Translator(keras.layers.Layer):
 
 
 def train_paraphraser(
-    teacher,
-    layer_name,
-    x,
-    epochs=10,
-    ratio=0.5,
-    preactivation=False,
-    optimizer="adam",
-    **fit_arguments,
-):
+    teacher: keras.Model,
+    layer_name: str,
+    x: Any,
+    epochs: int = 10,
+    ratio: float = 0.5,
+    preactivation: bool = False,
+    optimizer: Any = "adam",
+    **fit_arguments: Any,
+) -> Paraphraser:
     """Train a `Paraphraser` to restore the features of a layer of the teacher.
 
-    The loss is the squared error of the features, averaged over elements. The teacher is run in inference mode, and
-    not changed; labels that come with the data are not used.
+    The loss is the squared error of the features, averaged over elements. The teacher runs in inference mode and is
+    not changed. Labels in the data are ignored.
 
     Args:
         teacher: A trained `keras.Model`.
-        layer_name: The layer whose features factor transfer is to compare, a feature map.
-        x: Inputs of the teacher: arrays, or a dataset of batches, as `keras.Model.fit` takes them.
-        epochs: Passes over the data, >= 1. Defaults to 10.
-        ratio: Channels of the factor for each channel of the features, > 0. Defaults to 0.5.
-        preactivation: Whether to take what comes before the activation of the layer. Defaults to `False`.
-        optimizer: A Keras optimizer, or the name of one. Defaults to `"adam"`.
-        **fit_arguments: Passed to `keras.Model.fit`: `batch_size`, `verbose`, `shuffle=False` for a dataset, ...
+        layer_name: The layer whose feature maps are compared by factor transfer.
+        x: Inputs of the teacher: arrays or a dataset of batches, as accepted by `keras.Model.fit`.
+        epochs: Number of passes over the data, >= 1. Defaults to 10.
+        ratio: Number of channels of the factor relative to that of the features, > 0. Defaults to 0.5.
+        preactivation: Whether to take the features before the activation of the layer. Defaults to `False`.
+        optimizer: A Keras optimizer, or its name. Defaults to `"adam"`.
+        **fit_arguments: Passed to `keras.Model.fit`, such as `batch_size`, `verbose`, or `shuffle=False` for a dataset.
 
     Returns:
-        A built `Paraphraser`, no longer trainable.
+        A built `Paraphraser`, which is no longer trainable.
 
     Raises:
-        ValueError: If the teacher has no such layer, or it does not give feature maps.
+        ValueError: If the teacher has no such layer, or the layer does not return feature maps.
 
     Example:
 
@@ -170,7 +173,7 @@ def train_paraphraser(
 
 
 class _Restoring(keras.Model):
-    """The squared error with which a paraphraser restores the features of a model."""
+    """The squared error of a paraphraser that restores the features of a model."""
 
     def __init__(self, take, paraphraser):
         super().__init__(name="restoring")
@@ -186,12 +189,12 @@ class _Restoring(keras.Model):
 
 
 def _chain(owner, kind, widths, input_shape, name):
-    """Build 3x3 convolutions of some widths, one after the other."""
+    """Build a chain of 3x3 convolutions of the given widths."""
     layers, shape = [], tuple(input_shape)
     for index, width in enumerate(widths):
         layer = kind(width, 3, padding="same", dtype=owner.dtype_policy, name=f"{name}_{index}")
         layer.build(shape)
-        # Keras freezes the layers that there are when `trainable` is set, and these come later.
+        # Setting `trainable` freezes existing layers only, and these are created later.
         layer.trainable = owner.trainable
         layers.append(layer)
         shape = (*shape[:-1], width)

@@ -1,4 +1,7 @@
-"""Taking features from a model in its one forward pass, by the paths of its layers."""
+"""Take features from a model during its forward pass, by the paths of its layers."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 
@@ -10,24 +13,24 @@ from keras_distill.features.layers import (
     ACTIVATIONS,
     call_of,
     find_layer,
-    in_loop,
-    in_rematerialised,
-    is_rematerialised,
+    is_in_loop,
+    is_in_rematerialized,
+    is_rematerialized,
 )
 from keras_distill.features.tracing import check_built, leaks, shapes_of, trace
 
 FINAL_OUTPUT = "final_output"
-"""The key of what the model returns."""
+"""The key of the model's output."""
 
-_BEFORE = ":preactivation"
+_PREACTIVATION = ":preactivation"
 
 
-def tap(path, preactivation=False):
+def tap(path: str, preactivation: bool = False) -> str:
     """Return the key of the features of a layer.
 
     Args:
         path: Path or name of the layer.
-        preactivation: Whether to take what its activation is given. Defaults to `False`.
+        preactivation: Whether to take the input of its activation. Defaults to `False`.
 
     Returns:
         A string.
@@ -37,29 +40,30 @@ def tap(path, preactivation=False):
     >>> tap("stage_2"), tap("stage_2", preactivation=True)
     ('stage_2', 'stage_2:preactivation')
     """
-    return path + _BEFORE if preactivation else path
+    return path + _PREACTIVATION if preactivation else path
 
 
 class FeatureExtractor:
-    """Run a model once, and return the features of some of its layers beside its final output.
+    """Run a model once, and return the features of some of its layers together with its final output.
 
-    The model runs as it is, be it Functional, Sequential or subclassed: nothing is rebuilt, copied or cut out of it.
-    Its layers are watched while it runs, and left as they were. It is no Keras layer and holds no weights.
+    The model itself runs, whether Functional, Sequential or subclassed: no part of it is rebuilt or copied. Its layers
+    are watched during the forward pass and are not changed. A `FeatureExtractor` is not a Keras layer and has no
+    weights.
 
     Args:
         model: A built `keras.Model`.
-        taps: List of keys, see `tap`: the path of a layer, or its name where no other layer has it, with the suffix
-            `":preactivation"` for what its activation is given. That is what an activation layer is given, and the
-            output of a layer without activation.
-        role: What the messages call the model. Defaults to `"model"`.
+        taps: List of keys, see `tap`: the path of a layer, or its name if no other layer has the same name, with the
+            suffix `":preactivation"` for the input of its activation. For an activation layer this is its input, and
+            for a layer without activation its output.
+        role: The role of the model, for the messages. Defaults to `"model"`.
 
     Attributes:
-        shapes: Dict of key to static shape, `None` for the batch and unknown lengths; all `None` where the model does
-            not tell the shape of its inputs, or cannot be run symbolically.
+        shapes: Dict from key to static shape, with `None` for the batch and unknown lengths. All shapes are `None` if
+            the input shape of the model is unknown, or if the model cannot run symbolically.
         outputs: The keys, one for each output.
 
     Raises:
-        ValueError: If the model is not built, has no such layer, or runs one not at all or several times.
+        ValueError: If the model is not built or has no such layer, or if a layer does not run exactly once.
 
     Example:
 
@@ -72,26 +76,27 @@ class FeatureExtractor:
     True
     """
 
-    def __init__(self, model, taps, role="model"):
+    def __init__(self, model: keras.Model, taps: Iterable[str], role: str = "model"):
         keys = list(dict.fromkeys(taps))
         if FINAL_OUTPUT in keys:
-            raise ValueError(expected("a layer of another name: it is what the final output is called", FINAL_OUTPUT))
+            what = "a layer of another name, since this is the key of the final output"
+            raise ValueError(expected(what, repr(FINAL_OUTPUT)))
         check_built(model, role, keys)
         self.model = model
         self._taps = {key: _Tap(model, key, role) for key in keys}
         self.outputs = [FINAL_OUTPUT, *keys]
         self.shapes = self._find_shapes()
 
-    def __call__(self, x, training=None, forward=None):
+    def __call__(self, x: Any, training: bool | None = None, forward: Callable | None = None) -> dict[str, Any]:
         """Run the model once.
 
         Args:
-            x: A batch of inputs, as the model takes it, or symbolic inputs.
-            training: Whether it is for training. Defaults to `None`: as Keras sees fit.
+            x: A batch of inputs of the model, or symbolic inputs.
+            training: Whether the model runs in training mode. Defaults to `None`: Keras decides.
             forward: Function of the inputs that runs the model in another way than calling it. Defaults to `None`.
 
         Returns:
-            A dict of `"final_output"` and, by key, the features.
+            A dict of the final output, by the key `"final_output"`, and the features by their keys.
         """
         if any(isinstance(each, keras.KerasTensor) for each in keras.tree.flatten(x)):
             return Extraction(self)(x, training=training)
@@ -103,7 +108,7 @@ class FeatureExtractor:
         return [method for each in self._taps.values() for method in each.methods()]
 
     def _find_shapes(self):
-        for training in (False, True):  # Some layers run in training alone.
+        for training in (False, True):  # Some layers run in training only.
             try:
                 output, events = trace(self.model, self._methods(), training)
             except ValueError:
@@ -118,14 +123,14 @@ class FeatureExtractor:
         features = {key: each.feature(events) for key, each in self._taps.items()}
         for key, feature in features.items():
             if leaks(feature, output):
-                raise _hidden(key)
+                raise _hidden_error(key)
         return {FINAL_OUTPUT: output, **features}
 
 
 class Extraction(keras.layers.Layer):
-    """An extraction on symbolic inputs: a layer of the graph that they are part of, which owns the model's weights."""
+    """An extraction on symbolic inputs: a layer of their graph that owns the model's weights."""
 
-    def __init__(self, extractor):
+    def __init__(self, extractor: FeatureExtractor):
         super().__init__()
         self.model = extractor.model
         self._extractor = extractor
@@ -136,37 +141,37 @@ class Extraction(keras.layers.Layer):
 
 
 class _Tap:
-    """What to watch for one key, and which of the events it stands for."""
+    """The methods to watch for one key, and the selection of its features from the events."""
 
     def __init__(self, model, key, role):
-        self._path = key.removesuffix(_BEFORE)
+        self._path = key.removesuffix(_PREACTIVATION)
         self._layer = find_layer(model, self._path, role)
-        if in_loop(model, self._layer):
-            raise _hidden(self._path)
-        self._before = None
+        if is_in_loop(model, self._layer):
+            raise _hidden_error(self._path)
+        self._before: str | None = None
         if key != self._path and isinstance(self._layer, ACTIVATIONS):
             self._before = call_of(self._layer)
         elif key != self._path and _has_activation(self._layer):
             self._before = "activation"
-        inside = self._before == "activation" and is_rematerialised(self._layer)
-        if role != "teacher" and (inside or in_rematerialised(model, self._layer)):
-            raise _computed_again(key)
+        inside = self._before == "activation" and is_rematerialized(self._layer)
+        if role != "teacher" and (inside or is_in_rematerialized(model, self._layer)):
+            raise _rematerialized_error(key)
 
     def methods(self):
         names = {call_of(self._layer), self._before} - {None}
         return [(self._layer, name) for name in names]
 
     def feature(self, events):
-        output = self._only(events, call_of(self._layer)).returned
+        output = self._find_event(events, call_of(self._layer)).returned
         if self._before is None:
             return output
-        given = self._only(events, self._before).given
+        given = self._find_event(events, self._before).given
         mask = mask_of(output)
         if mask is not None and mask_of(given) is None:
-            set_mask(given, mask)  # Keras marks what layers return, not what is inside them.
+            set_mask(given, mask)  # Keras sets masks on the outputs of layers, not inside them.
         return given
 
-    def _only(self, events, method):
+    def _find_event(self, events, method):
         found = [event for event in events if event.layer is self._layer and event.method == method]
         if len(found) != 1:
             received = f"the activation of {self._path!r}" if method == "activation" else repr(self._path)
@@ -180,12 +185,12 @@ def _has_activation(layer):
     return callable(activation) and activation is not keras.activations.linear
 
 
-def _computed_again(name):
-    received = f"{name!r}, inside what `keras.RematScope` lets be computed again: no gradient would reach it"
-    fix = "Make the layers in the scope, and the model, or the layer that holds them, outside it."
-    return ValueError(expected("features that are there in the backward pass", received, fix))
+def _rematerialized_error(name):
+    received = f"{name!r}, inside a layer that `keras.RematScope` recomputes: no gradient would reach it"
+    fix = "Create the layers inside the scope, and the model or layer that contains them outside of it."
+    return ValueError(expected("features that exist in the backward pass", received, fix))
 
 
-def _hidden(name):
+def _hidden_error(name):
     received = f"{name!r}, which runs in a loop or function inside the model"
-    return ValueError(expected("a layer whose output is there after the forward pass", received))
+    return ValueError(expected("a layer whose output is accessible after the forward pass", received))

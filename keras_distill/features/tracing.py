@@ -1,4 +1,7 @@
-"""Running a model once on symbolic inputs, which computes nothing and tells every shape."""
+"""Run a model once on symbolic inputs, which computes only the shapes."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 
@@ -7,48 +10,50 @@ from keras_distill._core.models import run
 from keras_distill._core.watching import watching
 
 _IMAGE_SIDE = 224
-"""Stands in for the sides of images that a model takes in any size."""
+"""Height and width of symbolic images for models that accept any size."""
 
 
 class _Symbolic(keras.Operation):
-    """A function of tensors, to be run in a scratch graph by `compute_output_spec`."""
+    """A function of tensors that `compute_output_spec` runs in a scratch graph."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable):
         super().__init__()
         self.call = function
 
 
-def check_built(model, role, what):
+def check_built(model: keras.Model, role: str, what: Any) -> None:
     """Raise a `ValueError` unless a model is built.
 
     Args:
         model: A `keras.Model`.
-        role: What the message calls it.
-        what: What is to be taken from it, in words.
+        role: The role of the model, for the message.
+        what: What the caller takes from the model, for the message.
     """
     if not model.built:
         received = f"{type(model).__name__} named {model.name!r} that is not built"
         raise ValueError(expected(f"a built {role} to take {what} from", received, "Call it once on a batch."))
 
 
-def trace(model, methods, training=False, sized=False):
+def trace(
+    model: keras.Model, methods: Iterable[tuple[Any, str]], training: bool = False, sized: bool = False
+) -> tuple[Any, list[Any]]:
     """Run a model once on symbolic inputs, and watch some of its layers.
 
     Args:
         model: A built `keras.Model`.
         methods: List of `(layer, name)` to watch, see `watching`.
-        training: Whether it is for training. Defaults to `False`.
-        sized: Whether images of unknown size are given one. Defaults to `False`.
+        training: Whether the model runs in training mode. Defaults to `False`.
+        sized: Whether to give images of unknown size a fixed one. Defaults to `False`.
 
     Returns:
-        The final output and the list of events, of symbolic tensors.
+        The final output and the list of events, both with symbolic tensors.
 
     Raises:
-        ValueError: If the model cannot be run symbolically, or does not say what it takes.
+        ValueError: If the model cannot run symbolically, or its inputs are unknown.
     """
     failure = None
     for inputs in _symbolic_inputs(model):
-        traced = []
+        traced: list[Any] = []
 
         def forward(x, traced=traced):
             with watching(methods) as events:
@@ -59,18 +64,18 @@ def trace(model, methods, training=False, sized=False):
         except Exception as error:
             failure = error
         else:
-            return tuple(traced)
+            return traced[0], traced[1]
     fix = f"It raised {type(failure).__name__}: {failure}" if failure else "Call it once on one batch of inputs."
     raise ValueError(expected("a model that runs on symbolic inputs", repr(model.name), fix)) from failure
 
 
-def shapes_of(outputs):
+def shapes_of(outputs: Any) -> Any:
     """Return the static shape of a tensor, or a nest of them, with `None` for the batch and unknown lengths."""
     return keras.tree.map_structure(_shape_of, outputs)
 
 
-def leaks(feature, output):
-    """Tell whether a tensor is of a loop or function inside the model, and so is nothing outside it."""
+def leaks(feature: Any, output: Any) -> bool:
+    """Return whether a tensor belongs to a loop or function inside the model, and cannot be used outside of it."""
     graphs = [getattr(each, "graph", None) for each in keras.tree.flatten(output)]
     inner = [getattr(each, "graph", None) for each in keras.tree.flatten(feature)]
     return any(graph is not None and not any(graph is outer for outer in graphs) for graph in inner)
@@ -84,14 +89,14 @@ def _shape_of(output):
 
 
 def _symbolic_inputs(model):
-    """Yield what a model may be called on: its own symbolic inputs, or some of the shapes that it was built for."""
+    """Yield inputs for a model: its own symbolic inputs, or tensors of the shapes that it was built for."""
     if getattr(model, "inputs", None):
-        # The very structure that the model takes: a single tensor is no list of one.
+        # The exact structure that the model accepts: a single tensor, not a list of one.
         single = len(model.inputs) == 1 and (isinstance(model, keras.Sequential) or not hasattr(model, "input"))
         yield model.inputs[0] if single else getattr(model, "input", model.inputs)
         return
     shapes = (model.get_build_config() or {}).get("input_shape")
-    for dtype in (model.input_dtype, "int32") if shapes else ():  # A model of tokens does not say so.
+    for dtype in (model.input_dtype, "int32") if shapes else ():  # A model of tokens does not declare it.
         yield keras.tree.map_shape_structure(
             lambda shape, dtype=dtype: keras.KerasTensor((None, *shape[1:]), dtype), shapes
         )

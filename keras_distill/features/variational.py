@@ -1,6 +1,7 @@
-"""What variational information distillation learns along: a prediction of the teacher's features, and its variance."""
+"""The adapter of variational information distillation: a prediction of the teacher's features, and its variance."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -10,13 +11,13 @@ from keras import ops
 class VariationalAdapter(keras.layers.Layer):
     """Predict the mean of each channel of the teacher from the student's features, and learn its variance.
 
-    Three 1x1 convolutions without bias, with ReLU between; the variance is one number a channel, the same for all
-    samples and positions: `softplus(log_scale) + 1e-5`.
+    The mean comes from three 1x1 convolutions without bias, with ReLUs between them. The variance of a channel is the
+    same for all samples and positions: `softplus(log_scale) + 1e-5`.
 
     Args:
         width: Number of channels of the teacher.
-        initial_variance: Variance of every channel at the start, above 1e-5. Defaults to 5.0.
-        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the models compute in.
+        initial_variance: Initial variance of each channel, above 1e-5. Defaults to 5.0.
+        dtype: Keras dtype of the layer. Defaults to `"float32"`, whatever the precision of the models.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Example:
@@ -34,9 +35,9 @@ class VariationalAdapter(keras.layers.Layer):
     """
 
     FLOOR = 1e-5
-    """Smallest variance that can be learned."""
+    """Lower bound of the learned variance."""
 
-    def __init__(self, width, initial_variance=5.0, dtype="float32", **kwargs):
+    def __init__(self, width: int, initial_variance: float = 5.0, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
         self.width, self.initial_variance = width, initial_variance
         self.convolutions = [
@@ -55,7 +56,7 @@ class VariationalAdapter(keras.layers.Layer):
         start = excess + math.log(-math.expm1(-excess))
 
         def initializer(shape, dtype=None):
-            # Not `Constant`: it takes a number through float32 even where the weight is float64.
+            # Not `Constant`, which converts the number to float32 even if the weight is float64.
             return ops.full(shape, start, dtype=dtype)
 
         self.log_scale = self.add_weight(shape=(self.width,), initializer=initializer, name="log_scale")
@@ -67,7 +68,7 @@ class VariationalAdapter(keras.layers.Layer):
         return inputs
 
     @property
-    def variance(self):
+    def variance(self) -> Any:
         """Variance of each channel, a float tensor `[width]`."""
         return ops.softplus(ops.convert_to_tensor(self.log_scale)) + self.FLOOR
 

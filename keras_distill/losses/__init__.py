@@ -1,47 +1,94 @@
 """Distillation losses: pure functions of arrays, and thin classes over them."""
 
-from keras_distill.features import pair_layers as pair_layers
-from keras_distill.losses import divergences as divergences
-from keras_distill.losses import functional as functional
-from keras_distill.losses.base import DistillationLoss as DistillationLoss
-from keras_distill.losses.contrastive import CRD as CRD
-from keras_distill.losses.embeddings import CC as CC
-from keras_distill.losses.embeddings import PKT as PKT
-from keras_distill.losses.embeddings import RKD as RKD
-from keras_distill.losses.feature_maps import AB as AB
-from keras_distill.losses.feature_maps import AT as AT
-from keras_distill.losses.feature_maps import FSP as FSP
-from keras_distill.losses.feature_maps import FT as FT
-from keras_distill.losses.feature_maps import ICKD as ICKD
-from keras_distill.losses.feature_maps import NST as NST
-from keras_distill.losses.feature_maps import OFD as OFD
-from keras_distill.losses.feature_maps import SP as SP
-from keras_distill.losses.feature_maps import VID as VID
-from keras_distill.losses.feature_maps import FeatureDistillation as FeatureDistillation
-from keras_distill.losses.feature_maps import ReviewKD as ReviewKD
-from keras_distill.losses.layers import FeatureLoss as FeatureLoss
-from keras_distill.losses.logits import CTKD as CTKD
-from keras_distill.losses.logits import DIST as DIST
-from keras_distill.losses.logits import DKD as DKD
-from keras_distill.losses.logits import MLKD as MLKD
-from keras_distill.losses.logits import NKD as NKD
-from keras_distill.losses.logits import TTM as TTM
-from keras_distill.losses.logits import WSLD as WSLD
-from keras_distill.losses.logits import WTTM as WTTM
-from keras_distill.losses.logits import ForwardKL as ForwardKL
-from keras_distill.losses.logits import GeneralizedJSD as GeneralizedJSD
-from keras_distill.losses.logits import JSDistance as JSDistance
-from keras_distill.losses.logits import LogitLoss as LogitLoss
-from keras_distill.losses.logits import LogitMatching as LogitMatching
-from keras_distill.losses.logits import LogitsDistillation as LogitsDistillation
-from keras_distill.losses.logits import LogitStandardization as LogitStandardization
-from keras_distill.losses.logits import ReverseKL as ReverseKL
-from keras_distill.losses.logits import SkewForwardKL as SkewForwardKL
-from keras_distill.losses.logits import SkewReverseKL as SkewReverseKL
-from keras_distill.losses.logits import SymmetricKL as SymmetricKL
-from keras_distill.losses.logits import TemperedLogitLoss as TemperedLogitLoss
-from keras_distill.losses.logits import TVDistance as TVDistance
-from keras_distill.losses.registry import METHODS as METHODS
-from keras_distill.losses.registry import get as get
-from keras_distill.losses.vocabulary import FusedVocabulary as FusedVocabulary
-from keras_distill.losses.vocabulary import fused_distillation as fused_distillation
+from keras_distill.features import pair_layers
+from keras_distill.losses import divergences, functional
+from keras_distill.losses.base import DistillationLoss
+from keras_distill.losses.contrastive import CRD
+from keras_distill.losses.embeddings import CC, PKT, RKD
+from keras_distill.losses.feature_maps import (
+    AB,
+    AT,
+    FSP,
+    FT,
+    ICKD,
+    NST,
+    OFD,
+    SP,
+    VID,
+    FeatureDistillation,
+    ReviewKD,
+)
+from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.logits import (
+    CTKD,
+    DIST,
+    DKD,
+    MLKD,
+    NKD,
+    TTM,
+    WSLD,
+    WTTM,
+    ForwardKL,
+    GeneralizedJSD,
+    JSDistance,
+    LogitLoss,
+    LogitMatching,
+    LogitsDistillation,
+    LogitStandardization,
+    ReverseKL,
+    SkewForwardKL,
+    SkewReverseKL,
+    SymmetricKL,
+    TemperedLogitLoss,
+    TVDistance,
+)
+from keras_distill.losses.registry import METHODS, get
+from keras_distill.losses.vocabulary import FusedVocabulary, fused_distillation
+
+__all__ = [
+    "AB",
+    "AT",
+    "CC",
+    "CRD",
+    "CTKD",
+    "DIST",
+    "DKD",
+    "DistillationLoss",
+    "FSP",
+    "FT",
+    "FeatureDistillation",
+    "FeatureLoss",
+    "ForwardKL",
+    "FusedVocabulary",
+    "GeneralizedJSD",
+    "ICKD",
+    "JSDistance",
+    "LogitLoss",
+    "LogitMatching",
+    "LogitStandardization",
+    "LogitsDistillation",
+    "METHODS",
+    "MLKD",
+    "NKD",
+    "NST",
+    "OFD",
+    "PKT",
+    "RKD",
+    "ReverseKL",
+    "ReviewKD",
+    "SP",
+    "SkewForwardKL",
+    "SkewReverseKL",
+    "SymmetricKL",
+    "TTM",
+    "TVDistance",
+    "TemperedLogitLoss",
+    "VID",
+    "WSLD",
+    "WTTM",
+    "divergences",
+    "functional",
+    "fused_distillation",
+    "get",
+    "pair_layers",
+]

@@ -1,8 +1,10 @@
-"""The base class of the package's distillation losses, and the one way in which they are averaged."""
+"""The base class of the distillation losses, and how their values are averaged."""
 
 import functools
 import inspect
 import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 from keras import ops
@@ -10,24 +12,25 @@ from keras import ops
 from keras_distill._core.messages import expected
 from keras_distill._core.models import run
 from keras_distill._core.tensors import mask_of, set_mask
+from keras_distill.answers.answer import Tensor
 
 _FIXES = {
     "labels": "Train with hard labels: `fit(x, y)`.",
-    "adapter": "Train in `keras_distill.Distiller`: it makes what the loss learns along, and trains it.",
+    "adapter": "Train in `keras_distill.Distiller`: it creates the adapter of the loss and trains it.",
     "index": "Train on `keras_distill.data.indexed(x, y, ...)`: its batches carry the index of each sample.",
-    "contrast_index": "Train on `keras_distill.data.indexed(x, y, negatives=...)`: its batches carry them.",
+    "contrast_index": "Train on `keras_distill.data.indexed(x, y, negatives=...)`: its batches carry negatives.",
 }
 _ALWAYS_GIVEN = ("temperature", "mask", "training")
 
 
 class DistillationLoss(keras.distillation.DistillationLoss):
-    """Compare what a student says with what its teacher says.
+    """Compare a student's outputs with its teacher's.
 
-    A subclass of `keras.distillation.DistillationLoss`, so it works in Keras's own `Distiller` too. It adds what that
-    one leaves out: per-sample values, sample weights and masks, a name for the logs, and serialisation.
+    A subclass of `keras.distillation.DistillationLoss`, so it works in Keras's own `Distiller` too. It adds values per
+    sample, sample weights and masks, a name for the logs, and serialization.
 
-    To write a loss of your own, override `per_sample`, and name as its arguments what it needs beyond the two outputs
-    (`labels`, say). The rest follows.
+    To write your own loss, override `per_sample`. Give it an argument for each input that the loss needs beyond the two
+    outputs, such as `labels`. List the constructor's arguments that are to be saved in `hyper_parameters`.
 
     Args:
         name: Name of the loss in the logs. Defaults to the class name in snake case.
@@ -46,17 +49,20 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     1.0
     """
 
-    method = None
-    """Name of the method in `keras_distill.losses.METHODS`; `None` for a loss of your own."""
+    method: str | None = None
+    """Name of the method in `keras_distill.losses.METHODS`, or `None` for your own loss."""
 
-    compares_logits = False
-    """Whether the loss needs logits, for which the Distiller then checks the first batch."""
+    hyper_parameters: tuple[str, ...] = ()
+    """Names of the attributes that `get_config` saves and `from_config` passes to the constructor."""
 
-    def __init__(self, name=None):
+    compares_logits: bool = False
+    """Whether the loss needs logits. If so, the Distiller checks that the first batch has them."""
+
+    def __init__(self, name: str | None = None):
         self.name = name or self.method or snake_case(type(self).__name__)
 
-    def validate_outputs(self, teacher_outputs, student_outputs):
-        """Raise a `ValueError` unless both have one structure."""
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        """Raise a `ValueError` unless both outputs have the same structure."""
         try:
             super().validate_outputs(teacher_outputs, student_outputs)
         except ValueError:
@@ -65,75 +71,83 @@ class DistillationLoss(keras.distillation.DistillationLoss):
                 for outputs in (teacher_outputs, student_outputs)
             )
             received = f"teacher outputs of shapes {teacher}, student outputs of {student}"
-            raise ValueError(expected("outputs of one structure", received)) from None
+            raise ValueError(expected("outputs of the same structure", received)) from None
 
-    def per_sample(self, teacher_output, student_output):
+    def per_sample(self, teacher_output: Any, student_output: Any) -> Tensor:
         """Return the loss of each sample, or of each position of each sample.
 
-        An override may name more arguments, and is given what it names. Without a default they are needed, and the
-        loss says so where they are missing.
+        An override may have more of the arguments below, and receives those that it names. An argument without a
+        default is required: if it is missing, `compute_loss` raises an error that names it.
 
         Args:
             teacher_output: Float tensor `[batch, ...]`.
             student_output: Float tensor `[batch, ...]`.
-            labels: Integer tensor `[batch, positions...]`, the hard labels as class indices; negative for none.
+            labels: Integer tensor `[batch, positions...]`, the hard labels as class indices. A negative label means
+                that the position has no label.
             mask: Bool tensor of the leading axes, or `None`: which positions count. For losses that compare samples
-                with each other; masked positions leave the average of the values anyway.
-            adapter: The layer that `make_adapter` returned, trained along with the student.
+                with each other; masked positions are always left out of the average of the values.
+            adapter: The layer that `make_adapter` returned. It is trained with the student.
             temperature: Float scalar, the temperature of this step.
-            training: Bool, whether this step is for training.
-            **extras: Whatever else the batches carry by that name, such as the `index` of each sample.
+            training: Bool, whether this is a training step.
+            **extras: Other entries of the batches by their name, such as the `index` of each sample.
 
         Returns:
-            Float tensor `[batch]`, or `[batch, positions...]` where masks and weights per position shall count.
+            Float tensor `[batch]`, or `[batch, positions...]` if masks and weights apply to each position.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `per_sample(teacher_output, student_output)`.")
 
-    def prepare(self, teacher_output, student_output):
-        """Return what `per_sample` compares of two outputs. Those themselves, unless overridden."""
+    def prepare(self, teacher_output: Any, student_output: Any) -> tuple[Any, Any]:
+        """Return what `per_sample` compares: the outputs themselves, unless overridden."""
         return teacher_output, student_output
 
-    def make_adapter(self, teacher_shape, student_shape):
-        """Return the layer that is trained along with the student for this loss, or `None` where none is needed.
+    def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
+        """Create the layer that is trained with the student for this loss.
 
         Args:
-            teacher_shape: Shape of what is compared of the teacher, `None` for unknown lengths; a list of them for
+            teacher_shape: Shape of the teacher's features, with `None` for unknown lengths; a list of shapes for
                 several layers.
-            student_shape: The student's, likewise.
+            student_shape: Shape of the student's features, in the same form.
 
         Returns:
-            A `keras.layers.Layer`, built or not, or `None`.
+            A `keras.layers.Layer`, built or not, or `None` if the loss needs no adapter.
         """
-        return
+        return None
 
-    def adapt(self, student_outputs, adapter, training=False):
-        """Return the student's outputs after the adapter, where there is one."""
+    def adapt(self, student_outputs: Any, adapter: keras.layers.Layer | None, training: bool = False) -> Any:
+        """Return the student's outputs after the adapter, if there is one."""
         if adapter is None:
             return student_outputs
         mask = mask_of(keras.tree.flatten(student_outputs)[0])
         adapted = run(adapter, keras.tree.map_structure(unmasked, student_outputs), training)
-        if mask is not None and len(mask.shape) == 1:  # Few layers hand a mask on; that of whole samples stays true.
+        if mask is not None and len(mask.shape) == 1:  # Few layers pass a mask on, and one per sample stays valid.
             for output in keras.tree.flatten(adapted):
                 set_mask(output, mask)
         return adapted
 
     @property
-    def needs(self):
-        """Names of the arguments without which the loss cannot be computed, beside the outputs."""
+    def needs(self) -> tuple[str, ...]:
+        """Names of the arguments that the loss requires beyond the two outputs."""
         return tuple(name for name in arguments_of(type(self).per_sample)[2:] if name not in _ALWAYS_GIVEN)
 
-    def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, labels=None, **given):
-        """Average `per_sample` over the batch, by Keras's own rule for weights and masks.
+    def compute_loss(
+        self,
+        teacher_outputs: Any,
+        student_outputs: Any,
+        sample_weight: Any = None,
+        labels: Any = None,
+        **given: Any,
+    ) -> Tensor:
+        """Average `per_sample` over the batch by Keras's rules for weights and masks.
 
         Args:
             teacher_outputs: Float tensor `[batch, ...]`, or a nest of them.
-            student_outputs: Float tensor `[batch, ...]`, or a nest of them of the same structure. A Keras mask on it
-                takes positions out of the average.
+            student_outputs: Float tensor `[batch, ...]`, or a nest of them of the same structure. Positions that its
+                Keras mask leaves out do not enter the average.
             sample_weight: Optional float tensor `[batch]` or `[batch, positions...]`, or a nest of them. Defaults to
                 `None`.
-            labels: Hard labels, sparse or one-hot, or a nest of them; only where the loss needs them. Defaults to
+            labels: Hard labels, sparse or one-hot, or a nest of them. Used only if the loss needs them. Defaults to
                 `None`.
-            **given: Whatever else `per_sample` may name.
+            **given: Other arguments of `per_sample`.
 
         Returns:
             Float scalar.
@@ -153,7 +167,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         teacher, student = self.prepare(teacher_output, student_output)
         if given["labels"] is not None and "labels" in self.needs:
             given["labels"] = class_indices(given["labels"], student)
-            mask = both(mask, given["labels"] >= 0)
+            mask = combine_masks(mask, given["labels"] >= 0)
             given["labels"] = ops.maximum(given["labels"], 0)
         given["mask"] = mask
         for name in self.needs:
@@ -162,27 +176,30 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         named = {name: given[name] for name in arguments_of(type(self).per_sample, all=True) if name in given}
         return weighted_mean(self.per_sample(teacher, student, **named), sample_weight, mask)
 
-    def get_config(self):
-        return {"name": self.name}
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, **self._settings()}
+
+    def _settings(self):
+        return {each: getattr(self, each) for each in self.hyper_parameters}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "DistillationLoss":
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items() if key != "name")
         return f"{type(self).__name__}({settings})"
 
 
 class _Average(keras.losses.Loss):
-    """Keras's reduction, of values that are losses already: weights, masks and replicas count as in any Keras loss."""
+    """Keras's reduction of values that are already losses: weights, masks and replicas count as in any Keras loss."""
 
     def call(self, y_true, y_pred):
         return y_pred
 
 
-def weighted_mean(values, sample_weight=None, mask=None):
-    """Average losses as Keras does: weights multiply, masked positions leave the sum and the count.
+def weighted_mean(values: Tensor, sample_weight: Tensor = None, mask: Tensor = None) -> Tensor:
+    """Average losses as Keras does: weights multiply, and masked positions are left out of the sum and the count.
 
     Args:
         values: Float tensor `[batch, positions...]`.
@@ -201,7 +218,7 @@ def weighted_mean(values, sample_weight=None, mask=None):
     """
     values = ops.convert_to_tensor(values)
     if mask is not None and len(mask.shape) > len(values.shape):
-        mask = None  # One value for all positions: it has made of the padded ones what it would.
+        mask = None  # One value for all positions: `per_sample` has already treated the padded ones.
     if mask is not None:
         values = _average_trailing_axes(values, keep=len(mask.shape))
     else:
@@ -209,7 +226,7 @@ def weighted_mean(values, sample_weight=None, mask=None):
     if sample_weight is not None:
         sample_weight = expand_like(sample_weight, values)
     if mask is not None:
-        # Multiplied away rather than trusted to vanish: a padded position may hold anything, NaN included.
+        # Replaced, since a padded position may hold anything, NaN included.
         values = ops.where(ops.cast(mask, "bool"), values, ops.zeros_like(values))
         set_mask(values, mask)
     return _Average(name="average", dtype=values.dtype)(values, values, sample_weight)
@@ -220,15 +237,15 @@ def _average_trailing_axes(values, keep):
     return ops.mean(values, axis=axes) if axes else values
 
 
-def expand_like(weight, values):
+def expand_like(weight: Tensor, values: Tensor) -> Tensor:
     """Append axes of length one to `weight` until it has the rank of `values`."""
     weight = ops.convert_to_tensor(weight)
     missing = len(values.shape) - len(weight.shape)
     return ops.reshape(weight, ops.shape(weight) + (1,) * missing) if missing > 0 else weight
 
 
-def align_weights(sample_weight, outputs):
-    """Give weights per sample the rank of losses per position, so that they multiply the samples they belong to."""
+def align_weights(sample_weight: Any, outputs: Any) -> Any:
+    """Give weights per sample the rank of losses per position, so that each multiplies its own sample."""
     if sample_weight is None or keras.tree.is_nested(sample_weight):
         return sample_weight
 
@@ -238,8 +255,8 @@ def align_weights(sample_weight, outputs):
     return keras.tree.map_structure(align, outputs) if keras.tree.is_nested(outputs) else align(outputs)
 
 
-def within_mask(tensor):
-    """Stop the gradient of padded positions: that of a NaN stays NaN however often it is multiplied by zero."""
+def within_mask(tensor: Tensor) -> Tensor:
+    """Stop the gradient at padded positions, where the gradient of a NaN would stay NaN even if multiplied by zero."""
     if mask_of(tensor) is None:
         return tensor
     masked = unmasked(tensor)
@@ -247,16 +264,18 @@ def within_mask(tensor):
     return masked
 
 
-def unmasked(tensor):
-    """Return a tensor that carries no mask, and no gradient to the positions that its mask leaves out."""
+def unmasked(tensor: Tensor) -> Tensor:
+    """Return a tensor without its mask, and without a gradient to the positions that the mask leaves out."""
     mask = mask_of(tensor)
     if mask is None:
         return tensor
     return ops.where(ops.cast(expand_like(mask, tensor), "bool"), tensor, ops.stop_gradient(tensor))
 
 
-def zip_outputs(teacher_outputs, student_outputs, sample_weight):
-    """Yield `(teacher, student, weight)` of each output; one weight serves all outputs."""
+def zip_outputs(
+    teacher_outputs: Any, student_outputs: Any, sample_weight: Any
+) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+    """Return `(teacher, student, weight)` of each output. A single weight applies to all outputs."""
     teachers, students = keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs)
     weights = keras.tree.flatten(sample_weight) if keras.tree.is_nested(sample_weight) else [sample_weight]
     if len(weights) == 1:
@@ -267,12 +286,12 @@ def zip_outputs(teacher_outputs, student_outputs, sample_weight):
     return zip(teachers, students, weights, strict=True)
 
 
-def class_indices(labels, outputs):
-    """Return hard labels, sparse or one-hot, as class indices `[batch, positions...]`.
+def class_indices(labels: Tensor, outputs: Tensor) -> Tensor:
+    """Convert hard labels, sparse or one-hot, to class indices `[batch, positions...]`.
 
     Args:
-        labels: Integer tensor `[batch, positions...]`, with a last axis of length 1 or not, or float tensor of one row
-            of `classes` numbers for each, of which the largest is the label.
+        labels: Integer tensor `[batch, positions...]`, optionally with a last axis of length 1; or float tensor
+            `[batch, positions..., classes]`, in which the largest number of each row marks the label.
         outputs: Float tensor `[batch, positions..., classes]`.
 
     Returns:
@@ -287,21 +306,21 @@ def class_indices(labels, outputs):
     return ops.cast(labels, "int32")
 
 
-def both(mask, other):
-    """Return the mask of the positions that neither of two masks leaves out; `None` leaves out nothing."""
+def combine_masks(mask: Tensor, other: Tensor) -> Tensor:
+    """Return the mask of the positions that both masks keep. `None` keeps all positions."""
     if mask is None or other is None:
         return other if mask is None else mask
     return ops.logical_and(ops.cast(expand_like(mask, other), "bool"), ops.cast(other, "bool"))
 
 
 @functools.cache
-def arguments_of(function, all=False):
-    """Return the names of the arguments of a method that have no default, or of all of them, `self` left out."""
+def arguments_of(function: Callable, all: bool = False) -> tuple[str, ...]:
+    """Return the names of a method's arguments except `self`: those without a default, or all of them."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
     named = [each for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
     return tuple(each.name for each in named if all or each.default is each.empty)
 
 
-def snake_case(name):
-    """Turn `LogitsDistillation` into `logits_distillation`."""
+def snake_case(name: str) -> str:
+    """Convert `LogitsDistillation` to `logits_distillation`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,7 +1,7 @@
-"""Divergences between a teacher's and a student's distribution: arrays in, one value per sample out.
+"""Divergences between a teacher's and a student's distribution: pure functions with one value per sample.
 
-Each function takes logits of shape `[..., classes]`, works in float32 (in float64 where the logits are), treats
-the teacher as a constant, and sums over the classes. None of them multiplies by T²: the classes on top do.
+Each function takes logits of shape `[..., classes]`, computes in float32 (in float64 if the logits are float64), treats
+the teacher as a constant, and sums over the classes. No function multiplies by T²: the loss classes do.
 """
 
 import math
@@ -9,20 +9,20 @@ import math
 from keras import ops
 from keras.backend import backend, standardize_dtype
 
-from keras_distill.losses.by_rows import by_rows
-from keras_distill.losses.kl import divergence, divergence_and_slopes, from_largest
+from keras_distill.answers.answer import Tensor
+from keras_distill.losses.kl import divergence, divergence_and_slopes, map_rows, shift_to_largest
 
 # Below this |log(q/p)| the series is the more exact form of exp(d) - 1 - d, above it the difference is.
 _SERIES_LIMIT = {"float32": 0.3, "float64": 0.03}
 
 
-def kl_divergence(teacher_logits, student_logits, temperature=1.0):
+def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0) -> Tensor:
     """Compute `KL(p, q)` between the tempered teacher `p` and the tempered student `q`.
 
-    Summed as `p (exp(d) - 1 - d)` with `d = log(q / p)`: every summand is positive, so nothing cancels, and the
-    divergence stays exact where the two distributions are nearly equal (a high temperature) and where they are
-    as far apart as float32 can say (a logit gap of thousands). Its gradient is formed along with it, as
-    `q - p = (p + q) tanh(d / 2)`, so that training costs little more than the value; second derivatives are not there.
+    It is the sum of `p (exp(d) - 1 - d)` with `d = log(q / p)`. Every summand is positive, so nothing cancels, and the
+    divergence stays exact both where the two distributions are nearly equal (a high temperature) and where they are as
+    far apart as float32 can represent (a logit gap of thousands). Its gradient is computed with it, as
+    `q - p = (p + q) tanh(d / 2)`, so that training costs little more than the value. There are no second derivatives.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -42,12 +42,14 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
-    teacher, student, temperature = _of_one_dtype(teacher_logits, student_logits, temperature)
+    teacher, student, temperature = _cast_all(teacher_logits, student_logits, temperature)
     return divergence(teacher, student, temperature * ops.ones_like(student[..., :1]))
 
 
-def kl_divergence_and_slopes(teacher_logits, student_logits, temperature=1.0):
-    """Compute `kl_divergence` and its slopes in the tempered student, for those who form a gradient themselves.
+def kl_divergence_and_slopes(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Compute `kl_divergence` and its slopes in the tempered student, for callers that form a gradient themselves.
 
     Args:
         teacher_logits: Float array `[..., classes]`.
@@ -55,8 +57,8 @@ def kl_divergence_and_slopes(teacher_logits, student_logits, temperature=1.0):
         temperature: Positive number, array or variable that divides both. Defaults to 1.0.
 
     Returns:
-        `(values, slopes)`: float arrays `[...]`, nats, and `[..., classes]`, `q - p` in as many digits as there are. No
-        gradient is to be taken of them.
+        `(values, slopes)`: float arrays `[...]`, nats, and `[..., classes]`, `q - p` to full relative precision. They
+        have no gradients of their own.
 
     Example:
 
@@ -65,13 +67,13 @@ def kl_divergence_and_slopes(teacher_logits, student_logits, temperature=1.0):
     >>> print([f"{slope:.4e}" for slope in slopes[0].numpy()])  # A probability near 0.5 is exact to 6e-8
     ['-2.5000e-07', '2.5000e-07']
     """
-    teacher, student, temperature = _of_one_dtype(teacher_logits, student_logits, temperature)
+    teacher, student, temperature = _cast_all(teacher_logits, student_logits, temperature)
     rows = teacher, student, temperature * ops.ones_like(student[..., :1])
-    values, slopes, _ = by_rows(divergence_and_slopes, *rows)
+    values, slopes, _ = map_rows(divergence_and_slopes, *rows)
     return values[..., 0], slopes
 
 
-def soft_cross_entropy(teacher_logits, student_logits, temperature=1.0):
+def soft_cross_entropy(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0) -> Tensor:
     """Compute the cross-entropy `-sum_i p_i log q_i` of the tempered student under the tempered teacher.
 
     It differs from `kl_divergence` by the teacher's entropy, a constant: the gradients are the same,
@@ -95,13 +97,13 @@ def soft_cross_entropy(teacher_logits, student_logits, temperature=1.0):
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
-    # Not -sum(p log_softmax): where p and q are on one class, all that is left of it in float32 is rounding.
+    # Not -sum(p log_softmax): if p and q are concentrated on one class, float32 leaves only rounding of it.
     divergence = kl_divergence(teacher_logits, student_logits, temperature)
     return divergence + teacher_entropy(teacher_logits, student_logits, temperature)
 
 
-def logit_matching(teacher_logits, student_logits):
-    """Compute half the mean squared difference of the centred logits: the limit of `T² KL` as T grows.
+def logit_matching(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    """Compute half the mean squared difference of the centered logits: the limit of `T² KL` as T grows.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -127,8 +129,10 @@ def logit_matching(teacher_logits, student_logits):
     return 0.5 * ops.mean(ops.square(difference), axis=-1)
 
 
-def distributions(teacher_logits, student_logits, temperature=1.0):
-    """Compute what every divergence is made of: both tempered distributions, and the logarithm of their ratio.
+def distributions(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute both tempered distributions and the logarithm of their ratio, from which all divergences follow.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -136,7 +140,7 @@ def distributions(teacher_logits, student_logits, temperature=1.0):
         temperature: Positive number, array or variable that divides both. Defaults to 1.0.
 
     Returns:
-        `(p, q, log(q / p))`, float arrays `[..., classes]`. The logarithm is finite and exact where both
+        `(p, q, log(q / p))`, float arrays `[..., classes]`. The logarithm is finite and exact even where both
         probabilities underflow, and exactly zero where teacher and student are the same.
 
     Example:
@@ -151,14 +155,14 @@ def distributions(teacher_logits, student_logits, temperature=1.0):
     student_norm = ops.logsumexp(student / temperature, axis=-1, keepdims=True)
     p = ops.exp(teacher / temperature - teacher_norm)
     q = ops.exp(student / temperature - student_norm)
-    # Not log q - log p: both carry the rounding of log(classes), which at a high temperature dwarfs their difference.
+    # Not log q - log p: both have the rounding of log(classes), which at a high temperature exceeds their difference.
     return p, q, (student - teacher) / temperature - (student_norm - teacher_norm)
 
 
-def mixture_divergence(p, q, log_ratio, share):
-    """Compute `KL(p, m)` to the mixture `m = (1 - share) p + share q`; a share of 1 is `KL(p, q)`.
+def mixture_divergence(p: Tensor, q: Tensor, log_ratio: Tensor, share: float) -> Tensor:
+    """Compute `KL(p, m)` to the mixture `m = (1 - share) p + share q`. With a share of 1 it is `KL(p, q)`.
 
-    For `KL(q, m)` exchange the two, and turn the sign of the logarithm.
+    For `KL(q, m)`, swap `p` and `q` and negate the logarithm.
 
     Args:
         p: Float array `[..., classes]`, probabilities.
@@ -179,19 +183,19 @@ def mixture_divergence(p, q, log_ratio, share):
     if share < 1.0:
         q, log_ratio = (1.0 - share) * p + share * q, _log_mixture(log_ratio, share)
     values = ops.sum(_expected_excess(p, q, log_ratio), axis=-1)
-    # Where p learns, its gradient compares the logarithms with their mean. Measured from that of the likeliest class,
-    # which is close to the mean, no large numbers cancel there. The value stays: probabilities always add up to 1.
+    # If p is trained, its gradient compares the logarithms with their mean. Measured from that of the likeliest class,
+    # which is close to the mean, no large numbers cancel. The value is unchanged: probabilities always add up to 1.
     likeliest = ops.take_along_axis(log_ratio, ops.argmax(p, axis=-1, keepdims=True), axis=-1)
     total = ops.sum(p, axis=-1)
     return values + ops.stop_gradient(likeliest[..., 0]) * (total - ops.stop_gradient(total))
 
 
-def teacher_entropy(teacher_logits, student_logits, temperature=1.0):
-    """Compute the entropy of the tempered teacher, in the precision of a divergence of the two.
+def teacher_entropy(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0) -> Tensor:
+    """Compute the entropy of the tempered teacher, in the precision of a divergence between both models.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
-        student_logits: Float array `[..., classes]`, only for its precision.
+        student_logits: Float array `[..., classes]`, of which only the precision is used.
         temperature: Positive number, array or variable that divides the logits. Defaults to 1.0.
 
     Returns:
@@ -207,31 +211,44 @@ def teacher_entropy(teacher_logits, student_logits, temperature=1.0):
     return _entropy(teacher / temperature)
 
 
-def working_dtype(*tensors):
-    """Return `"float64"` where one of the tensors is in it, `"float32"` otherwise."""
+def working_dtype(*tensors: Tensor) -> str:
+    """Return `"float64"` if one of the tensors is float64, else `"float32"`."""
     return "float64" if "float64" in [standardize_dtype(tensor.dtype) for tensor in tensors] else "float32"
 
 
-def wide_dtype(dtype):
-    """Return `"float64"` where the backend has it, else the dtype given: for what cancels before it is small."""
+def wide_dtype(dtype: str) -> str:
+    """Return `"float64"` if the backend has it, else `dtype`: for differences that lose digits to cancellation."""
     return dtype if backend() == "jax" else "float64"
 
 
-def _tempered(teacher_logits, student_logits, temperature):
-    """Bring all three to one precision, and each row's largest logit to 0, which changes no softmax."""
-    teacher, student, temperature = _of_one_dtype(teacher_logits, student_logits, temperature)
-    return from_largest(teacher), from_largest(student), temperature
+def cast_pair(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
+    """Cast teacher and student to the precision that losses are computed in, with the teacher as a constant.
 
+    Args:
+        teacher: Float array of any kind.
+        student: Float array of any kind.
 
-def _of_one_dtype(teacher_logits, student_logits, temperature):
-    teacher, student = ops.convert_to_tensor(teacher_logits), ops.convert_to_tensor(student_logits)
+    Returns:
+        `(teacher, student)`, both float32, or float64 if one of them is.
+    """
+    teacher, student = ops.convert_to_tensor(teacher), ops.convert_to_tensor(student)
     dtype = working_dtype(teacher, student)
-    teacher, student = ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype)
-    return teacher, student, ops.cast(temperature, dtype)
+    return ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype)
+
+
+def _tempered(teacher_logits, student_logits, temperature):
+    """Cast all three to one precision, and shift each row's largest logit to 0, which changes no softmax."""
+    teacher, student, temperature = _cast_all(teacher_logits, student_logits, temperature)
+    return shift_to_largest(teacher), shift_to_largest(student), temperature
+
+
+def _cast_all(teacher_logits, student_logits, temperature):
+    teacher, student = cast_pair(teacher_logits, student_logits)
+    return teacher, student, ops.cast(temperature, student.dtype)
 
 
 def _entropy(logits):
-    """Return the entropy of rows of logits whose largest is 0, exact where nearly all of it is on that one class."""
+    """Return the entropy of rows of logits whose largest is 0: exact even if that class has nearly all of the mass."""
     largest = ops.one_hot(ops.argmax(logits, axis=-1), ops.shape(logits)[-1], dtype="bool")
     others = ops.sum(ops.where(largest, ops.zeros_like(logits), ops.exp(logits)), axis=-1)
     return ops.log1p(others) - ops.sum(ops.softmax(logits, axis=-1) * logits, axis=-1)
@@ -240,22 +257,22 @@ def _entropy(logits):
 def _expected_excess(p, q, d):
     """Return `p (exp(d) - 1 - d)`, where `q = p exp(d)`, without cancellation for small `d` nor overflow for large."""
     small = ops.abs(d) < _SERIES_LIMIT[standardize_dtype(d.dtype)]
-    # The branch not taken must stay finite as well: its gradient is multiplied by zero, not skipped.
+    # The branch that is not taken must be finite too: its gradient is multiplied by zero, not skipped.
     e = ops.where(small, d, ops.zeros_like(d))
     series = e * e / 2 * (1 + e / 3 * (1 + e / 4 * (1 + e / 5 * (1 + e / 6 * (1 + e / 7)))))
-    # From p and d as long as it can be: p and q are rounded each for itself, and their difference shows it.
+    # From p and d if possible: p and q are rounded separately, which shows in their difference.
     bounded = ops.minimum(d, 1.0)
     plain = ops.where(d < 1.0, p * (ops.expm1(bounded) - bounded), q - p - p * d)
     return ops.where(small, p * series, plain)
 
 
 def _log_mixture(d, share):
-    """Return `log(1 - share + share exp(d))`: of the mixture of `p` and `q` over `p`, where `d = log(q / p)`."""
+    """Return `log(1 - share + share exp(d))`, the log-ratio of the mixture to `p`, where `d = log(q / p)`."""
     if share == 0.0:
         return ops.zeros_like(d)
     excess = share * ops.expm1(ops.minimum(d, 30.0))
     near = ops.abs(excess) < 0.5
-    # The branch not taken must stay finite as well, and so must its gradient.
+    # The branch that is not taken must be finite too, and so must its gradient.
     close = ops.log1p(share * ops.expm1(ops.where(near, d, ops.zeros_like(d))))
     far = math.log1p(-share) + ops.softplus(d + math.log(share) - math.log1p(-share))
     return ops.where(near, close, far)

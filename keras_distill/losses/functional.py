@@ -1,4 +1,4 @@
-"""The methods as pure functions of arrays, by their names; `standardize` composes with those of logits."""
+"""The methods as pure functions of arrays. `standardize` can be composed with those that compare logits."""
 
 from keras_distill.losses.contrastive import crd
 from keras_distill.losses.embeddings.cc import cc

@@ -1,36 +1,38 @@
-"""The hard-label loss, told what kind of head the student has."""
+"""The hard-label loss, adapted to the kind of head that the student has."""
 
 import inspect
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_distill._core import guards
 from keras_distill._core.tensors import mask_of, set_mask, whole_numbers
-from keras_distill.losses.base import both
+from keras_distill.answers.answer import Tensor
+from keras_distill.losses.base import combine_masks
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.per_output import get_keras_loss, takes_logits
 
 NO_LABEL = -1
-"""The sparse label of a sample, or of a position of a sequence, that has none."""
+"""The sparse label that marks a sample, or a position of a sequence, as unlabelled."""
 
 _BY_SHAPE = ("crossentropy", "ce")
-_FIX = "Pass `from_logits=True` to it, or give the loss by name: it is then computed on the logits of either head."
+_FIX = "Pass `from_logits=True` to it, or give the loss by name, which computes it on the logits of either head."
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class HardLabelLoss(keras.losses.Loss):
     """Compute a Keras loss on the logits of the student, whatever its head.
 
-    A cross-entropy given by name is computed on the logits: under the softmax (or sigmoid) where there is one, on
-    the output itself where the head is linear. (Keras takes the output of a linear head for probabilities.) A loss
-    object is used as it is; if it expects probabilities and the head is linear, one warning says so.
+    A cross-entropy that is given by name is computed on the logits: those under the softmax or sigmoid if there is one,
+    and the output itself if the head is linear. (Keras would interpret the output of a linear head as probabilities.)
+    A loss object is used as it is; if it expects probabilities and the head is linear, it warns once.
 
-    A sparse label of -1 says that a sample (or a position of a sequence) has no label. The loss is then the mean over
-    those that have one, exactly that of a batch of nothing else; where none has, it is 0. In a `Distiller` the soft
-    term of such a batch is what is left, times `1 - student_loss_weight`. Losses with an `ignore_class` of their own
-    go by that, and one-hot labels have no such value: give samples without a label a weight of 0.
+    A sparse label of -1 marks a sample, or a position of a sequence, as unlabelled. The loss is then the mean over the
+    labelled ones, exactly as if the batch had no others; without any label it is 0. In a `Distiller`, a batch without
+    labels is trained by the soft term, times `1 - student_loss_weight`. A loss with its own `ignore_class` uses that
+    value instead of -1. One-hot labels have no such value: give unlabelled samples a weight of 0.
 
     Args:
         loss: A Keras loss by name, function or object.
@@ -45,31 +47,31 @@ class HardLabelLoss(keras.losses.Loss):
     0.1269
     """
 
-    def __init__(self, loss):
+    def __init__(self, loss: Any):
         if loss not in _BY_SHAPE:  # Keras chooses between three losses by the shape of the labels.
             get_keras_loss(loss)
         super().__init__()
         self.loss = loss
         self._warned = False
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> Tensor:
         loss = self._by_shape(y_true, y_pred) if isinstance(self.loss, str) else self.loss
         loss = get_keras_loss(loss)
         kind, logits = head_of(y_pred)
         labelled = None
         if _is_sparse(loss):
-            y_true, labelled = _checked(loss, y_true, y_pred)
+            y_true, labelled = _check_labels(loss, y_true, y_pred)
         if not takes_logits(loss):
-            return _as_object(loss, labelled)(y_true, y_pred, sample_weight)
+            return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
         if isinstance(self.loss, str) and kind in ("linear", "unknown", _head_for(loss)):
-            return _as_object(loss, labelled, from_logits=True)(y_true, logits, sample_weight)
+            return _make_loss(loss, labelled, from_logits=True)(y_true, logits, sample_weight)
         if kind == "linear":
             self._warn_once(loss)
-        return _as_object(loss, labelled)(y_true, y_pred, sample_weight)
+        return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
 
     @property
-    def on_logits(self):
-        """Whether it is computed on logits because it was given by name."""
+    def on_logits(self) -> bool:
+        """Whether the loss is computed on logits because it was given by name."""
         by_name = isinstance(self.loss, str)
         return by_name and (self.loss in _BY_SHAPE or takes_logits(get_keras_loss(self.loss)))
 
@@ -93,15 +95,15 @@ class HardLabelLoss(keras.losses.Loss):
             )
             self._warned = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"loss": keras.saving.serialize_keras_object(self.loss)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "HardLabelLoss":
         return cls(keras.saving.deserialize_keras_object(config["loss"]))
 
 
-def on_logits(loss):
+def wrap_losses(loss: Any) -> Any:
     """Wrap every loss of a nest in a `HardLabelLoss`."""
 
     def wrap(each):
@@ -121,8 +123,8 @@ class _Function(keras.losses.Loss):
         return self.function(y_true, y_pred, **self.arguments)
 
 
-class _OfTheLabelled(keras.losses.Loss):
-    """A loss that leaves out of its average what has no label, by Keras's own rule for masks."""
+class _LabelledOnly(keras.losses.Loss):
+    """A loss that leaves unlabelled positions out of its average, by Keras's rule for masks."""
 
     def __init__(self, loss, labelled):
         super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
@@ -130,40 +132,39 @@ class _OfTheLabelled(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         values = self.loss.call(y_true, y_pred)
-        # On the values rather than on the output, which others look at too.
-        set_mask(values, both(mask_of(values), self.labelled))
+        # On the values rather than on the output, which others read too.
+        set_mask(values, combine_masks(mask_of(values), self.labelled))
         return values
 
 
-def _as_object(loss, labelled=None, **arguments):
+def _make_loss(loss, labelled=None, **arguments):
     if not isinstance(loss, keras.losses.Loss):
         loss = _Function(loss, **arguments)
     elif arguments:
         loss = type(loss)(**arguments)
-    return loss if labelled is None else _OfTheLabelled(loss, labelled)
+    return loss if labelled is None else _LabelledOnly(loss, labelled)
 
 
-def _checked(loss, labels, outputs):
-    """Return sparse labels that Keras can take, and where there are any: a bool tensor, `None` for everywhere."""
+def _check_labels(loss, labels, outputs):
+    """Return sparse labels that Keras accepts, and where there are labels: a bool tensor, or `None` for everywhere."""
     ignored, classes = getattr(loss, "ignore_class", None), outputs.shape[-1]
     own_average = isinstance(loss, keras.losses.Loss) and type(loss).__call__ is not keras.losses.Loss.__call__
     if ignored is not None or own_average:
         return guards.check_labels(labels, classes, ignored), None
     labels = ops.convert_to_tensor(guards.check_labels(labels, classes, NO_LABEL))
-    labelled = ops.logical_not(unlabelled(labels))
+    labelled = ops.logical_not(is_unlabelled(labels))
     known = ops.where(labelled, labels, ops.zeros_like(labels))
-    return known, by_row(labelled, outputs)
+    return known, drop_label_axis(labelled, outputs)
 
 
-def unlabelled(labels):
-    """Return a bool tensor: where sparse labels are -1, which stands for none."""
-    labels = ops.convert_to_tensor(labels)
-    # Unsigned labels have no -1 to be compared with, and what is checked are integers.
-    return ops.equal(whole_numbers(labels), NO_LABEL)
+def is_unlabelled(labels: Tensor) -> Tensor:
+    """Return a bool tensor that is true where a sparse label is -1."""
+    # Unsigned labels have no -1 to compare with. The labels have been checked to be integers.
+    return ops.equal(whole_numbers(ops.convert_to_tensor(labels)), NO_LABEL)
 
 
-def by_row(values, outputs):
-    """Drop the last axis, of length 1, that sparse labels may have beyond the rows of their outputs."""
+def drop_label_axis(values: Tensor, outputs: Tensor) -> Tensor:
+    """Drop the last axis of length 1 that sparse labels may have in addition to the rows of their outputs."""
     return ops.squeeze(values, -1) if len(values.shape) == len(outputs.shape) else values
 
 

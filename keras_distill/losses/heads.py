@@ -1,26 +1,27 @@
-"""Finding the logits of an output: a softmax head is looked under, never inverted."""
+"""Find the logits of a model's output: those under its softmax, which is never inverted."""
 
 from keras import ops
 
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import activation_of, is_eager, mask_of, set_mask
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import within_mask
 
 _FIX = (
-    "End the model with a linear layer, or with `keras.activations.softmax` as its very last operation: "
-    "its logits are found then."
+    "End the model with a linear layer, or with `keras.activations.softmax` as its last operation, "
+    "whose logits can be found."
 )
 
 
-def logits_of(output, owner="model"):
-    """Return the logits of a model's output: those under its softmax, or the output itself where the head is linear.
+def logits_of(output: Tensor, owner: str = "model") -> Tensor:
+    """Return the logits of a model's output: those under its softmax, or the output itself if the head is linear.
 
     Args:
         output: Float tensor `[..., classes]`, straight from the model.
-        owner: Whose output it is, for the messages. Defaults to `"model"`.
+        owner: The owner of the output, for the messages. Defaults to `"model"`.
 
     Returns:
-        Float tensor `[..., classes]` with the mask of `output`, and no gradient where that is `False`.
+        Float tensor `[..., classes]` with the mask of `output`, and without a gradient where that is `False`.
 
     Raises:
         ValueError: If the output is a probability whose logits cannot be found.
@@ -34,24 +35,24 @@ def logits_of(output, owner="model"):
     kind, logits = head_of(output)
     if kind == "sigmoid":
         raise ValueError(expected(f"a linear or a softmax head on the {owner}", "a sigmoid head", _FIX))
-    # In a graph the values are not there yet; the Distiller checks its first batch instead.
+    # In a graph there are no values yet. The Distiller checks its first batch instead.
     if kind == "linear" and is_eager(output) and output.shape[0] > 1 and bool(rows_are_probabilities(output)):
         raise ValueError(refusal(owner))
     return within_mask(logits)
 
 
-def head_of(output):
-    """Tell how a model ends, and with which logits.
+def head_of(output: Tensor) -> tuple[str, Tensor]:
+    """Return the kind of head that a model ends in, and its logits.
 
     Args:
         output: Float tensor `[..., classes]`, straight from the model.
 
     Returns:
-        `("softmax", logits)` or `("sigmoid", logits)` with the logits under that activation, `("linear", output)`
-        where the output is used as it is, or `("unknown", output)` for a placeholder that no model has computed.
+        `("softmax", logits)` or `("sigmoid", logits)` with the logits under that activation, `("linear", output)` if
+        the output is used as it is, or `("unknown", output)` for a placeholder that no model has computed.
     """
     operation, source = _last_operation(output)
-    # Keras leaves the logits on what its activations return; a bare `tf.nn.softmax` is remembered by the graph alone.
+    # Keras attaches the logits to the result of its activations. A bare `tf.nn.softmax` is known to the graph only.
     logits, head = activation_of(output)
     operation = operation or head and head.capitalize()
     if logits is None and operation in ("Softmax", "Sigmoid"):
@@ -65,8 +66,8 @@ def head_of(output):
     return operation.lower(), logits
 
 
-def rows_are_probabilities(output):
-    """Return a bool tensor: every row is non-negative and sums to one, which a batch of logits does not by chance."""
+def rows_are_probabilities(output: Tensor) -> Tensor:
+    """Return, as a bool tensor, whether all rows are non-negative and sum to one, which logits do not do by chance."""
     output = ops.cast(output, "float32")
     sums = ops.sum(output, axis=-1)
     return ops.logical_and(ops.min(output) >= 0.0, ops.max(ops.abs(sums - 1.0)) < 1e-2)
@@ -79,13 +80,13 @@ def _is_sigmoid(output, logits):
     return output.shape[-1] == 1 or distance(ops.sigmoid) < distance(ops.softmax)
 
 
-def refusal(owner):
-    """Compose the message for an output that is a probability."""
+def refusal(owner: str) -> str:
+    """Compose the error message for an output that is a probability."""
     return expected(f"logits from the {owner}", "rows of probabilities whose logits cannot be found", _FIX)
 
 
 def _last_operation(tensor):
-    """Return the type of the graph operation behind a tensor, past those that change no value, and its output."""
+    """Return the type and the output of the last graph operation behind a tensor that changes its values."""
     while getattr(getattr(tensor, "op", None), "type", None) in ("Cast", "Identity", "StopGradient"):
         tensor = tensor.op.inputs[0]
     return getattr(getattr(tensor, "op", None), "type", None), tensor

@@ -4,20 +4,19 @@ import inspect
 
 from rich.table import Table
 
-from keras_distill.losses.registry import METHODS, get, in_order
+from keras_distill.losses.registry import METHODS, Method, get, in_order
 
 
-def table():
+def table() -> Table:
     """Return the methods as a `rich.table.Table`."""
     columns = Table("name", "family", "class", "needs", "paper", "also in", box=None, header_style="bold")
     for row in in_order():
-        paper = f"{row.paper}, arXiv:{row.arxiv}" if row.arxiv else row.paper
         needs = ", ".join(row.needs) or "-"
-        columns.add_row(row.name, row.family, row.loss.__name__, needs, paper, ", ".join(row.peers))
+        columns.add_row(row.name, row.family, row.loss.__name__, needs, _cite(row), ", ".join(row.peers))
     return columns
 
 
-def markdown():
+def markdown() -> str:
     """Return the methods as a table in Markdown."""
     lines = ["| name | class | needs | paper | also in |", "|---|---|---|---|---|"]
     for row in in_order():
@@ -26,17 +25,25 @@ def markdown():
     return "\n".join(lines)
 
 
-def paper(method):
+def paper(method: Method) -> str:
     """Return authors, year and link of a method's paper in Markdown."""
     arxiv = method.arxiv
     return f"{method.paper}, [arXiv:{arxiv}](https://arxiv.org/abs/{arxiv})" if arxiv else method.paper
 
 
-def describe(name):
-    """Return all about a method as text: its class, its arguments, its paper.
+def describe(name: str) -> str:
+    """Return a description of a method: its class with signature and documentation, and its paper.
 
     Args:
-        name: A name that `keras_distill.losses.get` knows.
+        name: A name that `keras_distill.losses.get` accepts.
     """
-    loss = METHODS[name].loss if name in METHODS else type(get(name))
-    return f"{name}: keras_distill.losses.{loss.__name__}{inspect.signature(loss)}\n\n{inspect.getdoc(loss)}"
+    method = METHODS.get(name)
+    loss = type(get(name)) if method is None else method.loss
+    lines = [f"{name}: keras_distill.losses.{loss.__name__}{inspect.signature(loss)}", inspect.getdoc(loss)]
+    if method is not None:
+        lines.append(f"Paper: {_cite(method)}")
+    return "\n\n".join(map(str, lines))
+
+
+def _cite(method: Method) -> str:
+    return f"{method.paper}, arXiv:{method.arxiv}" if method.arxiv else method.paper

@@ -1,52 +1,58 @@
-"""The registry of methods: each loss registers itself where it is defined, and is found here by name."""
+"""The registry of methods: a loss registers itself where it is defined, and is found here by its name."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import keras
 
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill.losses.base import DistillationLoss, arguments_of
 from keras_distill.losses.layers import LayerPair
 
-METHODS = {}
-"""Every method by name. The README, the reference, the tests and the command line read it."""
+LossClass = TypeVar("LossClass", bound=type[DistillationLoss])
 
-_WRAPPERS = {}
+METHODS: "dict[str, Method]" = {}
+"""Every method by its name. The README, the reference, the tests and the command line read it."""
+
+_WRAPPERS: dict[str, tuple[type[DistillationLoss], str]] = {}
 _FAMILIES = ("logits", "embeddings", "feature maps", "contrastive")
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A published method of distillation.
+    """A published distillation method.
 
     Args:
-        name: Its name, by which `Distiller(distillation_losses=...)` knows it.
-        loss: The class.
+        name: The name by which `Distiller(distillation_losses=...)` knows the method.
+        loss: The class that implements it.
         paper: Authors and year.
-        arxiv: Number at arXiv, or `None`.
-        peers: Public code that has the method too.
-        config: Arguments of the class that make it this method. Defaults to none.
+        arxiv: The arXiv id, or `None`.
+        peers: Public projects that implement the method too.
+        config: Arguments of the class that select this method. Defaults to `{}`.
     """
 
     name: str
-    loss: type
+    loss: type[DistillationLoss]
     paper: str
     arxiv: str | None
     peers: tuple[str, ...]
-    config: dict = dataclasses.field(default_factory=dict)
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def family(self):
-        """What it compares, named after the folder of its class: `"logits"`, `"embeddings"`, `"feature maps"`, ..."""
+    def family(self) -> str:
+        """What the method compares, named after the folder of its class: `"logits"`, `"feature maps"`, ..."""
         return self.loss.__module__.split(".")[2].replace("_", " ")
 
     @property
-    def year(self):
+    def year(self) -> int:
         """Year of the paper."""
         return int(self.paper[-4:])
 
     @property
-    def needs(self):
+    def needs(self) -> tuple[str, ...]:
         """What the loss needs or trains beyond two outputs: `"labels"`, `"features"`, `"adapter"`, `"index"`."""
-        wrapped = METHODS.get(self.config.get("loss"))
+        wrapped = METHODS.get(self.config.get("loss", ""))
         loss = self.loss if wrapped is None else wrapped.loss
         arguments = arguments_of(loss.per_sample, all=True)
         found = {
@@ -57,8 +63,8 @@ class Method:
         }
         return tuple(name for name, needed in found.items() if needed)
 
-    def make(self, **arguments):
-        """Make the loss.
+    def make(self, **arguments: Any) -> DistillationLoss:
+        """Create the loss.
 
         Args:
             **arguments: Arguments of the class that differ from its defaults.
@@ -66,15 +72,24 @@ class Method:
         return self.loss(**{**self.config, **arguments})
 
 
-def method(name, *, paper, arxiv=None, peers=(), config=None):
-    """Register a class of losses as a published method. A class may be several methods, by other arguments.
+def method(
+    name: str,
+    *,
+    paper: str,
+    arxiv: str | None = None,
+    peers: Sequence[str] = (),
+    config: dict[str, Any] | None = None,
+) -> Callable[[LossClass], LossClass]:
+    """Register a loss class as a published method, and with Keras for loading.
+
+    A class that implements several methods is decorated once for each of them, with the arguments that select it.
 
     Args:
-        name: Name of the method.
+        name: Name of the method. It is also the name of the loss in the logs, unless `config` is given.
         paper: Authors and year.
-        arxiv: Number at arXiv. Defaults to `None`.
-        peers: Public code that has the method too. Defaults to none.
-        config: Arguments of the class that make it this method. Defaults to `None`, its defaults.
+        arxiv: The arXiv id. Defaults to `None`.
+        peers: Public projects that implement the method too. Defaults to `()`.
+        config: Arguments of the class that select this method. Defaults to `None`, the defaults of the class.
 
     Returns:
         A class decorator.
@@ -88,16 +103,18 @@ def method(name, *, paper, arxiv=None, peers=(), config=None):
         if known is not None and known.loss.__qualname__ != loss.__qualname__:
             raise ValueError(expected("a name that no other method has", f"{name!r}, of {known.loss.__name__}"))
         METHODS[name] = Method(name, loss, paper, arxiv, tuple(peers), config or {})
-        return loss
+        if config is None:
+            loss.method = name
+        return keras.saving.register_keras_serializable(package="keras_distill")(loss)
 
     return register
 
 
-def wrapper(prefix, *, family):
-    """Register a class of losses that takes another loss: `prefix + name` is then the method `name`, wrapped.
+def wrapper(prefix: str, *, family: str) -> Callable[[LossClass], LossClass]:
+    """Register a class that wraps another loss: `prefix + name` then means the method `name`, wrapped.
 
     Args:
-        prefix: What stands before the name of the wrapped method.
+        prefix: Prefix of the name of the wrapped method.
         family: Family of the methods that can be wrapped.
 
     Returns:
@@ -111,21 +128,21 @@ def wrapper(prefix, *, family):
     return register
 
 
-def in_order():
-    """Return every `Method`: family by family, and the oldest paper first."""
-    return sorted(METHODS.values(), key=lambda each: (_place(each.family), each.year, each.name))
+def in_order() -> list[Method]:
+    """Return every `Method`, sorted by family and then by the year of the paper."""
+    return sorted(METHODS.values(), key=lambda each: (_rank(each.family), each.year, each.name))
 
 
-def _place(family):
+def _rank(family):
     return _FAMILIES.index(family) if family in _FAMILIES else len(_FAMILIES)
 
 
-def get(name, **arguments):
-    """Make a distillation loss by the name of its method.
+def get(name: str, **arguments: Any) -> DistillationLoss:
+    """Create a distillation loss by the name of its method.
 
     Args:
-        name: A name in `METHODS`, or `"logit_std_"` and the name of a method of logits.
-        **arguments: Arguments of its class that differ from their defaults.
+        name: A name in `METHODS`, or `"logit_std_"` followed by the name of a method that compares logits.
+        **arguments: Arguments of the class that differ from its defaults.
 
     Returns:
         A `DistillationLoss`.

@@ -10,7 +10,7 @@ from keras import ops
 from keras_distill._core.tensors import mask_of, set_mask
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import expand_like, snake_case
-from keras_distill.losses.hard_labels import by_row, unlabelled
+from keras_distill.losses.hard_labels import drop_label_axis, is_unlabelled
 
 _BY_SHAPE = ("accuracy", "acc")
 
@@ -64,9 +64,9 @@ class Labelled(keras.metrics.Metric):
             metric.update_state(y_true, y_pred, sample_weight=sample_weight)
 
     def _update_labelled(self, metric, y_true, y_pred, sample_weight):
-        missing = unlabelled(y_true)
+        missing = is_unlabelled(y_true)
         known = ops.where(missing, ops.zeros_like(y_true), y_true)
-        weight = ops.cast(by_row(ops.logical_not(missing), y_pred), metric.dtype)
+        weight = ops.cast(drop_label_axis(ops.logical_not(missing), y_pred), metric.dtype)
         if sample_weight is not None:
             weight = weight * _align(ops.cast(sample_weight, metric.dtype), weight)
         # Updated with and without weights, and one result is kept: weights of 1 are not always the same as no weights,

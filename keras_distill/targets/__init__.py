@@ -1,11 +1,22 @@
-"""Soft targets on disk: the teacher is asked once, and any number of students learn from what it said."""
+"""Soft targets on disk: the teacher labels a data set once, and any number of students learn from its answers."""
 
-from keras_distill.answers.top_k import TopK as TopK
-from keras_distill.targets.replay.replay import Replay as Replay
-from keras_distill.targets.store.encoding import Encoding as Encoding
-from keras_distill.targets.store.keys import key_of as key_of
-from keras_distill.targets.store.reader import TargetStore as TargetStore
-from keras_distill.targets.store.reader import open as open
-from keras_distill.targets.teacher import StoredTeacher as StoredTeacher
-from keras_distill.targets.writing.beam import write_with_beam as write_with_beam
-from keras_distill.targets.writing.writer import write as write
+from keras_distill.answers.top_k import TopK
+from keras_distill.targets.replay.replay import Replay
+from keras_distill.targets.store.encoding import Encoding
+from keras_distill.targets.store.keys import key_of
+from keras_distill.targets.store.reader import TargetStore, open
+from keras_distill.targets.teacher import StoredTeacher
+from keras_distill.targets.writing.beam import write_with_beam
+from keras_distill.targets.writing.writer import write
+
+__all__ = [
+    "Encoding",
+    "Replay",
+    "StoredTeacher",
+    "TargetStore",
+    "TopK",
+    "key_of",
+    "open",
+    "write",
+    "write_with_beam",
+]

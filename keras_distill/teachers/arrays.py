@@ -1,4 +1,4 @@
-"""Running a function of NumPy arrays inside TensorFlow's graph, in portions that it can take, its answers checked."""
+"""Running a function of NumPy arrays inside TensorFlow's graph, in portions of a size it takes, with checks."""
 
 import numpy as np
 
@@ -8,15 +8,15 @@ from keras_distill._core.tensors import same_shape
 
 
 def through_numpy(function, tensors, dtype):
-    """Give tensors to a function of NumPy arrays.
+    """Apply a function of NumPy arrays to tensors.
 
     Args:
         function: Function of a list of arrays that returns one array.
         tensors: List of tensors.
-        dtype: Dtype of what is returned.
+        dtype: Dtype of the result.
 
     Returns:
-        Tensor, in a graph of unknown shape.
+        A tensor; in a graph its shape is unknown.
     """
     import tensorflow as tf
 
@@ -32,14 +32,14 @@ def in_portions(function, arrays, size=None, whole=False):
     """Run a function on a few rows at a time.
 
     Args:
-        function: Function of a list of arrays with as many rows that returns an array of one row for each.
+        function: Function of a list of arrays that returns an array with as many rows.
         arrays: List of arrays `[rows, ...]`.
-        size: Number of rows that the function takes at most. Defaults to `None`, any number.
-        whole: Whether it takes exactly `size` rows; the last portion is filled with copies of the last row. Defaults
-            to `False`.
+        size: Largest number of rows that the function takes. Defaults to `None`, any number.
+        whole: Whether it takes exactly `size` rows; the last portion is then padded with copies of the last row.
+            Defaults to `False`.
 
     Returns:
-        Array `[rows, ...]`, `None` where there are no rows.
+        Array `[rows, ...]`, or `None` if there are no rows.
 
     Example:
 
@@ -60,14 +60,14 @@ def in_portions(function, arrays, size=None, whole=False):
 
 
 def checked(answer, rows, shape, label, infinite=False):
-    """Return what a teacher gave as an array of floats; raise a `ValueError` unless it is one row for each sample.
+    """Return a teacher's output as an array; raise a `ValueError` unless it holds one finite row for each sample.
 
     Args:
-        answer: What it gave.
+        answer: The output.
         rows: Number of samples.
-        shape: Shape of what it gives for one sample, `None` while that is unknown.
-        label: What the messages call the teacher.
-        infinite: Whether -inf may stand for a class that is ruled out. Defaults to `False`.
+        shape: Shape of the output for one sample, or `None` while it is unknown.
+        label: Name of the teacher, for the messages.
+        infinite: Whether -inf, a class that is ruled out, is allowed. Defaults to `False`.
     """
     array = _numbers(answer, label)
     what = f"{(rows, *shape)}" if shape else f"({rows}, ..., classes)"
@@ -82,9 +82,9 @@ def checked(answer, rows, shape, label, infinite=False):
 def _numbers(answer, label):
     try:
         array = np.asarray(answer)
-    except Exception as error:  # Whatever the arrays of others raise.
+    except Exception as error:  # Other libraries' arrays raise what they like.
         raise ValueError(expected(f"an array from {label}", f"{type(answer).__name__}: {error}")) from error
-    # Floats of fewer bits than NumPy knows are of no kind of its own.
+    # bfloat16 and other small floats have no kind in NumPy.
     if array.dtype.kind not in "fiu" and "float" not in array.dtype.name:
         raise ValueError(expected(f"an array of numbers from {label}", f"{type(answer).__name__} of {array.dtype}"))
     return array

@@ -1,4 +1,4 @@
-"""What every teacher of the package has in common: it answers a batch, and its errors read as they were raised."""
+"""What all teachers of this package have in common: they answer a batch, and their errors read as they were raised."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from keras_distill.answers.answer import as_answers
 class Teacher(keras.Model):
     """Answer batches with soft targets.
 
-    To write a teacher of your own that is no single Keras model, subclass this and override `soft_targets`. Called as
-    a Keras model, it returns the logits at T = 1.
+    To write your own teacher that is more than one Keras model, subclass this class and override `soft_targets`.
+    Called as a Keras model, a teacher returns its logits at T = 1.
 
     Example:
 
@@ -26,6 +26,9 @@ class Teacher(keras.Model):
     >>> teacher.answer(np.ones((2, 3), "float32")).at(4.0).numpy().tolist()
     [[3.0, 3.0, 3.0], [3.0, 3.0, 3.0]]
     """
+
+    one_for_all_temperatures = False
+    """Whether the logits are known to be the same at every temperature."""
 
     def __call__(self, *args, **kwargs):
         with guards.explained():

@@ -1,4 +1,4 @@
-"""Teachers whose classes are not the student's: more of them, in another order, or finer ones."""
+"""Teachers with other classes than the student: more classes, in another order, or finer ones."""
 
 import collections
 
@@ -13,35 +13,34 @@ from keras_distill.teachers.log_space import group_logits
 
 
 def map_classes(teacher, mapping, classes=None, teacher_classes=None):
-    """Let a teacher speak of the student's classes.
+    """Map the classes of a teacher to those of the student.
 
     The mapping is one of
 
-    - a sequence that says for each teacher class which class of the student it is, -1 or `None` for one that the
-      student does not have: `[2, 0, None, 1]` is a permutation of three classes beside one that is dropped,
-      `[0, 0, 1]` merges two;
-    - the same by names, with those of the student in `classes`: `map_classes(teacher, ["cat", "dog", "car"],
-      classes=["dog", "cat"])`. Names that are not among the student's are dropped;
-    - a dict from each student class to the teacher class, or the list of teacher classes, that it is made of:
-      `{0: [1, 3], 1: 0}`. Keys that are names stand in the order of `classes`, or, without it, in their own; values
-      that are names are looked up in `teacher_classes`. Teacher classes that no group has are dropped;
+    - a sequence with the student class of each teacher class, -1 or `None` for a class that the student does not have:
+      `[2, 0, None, 1]` permutes three classes and drops a fourth, `[0, 0, 1]` merges two;
+    - the same with names, and the names of the student's classes in `classes`: `map_classes(teacher, ["cat", "dog",
+      "car"], classes=["dog", "cat"])`. Other names are dropped;
+    - a dict from each student class to the teacher class, or the list of teacher classes, that it stands for:
+      `{0: [1, 3], 1: 0}`. Keys that are names are ordered as in `classes`, or, without it, as in the dict; values that
+      are names are looked up in `teacher_classes`. Teacher classes in no group are dropped;
     - the values of such a dict, as a list of lists.
 
-    At each temperature, see `MappedClasses`, probabilities are added up within a group and divided by their sum over
-    all groups.
+    At each temperature, the probabilities within a group are added up and divided by their sum over all groups; see
+    `MappedClasses`.
 
     Args:
-        teacher: A `keras.Model` that gives logits, or ends in softmax; an `Ensemble`, say.
+        teacher: A `keras.Model` that returns logits or ends in a softmax, or an `Ensemble`.
         mapping: See above.
-        classes: Names of the student's classes, or their number for a check. Defaults to `None`, found out.
-        teacher_classes: Names of the teacher's classes. Defaults to `None`: the mapping does without.
+        classes: Names of the student's classes, or their number as a check. Defaults to `None`: as in the mapping.
+        teacher_classes: Names of the teacher's classes. Defaults to `None`: the mapping uses none.
 
     Returns:
         A `MappedClasses`.
 
     Raises:
         ValueError: If a student class has no teacher class, a teacher class is in two groups, an index is out of
-            range, or a name is not known.
+            range, or a name is unknown.
 
     Example:
 
@@ -69,21 +68,20 @@ def map_classes(teacher, mapping, classes=None, teacher_classes=None):
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class MappedClasses(CombinedTeacher):
-    """Add up a teacher's probabilities over groups of its classes. Made by `map_classes`.
+    """Add up a teacher's probabilities over groups of its classes. `map_classes` makes it.
 
-    At the temperature T the soft targets are those of the teacher at T (of an ensemble, those of the ensemble at T),
-    added up within each group and divided by their sum over all groups: of a teacher with logits `z`, the logits are
-    `v_g(T) = T log(sum over i in g of exp(z_i / T))`. What the teacher gives to classes that are in no group, the
-    student is not told: the rest is renormalised. Beware of samples of such classes, of which the teacher then says
-    what it would least be asked.
+    At the temperature T, the soft targets of the teacher at T (for an ensemble, those of the ensemble at T) are added
+    up within each group and divided by their sum over all groups: for a teacher with logits `z`, the logits are `v_g(T)
+    = T log(sum over i in g of exp(z_i / T))`. Classes in no group are dropped and the others renormalised: on samples
+    of a dropped class, the soft targets are then the teacher's guess among classes that are all wrong.
 
-    A class that stands for many is likely at a high temperature for that alone: as T grows, a group of three gets
-    three times the probability of a group of one.
+    A group of many classes is likely at a high temperature for its size alone: as T grows, a group of three gets three
+    times the probability of a group of one.
 
     Args:
-        teacher: A `keras.Model` that gives logits, or ends in softmax.
-        groups: For each student class the list of teacher classes that it is made of.
-        width: Number of classes of the teacher. Defaults to `None`, found out.
+        teacher: A `keras.Model` that returns logits or ends in a softmax.
+        groups: For each student class, the list of teacher classes that it stands for.
+        width: Number of classes of the teacher. Defaults to `None`: taken from the teacher.
         name: Name of the model. Defaults to `"mapped_classes"`.
         **kwargs: Passed to `keras.Model`.
 
@@ -142,11 +140,11 @@ class MappedClasses(CombinedTeacher):
 def merge_classes(logits, groups, temperature=1.0):
     """Compute the logits of groups of classes: `v_g = T log(sum over i in g of exp(z_i / T))`.
 
-    `softmax(v / T)` are the sums of `softmax(z / T)` over the groups, divided by what all groups have.
+    `softmax(v / T)` holds the sums of `softmax(z / T)` over each group, divided by the sum over all groups.
 
     Args:
         logits: Float tensor `[..., classes]`.
-        groups: For each group the list of its classes, none of them in two.
+        groups: For each group the list of its classes; no class is in two groups.
         temperature: Positive number or scalar tensor T. Defaults to 1.0.
 
     Returns:
@@ -173,7 +171,9 @@ def _by_student_class(mapping, classes, teacher_classes):
     unknown = [key for key in mapping if key not in names]
     missing = [name for name in names if name not in mapping]
     if unknown or missing:
-        received = ", ".join([f"{key!r}, which is none" for key in unknown] + [f"nothing for {n!r}" for n in missing])
+        received = ", ".join(
+            [f"{key!r}, which is not a class" for key in unknown] + [f"nothing for {n!r}" for n in missing]
+        )
         raise ValueError(expected(f"a mapping from each of the student's classes {list(names)}", received))
     return [_indices(mapping[name], teacher_classes) for name in names]
 

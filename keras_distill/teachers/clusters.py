@@ -1,11 +1,12 @@
-"""Finding the classes that a generalist confuses, and the labels of those who are to tell them apart."""
+"""Finding the classes that a generalist confuses, and the labels to train specialists on them."""
 
+import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.teachers.combined import check_member, infer
-from keras_distill.teachers.foreign import check_count
 
 _RESTARTS = 10
 _ROUNDS = 100
@@ -13,20 +14,18 @@ _BATCH = 256
 
 
 def find_clusters(predictions, clusters, size=None, seed=0):
-    """Find groups of classes that a model often takes for each other.
+    """Find groups of classes that a model often confuses.
 
-    Classes whose probabilities rise and fall together have similar columns in the covariance matrix of the
-    predictions; these are clustered by K-means (Lloyd's rounds from k-means++ seeds, the best of ten, the same for the
-    same seed). A model that is nearly always sure confuses little: predictions at a higher temperature,
-    `softmax(logits / 4)`, then show more.
+    Classes whose probabilities rise and fall together have similar columns in the covariance matrix of the predictions.
+    K-means clusters these columns (Lloyd's algorithm from k-means++ seeds, the best of ten runs, deterministic for a
+    seed). If a model is nearly always certain, predictions at a higher temperature, `softmax(logits / 4)`, show more.
 
     Args:
         predictions: Array `[samples, ..., classes]` of probabilities; or a pair `(generalist, x)` of a `keras.Model`
-            that gives logits, or ends in softmax, and an array (or nest of arrays) of inputs.
+            that returns logits or ends in a softmax, and an array (or nest of arrays) of inputs.
         clusters: Number of clusters, from 1 to below the number of classes.
-        size: Number of classes in each cluster: those nearest to its centre, so that clusters may overlap and some
-            classes be in none. Defaults to `None`: each class in one cluster, whatever its size, and clusters of a
-            single class, which is confused with none, are left out.
+        size: Number of classes in each cluster: those nearest to its centre, so that clusters may overlap and miss some
+            classes. Defaults to `None`: each class is in one cluster, and clusters of a single class are left out.
         seed: Seed of the first centres. Defaults to 0.
 
     Returns:
@@ -47,10 +46,10 @@ def find_clusters(predictions, clusters, size=None, seed=0):
     rows = _predicted(*predictions) if isinstance(predictions, (list, tuple)) else np.asarray(predictions, "float64")
     rows = _check_rows(np.reshape(rows, (-1, rows.shape[-1])) if rows.ndim > 1 else rows)
     classes = rows.shape[-1]
-    clusters = check_count("clusters", clusters, 1)
+    clusters = check_whole_number("clusters", clusters, 1)
     if clusters >= classes:
         raise ValueError(expected(f"clusters to be below {classes}, the number of classes", f"clusters={clusters}"))
-    if size is not None and check_count("size", size, 1) >= classes:
+    if size is not None and check_whole_number("size", size, 1) >= classes:
         raise ValueError(expected(f"size to be below {classes}, the number of classes", f"size={size}"))
     centred = rows - rows.mean(axis=0)
     covariance = centred.T @ centred / len(rows)
@@ -65,11 +64,11 @@ def specialist_labels(y, cluster):
     """Turn labels into those of a specialist: the position in its cluster, or the dustbin, the last class.
 
     Args:
-        y: Integer labels of any shape, array or tensor; those below zero are none, and stay as they are.
+        y: Integer labels of any shape, array or tensor. Negative ones mark missing labels and stay as they are.
         cluster: List of the specialist's classes.
 
     Returns:
-        Integers of the shape of `y`, a tensor if that is one, else an array.
+        Integers of the shape of `y`: a tensor if `y` is a tensor, else an array.
 
     Example:
 
@@ -86,12 +85,12 @@ def specialist_labels(y, cluster):
 
 
 def check_clusters(clusters, count, classes):
-    """Return clusters as tuples; raise a `ValueError` unless there are so many, each a part of the classes.
+    """Return clusters as tuples; raise a `ValueError` unless there are `count` proper subsets of the classes.
 
     Args:
-        clusters: For each specialist the list of its classes.
+        clusters: For each specialist, the list of its classes.
         count: Number of specialists.
-        classes: Number of classes, or `None` where it is not known.
+        classes: Number of classes, or `None` if it is unknown.
     """
     if not isinstance(clusters, (list, tuple)) or len(clusters) != count:
         found = len(clusters) if isinstance(clusters, (list, tuple)) else repr(clusters)
@@ -108,8 +107,6 @@ def check_clusters(clusters, count, classes):
 
 
 def _predicted(generalist, x):
-    import keras
-
     check_member("generalist", generalist)
     count = len(keras.tree.flatten(x)[0])
     batches = [
@@ -124,25 +121,25 @@ def _predicted(generalist, x):
 def _check_rows(rows):
     valid = rows.ndim == 2 and len(rows) > 1 and np.isfinite(rows).all()
     if not valid or rows.min() < 0.0 or np.abs(rows.sum(axis=-1) - 1.0).max() > 1e-2:
-        fix = "Of logits take the softmax, or pass the model itself: `(generalist, x)`."
+        fix = "Apply a softmax to logits, or pass the model itself: `(generalist, x)`."
         raise ValueError(expected("two rows of probabilities or more", f"an array of shape {rows.shape}", fix))
     return rows
 
 
 def _k_means(points, count, generator):
-    """Return the nearest centre of each point, and the squared distances `[points, centres]`, best of some restarts."""
+    """Return the nearest centre of each point and the squared distances `[points, centres]` of the best run."""
     runs = [_lloyd(points, _seeds(points, count, generator)) for _ in range(_RESTARTS)]
     distances = min(runs, key=lambda distances: distances.min(axis=-1).sum())
     return distances.argmin(axis=-1), distances
 
 
 def _seeds(points, count, generator):
-    """Draw centres among the points, each with the square of its distance to those already drawn (k-means++)."""
+    """Draw centres among the points, each with probability proportional to its squared distance (k-means++)."""
     chosen = [int(generator.integers(len(points)))]
     while len(chosen) < count:
         apart = _distances(points, points[chosen]).min(axis=-1)
         apart[chosen] = 0.0
-        if not apart.sum() > 0.0:  # All others are copies of points already drawn.
+        if not apart.sum() > 0.0:  # All other points coincide with chosen ones.
             apart = np.isin(np.arange(len(points)), chosen, invert=True).astype("float64")
         chosen.append(int(generator.choice(len(points), p=apart / apart.sum())))
     return points[chosen]
@@ -160,7 +157,7 @@ def _lloyd(points, centres):
 
 
 def _centre(points, own, distances, cluster):
-    """Return the mean of a cluster; an empty one begins anew where the others are farthest."""
+    """Return the mean of a cluster; an empty one restarts at the point that is farthest from all centres."""
     return points[own].mean(axis=0) if own.any() else points[distances.min(axis=-1).argmax()]
 
 

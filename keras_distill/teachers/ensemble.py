@@ -1,4 +1,4 @@
-"""Several teachers who speak as one: means of probabilities, of logits, and of the logarithms of probabilities."""
+"""Ensembles: the mean of probabilities, of logits, or of the logarithms of probabilities of several teachers."""
 
 import math
 
@@ -13,13 +13,13 @@ from keras_distill.losses.divergences import working_dtype
 from keras_distill.teachers.combined import CombinedTeacher, check_member, infer, known_classes
 from keras_distill.teachers.log_space import FLOOR, exactly, log_mean_exp, log_probabilities, prepared, tempered
 
-_MAP_FIX = "Say which class is which by `Member(model, classes=...)`."
-_SIZE_FIX = "Let it see them its own way: `Member(model, preprocessing=keras.layers.Resizing(...))`."
+_MAP_FIX = "Map the classes: `Member(model, classes=...)`."
+_SIZE_FIX = "Resize its inputs: `Member(model, preprocessing=keras.layers.Resizing(...))`."
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Ensemble(CombinedTeacher):
-    """Let several teachers speak as one.
+    """Combine several teachers into one.
 
     At the temperature T of the loss, the soft targets of members with logits `z_k` and weights `w_k` are
 
@@ -29,28 +29,28 @@ class Ensemble(CombinedTeacher):
     | `"geometric"` | the geometric mean `prod_k softmax(z_k / T) ** w_k`, divided by its sum |
     | `"logits"` | `softmax(sum_k w_k z_k / T)` |
 
-    The last two are one and the same at every T: a normaliser is a number per row, and cancels. The arithmetic mean is
-    another distribution, and no mean of logits. Take two members that are sure of different classes, `[0.98, 0.01,
-    0.01]` and `[0.01, 0.98, 0.01]`. Their arithmetic mean is `[0.495, 0.495, 0.01]`, one of these two and not the
-    third. Their geometric mean is `[0.476, 0.476, 0.048]`: a class is likely where no member rules it out, and the
-    third has nearly five times the probability that either member gives it. The example shows both.
+    The last two are identical at every T, since normalisers are one number per row and cancel. The arithmetic mean is
+    another distribution, which no mean of logits gives. Take two members that are certain of different classes, `[0.98,
+    0.01, 0.01]` and `[0.01, 0.98, 0.01]`. Their arithmetic mean is `[0.495, 0.495, 0.01]`: one of the first two, not
+    the third. Their geometric mean is `[0.476, 0.476, 0.048]`: a class is likely if no member rules it out, and the
+    third class has nearly five times the probability that either member gives it. The example shows both.
 
-    Each member runs once per batch, whatever the temperatures that the losses ask for; one of weight zero does not
-    run. Members run in inference mode. An ensemble of one is its member, bit for bit.
+    Each member runs once per batch, however many temperatures the losses have; a member of weight zero does not run.
+    Members run in inference mode. An ensemble of one member equals that member bit for bit.
 
     Args:
-        members: Non-empty list of `keras.Model`s, or of `Member`s where a model has its own preprocessing or order of
-            classes. A softmax at the end of one is looked under. Models of several outputs are combined output by
-            output.
-        weights: One number >= 0 for each member, divided by their sum; `"confidence"`: for each sample, each member's
-            largest probability at T = 1, divided by their sum. A member is then heard for its being sure, right or
+        members: Non-empty list of `keras.Model`s, or of `Member`s for models with their own preprocessing or order of
+            classes. If a member ends in a softmax, its logits are used. Models with several outputs are combined
+            output by output.
+        weights: One number >= 0 for each member, divided by their sum; or `"confidence"`, for each sample the largest
+            probability of each member at T = 1, divided by their sum, which favours members that are certain, right or
             wrong. Defaults to `None`, equal weights.
         combine: `"probabilities"`, `"geometric"` or `"logits"`. Defaults to `"probabilities"`.
         name: Name of the model. Defaults to `"ensemble"`.
         **kwargs: Passed to `keras.Model`.
 
     Raises:
-        ValueError: If an argument is not what it should be, or the members do not have the same classes or inputs.
+        ValueError: If an argument is invalid, or the members do not have the same classes or inputs.
 
     Example:
 
@@ -83,7 +83,7 @@ class Ensemble(CombinedTeacher):
         super().__init__(members, name=name, **kwargs)
         self.members = members
         self.combine = combine
-        self._member_weights = weights  # `weights` are, for Keras, all variables of a model.
+        self._member_weights = weights  # In Keras, `weights` are all variables of a model.
 
     def soft_targets(self, inputs):
         fixed = isinstance(self._member_weights, tuple)
@@ -163,7 +163,7 @@ def geometric_mean(logits, weights=None, temperature=1.0):
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
-    # The members' own normalisers would cancel: left out, they leave no rounding behind.
+    # The normalisers of the members cancel; leaving them out avoids their rounding errors.
     mean = mean_of_logits(tempered(logits, 1.0), weights)
     temperature = exactly(temperature, mean.dtype)
     return temperature * _up_to_a_constant(mean, temperature) - math.log(mean.shape[-1])
@@ -176,7 +176,7 @@ def mean_of_logits(logits, weights=None, temperature=None):
         logits: Float tensor `[members, ..., classes]`.
         weights: Numbers `[members]` or float tensor `[members, ...]` that sums to 1 along the members. Defaults to
             `None`, equal weights.
-        temperature: Not used: the mean is the same at every temperature. Defaults to `None`.
+        temperature: Unused, since the mean is the same at every temperature. Defaults to `None`.
 
     Returns:
         Float tensor `[..., classes]`.
@@ -194,7 +194,7 @@ def mean_of_logits(logits, weights=None, temperature=None):
 
 
 def confidences(logits):
-    """Compute each member's share in the largest probabilities of all, at T = 1.
+    """Compute each member's largest probability at T = 1, divided by the sum over members.
 
     Args:
         logits: Float tensor `[members, ..., classes]`.
@@ -217,7 +217,7 @@ COMBINATIONS = {"probabilities": mean_of_probabilities, "geometric": geometric_m
 
 
 def _up_to_a_constant(logits, temperature):
-    """Return `log_softmax(logits / T) + log(classes)`: the constant would drown the differences at a high T."""
+    """Return `log_softmax(logits / T) + log(classes)`: at a high T, the constant would swamp the differences."""
     scaled = tempered(logits, temperature)
     share = exactly(1.0 / scaled.shape[-1], scaled.dtype)
     return scaled - log_mean_exp(scaled, share, axis=-1)

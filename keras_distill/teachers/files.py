@@ -1,4 +1,4 @@
-"""What teachers that are files have in common: a path, named inputs of fixed dtypes, one of several outputs."""
+"""What file teachers have in common: a path, named inputs of fixed dtypes, one of several outputs."""
 
 import dataclasses
 import os
@@ -15,10 +15,9 @@ class Port:
     """An input or an output of a file.
 
     Attributes:
-        shape: Shape with the batch, `None` where a size is free; `None` altogether where the rank is.
-        dtype: Dtype that it takes or gives, as a name.
-        raw_dtype: Dtype that it takes as it is where that is another one, for the integers that stand for floats.
-            Defaults to `None`.
+        shape: Shape with the batch, `None` for sizes that are free; `None` as a whole if the rank is free.
+        dtype: Name of its dtype.
+        raw_dtype: Name of another dtype that it takes unchanged: the integers of a quantized input. Defaults to `None`.
     """
 
     shape: tuple | None
@@ -27,27 +26,27 @@ class Port:
 
 
 class FileTeacher(ForeignTeacher):
-    """Let a file teach. See its subclasses, which `_open` the file, and `_run` it.
+    """Wrap a model file. Subclasses override `_open` and `_run`.
 
     Args:
-        path: File or folder. It is not copied: a saved teacher keeps the path as it is given here.
-        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
-        signature_output: Name of the output that teaches, where there are several. Defaults to `None`, the only one.
-        **kwargs: As in `ForeignTeacher`: `input_shape` and `input_dtype`, where the file leaves them open, `classes`
-            likewise, `batch_size`, `name`, `dtype`. A file of a fixed batch is run on that many samples at once, the
-            last ones filled up.
+        path: File or folder. It is not copied: a saved teacher keeps the path as given.
+        outputs: What it returns, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        signature_output: Name of the output to learn from, if there are several. Defaults to `None`, the only one.
+        **kwargs: As in `ForeignTeacher`: `input_shape`, `input_dtype` and `classes`, if the file leaves them open,
+            `batch_size`, `name`, `dtype`. A file with a fixed batch size runs on that many samples at once; the last
+            portion is padded.
     """
 
     def __init__(self, path, outputs="logits", signature_output=None, **kwargs):
         path = os.fspath(path)
         if not os.path.exists(path):
-            raise FileNotFoundError(expected("the file or folder of a teacher", f"{path!r}, where there is none"))
+            raise FileNotFoundError(expected("the file or folder of a teacher", f"{path!r}, which does not exist"))
         super().__init__(outputs, **kwargs)
         self.file = path
         self.signature_output = signature_output
         self._ordered = False
         ports, answers = self._open(path)
-        # In tuples, for Keras would make containers of its own of a dict.
+        # Tuples, since Keras would wrap a dict in a container of its own.
         self._ports = tuple(ports.items())
         self._output_name, self._output_port = self._chosen(answers)
         fixed = {port.shape[0] for port in ports.values() if port.shape} - {None}
@@ -60,34 +59,36 @@ class FileTeacher(ForeignTeacher):
         return f"the teacher {self.file!r}"
 
     def _open(self, path):
-        """Load the file, and return its inputs and its outputs: two dicts of `Port`s by name.
+        """Load the file; return its inputs and its outputs, two dicts of `Port`s by name.
 
-        Set `_ordered` where the inputs are in the order in which a list of them is given.
+        Set `_ordered` if the order of the inputs is that in which a list of them is passed.
         """
         raise NotImplementedError
 
     def _ready(self):
-        """Prepare to run, once the inputs are known."""
+        """Prepare to run, now that the inputs are known."""
 
     def _run(self, tensors):
         """Return the output for a dict of tensors by name."""
         raise NotImplementedError
 
-    def _answer(self, inputs):
+    def _raw_outputs(self, inputs):
         named = self._by_name(inputs)
         return self._run({name: self._fitted(name, tensor, port) for (name, port), tensor in zip(self._ports, named)})
 
     def _chosen(self, answers):
         names = [self.signature_output] if self.signature_output is not None else list(answers)
         if len(names) != 1:
-            fix = "Pass signature_output, the name of the one that gives the classes."
-            raise ValueError(expected(f"one output of {self.label}", f"{', '.join(sorted(names)) or 'none'}", fix))
+            fix = "Pass signature_output, the name of the output with the classes."
+            raise ValueError(expected(f"one output of {self.label}", f"{', '.join(sorted(names)) or 'no output'}", fix))
         if names[0] not in answers:
             raise ValueError(unknown_name("signature_output", names[0], answers))
         port = answers[names[0]]
         if "float" not in port.dtype:
             received = f"{names[0]!r} of dtype {port.dtype}"
-            raise ValueError(expected(f"an output of floats of {self.label}", received, "Labels teach nothing soft."))
+            raise ValueError(
+                expected(f"a floating-point output of {self.label}", received, "Labels are no soft targets.")
+            )
         return names[0], port
 
     def _own_specs(self):
@@ -108,10 +109,10 @@ class FileTeacher(ForeignTeacher):
         raise ValueError(expected(f"a dict of {', '.join(sorted(names))} for {self.label}", received))
 
     def _fitted(self, name, tensor, port):
-        """Return a tensor in the dtype of an input; refuse another shape, and what a cast would spoil."""
+        """Return a tensor in the dtype of an input; refuse other shapes, and casts that lose information."""
         what = f"input {name!r} of {self.label}"
         if port.shape is not None and not same_shape(tuple(tensor.shape[1:]), tuple(port.shape[1:])):
-            fix = "What prepares its inputs can stand before it: keras.Model(inputs, teacher(prepare(inputs)))."
+            fix = "Prepare its inputs in a model around it: keras.Model(inputs, teacher(prepare(inputs)))."
             sizes = f"{(None, *port.shape[1:])}"
             raise ValueError(expected(f"shape {sizes} for the {what}", f"{(None, *tensor.shape[1:])}", fix))
         given = keras.backend.standardize_dtype(tensor.dtype)

@@ -1,4 +1,4 @@
-"""Models that are not Keras's as Keras models: a batch of inputs in, logits out."""
+"""Models of other frameworks as Keras models: a batch of inputs in, logits out."""
 
 import keras
 import numpy as np
@@ -6,39 +6,42 @@ from keras import ops
 
 from keras_distill._core import guards
 from keras_distill._core.backend import check_tensorflow
-from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.checks import check_choice, check_whole_number
+from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill._core.tensors import same_shape
 from keras_distill.teachers.arrays import checked, in_portions, through_numpy
 from keras_distill.teachers.base import Teacher
 
 OUTPUTS = ("logits", "probabilities", "log_probabilities")
-"""What a teacher may give."""
+"""What a foreign teacher may return."""
 
 _TRIED_ROWS = 2
 _SUM_TOLERANCE = 1e-2
 
 
 class ForeignTeacher(Teacher):
-    """Let a model of another kind teach as if it were a Keras model.
+    """Wrap a model that is not a Keras model.
 
-    Its call gives logits: probabilities become their logarithms, -inf where they are exactly zero. It has no weights
-    of Keras's and no gradient. Where the shape of its inputs is known, it is tried on two made-up samples when it is
-    made, and so found to be usable or not; otherwise the first batch tells.
+    It returns logits: probabilities become their logarithms, -inf for a probability of exactly zero. It has no Keras
+    weights and no gradient. If the shape of its inputs is known, it is tried on two made-up samples when it is
+    constructed, so that an unusable one is refused at once; otherwise at the first batch.
 
-    Subclasses compute `_answer(inputs)`, and call `_settle` at the end of their construction.
+    Subclasses override `_raw_outputs(inputs)` and call `_settle` at the end of their construction.
 
     Args:
-        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        outputs: What it returns, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
         input_shape: Shape of one sample, or a dict or list of shapes for several inputs. Defaults to `None`, unknown.
         input_dtype: Dtype of the inputs, one or as many as there are shapes. Defaults to `"float32"`.
-        classes: Number of classes, or the shape of what is given for one sample, such as `(None, 10)`. Defaults to
-            `None`, found out.
-        batch_size: Number of samples that it is given at most at once. Defaults to `None`, any number.
-        name: Name of the model. Defaults to `None`, one of Keras's.
+        classes: Number of classes, or the shape of the output for one sample, such as `(None, 10)`. Defaults to
+            `None`: taken from the first output.
+        batch_size: Largest number of samples that it takes at once. Defaults to `None`, any number.
+        name: Name of the model. Defaults to `None`: Keras chooses one.
         dtype: Dtype of the logits. Defaults to `"float32"`.
         **kwargs: Passed to `keras.Model`.
     """
+
+    one_for_all_temperatures = True
 
     def __init__(
         self,
@@ -51,13 +54,12 @@ class ForeignTeacher(Teacher):
         dtype="float32",
         **kwargs,
     ):
-        check_tensorflow("a teacher that is no Keras model")
-        if outputs not in OUTPUTS:
-            raise ValueError(unknown_name("outputs", outputs, OUTPUTS))
-        # Inputs reach the teacher as they are: what it makes of their dtype is its own business.
+        check_tensorflow("a teacher that is not a Keras model")
+        check_choice("outputs", outputs, OUTPUTS)
+        # No autocast: the teacher decides about the dtype of its inputs.
         super().__init__(name=name, dtype=dtype, autocast=False, **kwargs)
         self.gives = outputs
-        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, 1)
+        self.batch_size = None if batch_size is None else check_whole_number("batch_size", batch_size, 1)
         self._asked = Untracked({"input_shape": input_shape, "input_dtype": input_dtype})
         self._specs = None if input_shape is None else _specs(input_shape, input_dtype)
         self._answer_shape = None if classes is None else _answer_shape(classes)
@@ -65,7 +67,7 @@ class ForeignTeacher(Teacher):
 
     @property
     def label(self):
-        """What the messages call it."""
+        """Name of the teacher in messages."""
         return f"the teacher {self.name!r}"
 
     @property
@@ -83,7 +85,7 @@ class ForeignTeacher(Teacher):
     def soft_targets(self, inputs):
         if self._answer_shape is None:
             self._try_out(keras.tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), inputs))
-        answer = self._answer(inputs)
+        answer = self._raw_outputs(inputs)
         answer.set_shape((keras.tree.flatten(inputs)[0].shape[0], *self._answer_shape))
         if self.gives != "probabilities":
             return answer
@@ -93,12 +95,12 @@ class ForeignTeacher(Teacher):
             guards.check(self._are_probabilities(answer), message, [ops.min(sums), ops.max(sums)], then=answer)
         )
 
-    def _answer(self, inputs):
-        """Return what the teacher gives: a float tensor `[batch, ..., classes]`."""
+    def _raw_outputs(self, inputs):
+        """Return the output of the teacher, a float tensor `[batch, ..., classes]`."""
         raise NotImplementedError
 
     def _in_numpy(self, function, tensors, size=None, whole=False):
-        """Run a function of a list of arrays on a list of tensors, see `in_portions`, and check what it gives."""
+        """Run a function of a list of arrays on a list of tensors, see `in_portions`, and check its result."""
 
         def portion(arrays):
             ruled_out = self.gives == "log_probabilities"
@@ -111,12 +113,12 @@ class ForeignTeacher(Teacher):
         return through_numpy(run, tensors, self.compute_dtype)
 
     def _settle(self, specs=None, answer_shape=None, try_out=True):
-        """Find out what the logits look like, as far as that is possible before the first batch.
+        """Find the shape of the logits, as far as possible before the first batch.
 
         Args:
-            specs: What the file says of its inputs, a nest of symbolic tensors. Defaults to `None`, nothing.
-            answer_shape: What it says of its output for one sample. Defaults to `None`, nothing.
-            try_out: Whether to run it to know more. Defaults to `True`.
+            specs: Inputs according to the file, a nest of symbolic tensors. Defaults to `None`, unknown.
+            answer_shape: Shape of the output for one sample, according to the file. Defaults to `None`, unknown.
+            try_out: Whether to run the teacher to find out. Defaults to `True`.
         """
         found = [each for each in (self._specs, specs) if each is not None]
         self._specs = next(filter(_are_known, found), next(iter(found), None))
@@ -133,8 +135,8 @@ class ForeignTeacher(Teacher):
         if not _are_known(specs):
             shapes = [tuple(spec.shape) for spec in keras.tree.flatten(specs)]
             raise ValueError(expected(f"`classes`, the number of classes of {self.label}", f"inputs of shape {shapes}"))
-        with tf.init_scope():  # Out of the graph that is being traced: the shape is needed now.
-            answer = self._answer(keras.tree.map_structure(_made_up, specs))
+        with tf.init_scope():  # Outside the graph that is being traced, since the shape is needed now.
+            answer = self._raw_outputs(keras.tree.map_structure(_made_up, specs))
             self._check_shape(tuple(answer.shape[1:]))
             self._check_kind(answer)
         self._answer_shape = self._answer_shape or tuple(answer.shape[1:])
@@ -155,7 +157,7 @@ class ForeignTeacher(Teacher):
             raise ValueError(expected(f"logits from {self.label}", "rows of probabilities", fix))
         if self.gives == "probabilities" and not found:
             received = f"rows that sum to {np.unique(np.sum(answer, axis=-1))}"
-            fix = 'Pass outputs="logits" if that is what it gives.'
+            fix = 'Pass outputs="logits" if it returns logits.'
             raise ValueError(expected(f"probabilities from {self.label}", received, fix))
 
     def _are_probabilities(self, answer):
@@ -164,20 +166,13 @@ class ForeignTeacher(Teacher):
         return ops.logical_not(ops.logical_or(ops.any(answer < 0.0), ops.any(far)))
 
     def _rounding(self):
-        """Return by how much each number that is given may be off."""
+        """Return the largest rounding error of an output."""
         return 0.0
 
     def get_config(self):
-        # With the shape that was found, a saved teacher need not be tried out again.
+        # The shape is saved, so that a loaded teacher need not be tried out again.
         own = {"outputs": self.gives, "classes": self._answer_shape, "batch_size": self.batch_size}
         return {**super().get_config(), **self._asked.content, **own}
-
-
-def check_count(name, value, low):
-    """Return an integer of at least `low`; raise a `ValueError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(expected(f"{name} to be an integer >= {low}", f"{name}={value!r}"))
-    return int(value)
 
 
 def _answer_shape(classes):

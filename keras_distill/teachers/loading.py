@@ -1,4 +1,4 @@
-"""One door for every kind of teacher: models, files, functions."""
+"""Loading a teacher, whatever it is: a model, a file, a function, a store."""
 
 import os
 
@@ -27,9 +27,9 @@ def as_teacher(
     like=None,
     name=None,
 ):
-    """Make a `keras.Model` that gives logits of whatever can teach.
+    """Return a `keras.Model` that returns logits, given anything that can teach.
 
-    | teacher | what it becomes |
+    | teacher | result |
     |---|---|
     | a `keras.Model` | itself |
     | a `.keras` file (or `.h5`) | the model in it |
@@ -39,35 +39,35 @@ def as_teacher(
     | a callable on NumPy arrays | `CallableTeacher` |
     | a store of soft targets (`keras_distill.targets.TargetStore`), or its folder | `StoredTeacher`, runs nothing |
 
-    A teacher learnt on probabilities is only as soft as its probabilities: of a softmax in a Keras model the logits
-    are found under it, but a SavedModel, a `.tflite` or an `.onnx` file with a softmax, or a service that returns
-    probabilities, must be told by `outputs="probabilities"`; taken for logits they are refused.
+    If a Keras model ends in a softmax, its logits are used. For a SavedModel, a `.tflite` or an `.onnx` file with a
+    softmax, or a service that returns probabilities, pass `outputs="probabilities"`: without it, probabilities are
+    refused, since they are no logits.
 
     Args:
         teacher: A `keras.Model`, a path, or a callable.
-        outputs: What a file or a callable gives: `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to
+        outputs: What a file or a callable returns: `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to
             `"logits"`.
-        input_shape: Shape of one sample, or a dict or list of shapes for several inputs, where it is not known by
-            itself. Defaults to `None`.
+        input_shape: Shape of one sample, or a dict or list of shapes for several inputs, if the teacher does not
+            know it. Defaults to `None`.
         input_dtype: Dtype of the inputs, one or as many as there are shapes. Defaults to `"float32"`.
-        classes: Number of classes, where it can not be found out. Defaults to `None`.
-        batch_size: Number of samples that a file or a callable is given at most at once. Defaults to `None`, any.
-        retries: Number of times a callable is called again when it raises an exception. Defaults to 3.
-        backoff: Seconds before the first of these, doubled for each that follows. Defaults to 0.5.
+        classes: Number of classes, if it cannot be determined. Defaults to `None`.
+        batch_size: Largest number of samples that a file or a callable takes at once. Defaults to `None`, any.
+        retries: Number of times a callable is called again if it raises an exception. Defaults to 3.
+        backoff: Seconds before the first further call, doubled for each that follows. Defaults to 0.5.
         signature: Name of the signature of a SavedModel. Defaults to `None`: `serving_default`, `serve`, or the only
             one.
-        signature_output: Name of the output of a file that has several. Defaults to `None`.
-        like: A Keras model whose inputs it is given, of which `input_shape` and `input_dtype` are taken where they
-            are not given. Defaults to `None`.
-        name: Name of the model that is made. Defaults to `None`, one of Keras's.
+        signature_output: Name of the output to learn from, if a file has several. Defaults to `None`.
+        like: A Keras model with the same inputs, which sets `input_shape` and `input_dtype` if they are not given.
+            Defaults to `None`.
+        name: Name of the returned model. Defaults to `None`: Keras chooses one.
 
     Returns:
-        A `keras.Model` whose call returns logits.
+        A `keras.Model` that returns logits.
 
     Raises:
-        ValueError: If it is nothing that can teach, or does not do what it should.
-        ImportError: If what runs the file is not installed.
-        RuntimeError: If a callable raises an exception whenever it is tried.
+        ValueError: If `teacher` is nothing that can teach, or its outputs are invalid.
+        ImportError: If the runtime of the file is not installed.
+        RuntimeError: If a callable raises an exception in every call.
 
     Example:
 
@@ -111,7 +111,7 @@ def _refuse(teacher):
         raise ValueError(expected(f"teacher to be {_KINDS}", f"teacher={teacher!r} of type {type(teacher).__name__}"))
     path = os.fspath(teacher)
     if not os.path.exists(path):
-        raise ValueError(expected(f"teacher to be {_KINDS}", f"{path!r}, where there is no file and no folder"))
+        raise ValueError(expected(f"teacher to be {_KINDS}", f"{path!r}, which does not exist"))
     if os.path.isdir(path):
         found = ", ".join(sorted(os.listdir(path))[:10]) or "nothing"
         what = "the folder of a SavedModel, with a saved_model.pb, or of stored soft targets, with a manifest.json"
@@ -120,7 +120,7 @@ def _refuse(teacher):
 
 
 def _inputs_of(model):
-    """Return shapes and dtypes of one sample of a model's inputs; `None` where the model is not built."""
+    """Return shapes and dtypes of one sample of a model's inputs; `None` if the model is not built."""
     structure = getattr(model, "input", None)
     structure = getattr(model, "inputs", None) if structure is None else structure
     if structure is None:

@@ -1,4 +1,4 @@
-"""Sums of probabilities that never leave their logarithms, so that none of them can vanish."""
+"""Sums of probabilities in logarithms, so that none of them vanishes."""
 
 import numpy as np
 from keras import ops
@@ -6,22 +6,22 @@ from keras import ops
 from keras_distill.losses.divergences import working_dtype
 
 FLOOR = -1e30
-"""Stands for the logarithm of zero: unlike -inf, its difference with itself is a number."""
+"""The logarithm of zero: unlike for -inf, its difference with itself is a number."""
 
 
 def prepared(logits):
-    """Return logits in float32 (float64 where they are), none below the floor."""
+    """Return logits in float32 (or float64, if they are), clipped below at the floor."""
     logits = ops.convert_to_tensor(logits)
     return ops.maximum(ops.cast(logits, working_dtype(logits)), FLOOR)
 
 
 def exactly(value, dtype):
-    """Return numbers or a tensor in a dtype; Python's numbers without a detour by float32."""
+    """Return numbers or a tensor in a dtype; Python numbers without rounding to float32 first."""
     return ops.cast(value, dtype) if hasattr(value, "dtype") else ops.convert_to_tensor(value, dtype)
 
 
 def tempered(logits, temperature):
-    """Return prepared logits over T, each row's largest at 0, which changes no softmax."""
+    """Return prepared logits divided by T, shifted so that the largest of each row is 0."""
     logits = prepared(logits)
     logits = ops.maximum(logits - ops.max(logits, axis=-1, keepdims=True), FLOOR)
     return logits / exactly(temperature, logits.dtype)

@@ -11,22 +11,22 @@ from keras_distill.teachers.combined import CombinedTeacher, check_member, infer
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Member(CombinedTeacher):
-    """Let a model teach that sees its inputs, or names its classes, in its own way.
+    """Wrap a model that needs its own preprocessing, or has its own order of classes.
 
-    A member of an `Ensemble`, or a teacher by itself.
+    Use it as a member of an `Ensemble`, or as a teacher.
 
     Args:
-        model: A `keras.Model` that gives logits, or ends in softmax.
-        preprocessing: What turns the inputs of the ensemble into those of the model: a Keras layer or model (run in
-            inference mode), or a function registered by `keras.saving.register_keras_serializable`. Defaults to
-            `None`, nothing.
-        classes: Which class of the ensemble each class of the model is, as in `map_classes`. Defaults to `None`: they
-            are the same.
+        model: A `keras.Model` that returns logits or ends in a softmax.
+        preprocessing: A Keras layer or model (run in inference mode), or a function registered with
+            `keras.saving.register_keras_serializable`, that turns the inputs of the ensemble into those of the model.
+            Defaults to `None`, no preprocessing.
+        classes: The class of the ensemble that each class of the model is, as in `map_classes`. Defaults to `None`:
+            they are the same.
         name: Name of the model. Defaults to `"member"`.
         **kwargs: Passed to `keras.Model`.
 
     Raises:
-        ValueError: If the model is none, the preprocessing cannot be saved, or the classes do not fit.
+        ValueError: If `model` is not a Keras model, the preprocessing cannot be saved, or the classes do not fit.
 
     Example:
 
@@ -68,7 +68,7 @@ def check_preprocessing(preprocessing):
     kind = preprocessing if inspect.isfunction(preprocessing) else type(preprocessing)
     registered = keras.saving.get_registered_object(keras.saving.get_registered_name(kind)) is kind
     if not callable(preprocessing) or not registered:
-        fix = "Put `@keras.saving.register_keras_serializable()` on a function of your own, or use a Keras layer."
+        fix = "Decorate your function with `@keras.saving.register_keras_serializable()`, or use a Keras layer."
         raise ValueError(
             expected("preprocessing to be a Keras layer or a registered function", repr(preprocessing), fix)
         )

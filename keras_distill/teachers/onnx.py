@@ -12,7 +12,7 @@ _DTYPES = {"float": "float32", "double": "float64"}
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ONNXTeacher(FileTeacher):
-    """Let an ONNX file teach, as PyTorch and many others write them.
+    """Wrap an ONNX file, which PyTorch and many other frameworks write.
 
     It runs outside XLA, on the devices that the installed ONNX Runtime has. Needs the extra `onnx`. Images are taken
     channels first by most of these files; what transposes them stands before the teacher:
@@ -22,8 +22,8 @@ class ONNXTeacher(FileTeacher):
 
     Args:
         path: File.
-        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
-        providers: List of ONNX Runtime's execution providers, by name. Defaults to `None`, all that are available.
+        outputs: What it returns, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        providers: Names of ONNX Runtime's execution providers. Defaults to `None`, all available ones.
         **kwargs: As in `FileTeacher`: `signature_output`, `input_shape`, `input_dtype`, `classes`, `batch_size`,
             `name`, `dtype`.
 
@@ -40,7 +40,7 @@ class ONNXTeacher(FileTeacher):
     def _open(self, path):
         runtime = _runtime()
         options = runtime.SessionOptions()
-        options.log_severity_level = 3  # Its warnings are on how it was built.
+        options.log_severity_level = 3  # Its warnings are about how the file was exported.
         providers = self.providers or runtime.get_available_providers()
         self._session = Untracked(runtime.InferenceSession(path, options, providers=providers))
         session = self._session.content

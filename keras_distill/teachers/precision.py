@@ -1,4 +1,4 @@
-"""A teacher that computes in a precision of its own."""
+"""A teacher that computes in another precision."""
 
 import keras
 
@@ -9,7 +9,7 @@ _FIX = "Leave `teacher_dtype` out, or load the model under the dtype policy that
 
 
 def in_precision(teacher, dtype=None):
-    """Return a teacher with the weights of another that computes in a precision of its own.
+    """Return a copy of a teacher that computes in another precision.
 
     On accelerators half precision makes a teacher's forward pass up to twice as fast and halves its memory; on most
     CPUs it is slower than float32. The losses are computed in float32 whatever the teacher is in. The teacher given is
@@ -61,7 +61,7 @@ def _cloning(dtype):
 
 
 def _in_dtype(config, dtype):
-    """Return the configuration of a layer, and of those inside it, with every floating-point policy replaced."""
+    """Return the configuration of a layer, and of the layers inside it, with every floating-point policy replaced."""
     if isinstance(config, (list, tuple)):
         return type(config)(_in_dtype(each, dtype) for each in config)
     if not isinstance(config, dict):

@@ -7,45 +7,45 @@ import types
 import keras
 import numpy as np
 
-from keras_distill._core.checks import check_number
+from keras_distill._core.checks import check_number, check_whole_number
 from keras_distill._core.messages import expected
-from keras_distill.teachers.foreign import ForeignTeacher, check_count
+from keras_distill.teachers.foreign import ForeignTeacher
 from keras_distill.teachers.kinds import kind
 
 _LONGEST_DELAY = 60.0
-# Not the generator of everybody: a service that fails must not change what is shuffled next.
+# A generator of its own: a failing service must not change how data is shuffled.
 _JITTER = random.Random()
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class CallableTeacher(ForeignTeacher):
-    """Let a function of NumPy arrays teach.
+    """Wrap a function of NumPy arrays.
 
-    It is given copies of the batches, a portion at a time, and is called again when it raises. What it returns is
-    checked: one row for each sample, as many classes as ever, finite. It runs outside XLA, on every batch of every
-    epoch; store its outputs where calls are dear.
-
-    To be saved within a distiller it must be registered with `keras.saving.register_keras_serializable`.
+    The function gets copies of the batches, a portion at a time, and is called again if it raises. Its results are
+    checked: one finite row for each sample, always the same number of classes. It runs outside XLA, on every batch of
+    every epoch; if calls are expensive, store the soft targets (`keras_distill.targets.write`). To be saved with a
+    distiller, it must be registered with `keras.saving.register_keras_serializable`.
 
     Args:
         function: Function of an array `[batch, ...]` (a dict or list of them for several inputs) that returns an
             array `[batch, ..., classes]`.
-        outputs: What it returns: `"logits"`, `"probabilities"`, or `"log_probabilities"`, of which -inf rules a class
-            out. Defaults to `"logits"`.
-        input_shape: Shape of one sample. Where it is given and `classes` is not, the function is tried on two
-            made-up samples at once. Defaults to `None`: it is tried when the shape of the first batch is known.
+        outputs: What it returns: `"logits"`, `"probabilities"`, or `"log_probabilities"`, where -inf rules a class out.
+            Defaults to `"logits"`.
+        input_shape: Shape of one sample. If it is given without `classes`, the function is tried on two made-up samples
+            at construction. Defaults to `None`: it is tried when the shape of the first batch is known.
         input_dtype: Dtype of the made-up samples. Defaults to `"float32"`.
-        classes: Number of classes, or the shape of what is returned for one sample. Defaults to `None`, found out.
-        batch_size: Number of samples it takes at most in one call. Defaults to `None`, any number.
-        retries: Number of times it is called again for the same samples when it raises an exception. Defaults to 3.
-        backoff: Seconds to wait before the first of these, twice as long before each one that follows, at most a
-            minute, times a random number from 0.5 to 1.5. Defaults to 0.5.
+        classes: Number of classes, or the shape of the result for one sample. Defaults to `None`: taken from the first
+            result.
+        batch_size: Largest number of samples in one call. Defaults to `None`, any number.
+        retries: Number of further calls for the same samples if it raises an exception. Defaults to 3.
+        backoff: Seconds to wait before the first further call, doubled for each that follows, at most a minute, times a
+            random number from 0.5 to 1.5. Defaults to 0.5.
         sleep: Function of seconds that waits. Defaults to `time.sleep`.
         **kwargs: `name` and `dtype`, as in `keras.Model`.
 
     Raises:
-        ValueError: If an argument is not what it should be, or if what the function returned is not.
-        RuntimeError: If it raised an exception each time.
+        ValueError: If an argument or a result of the function is invalid.
+        RuntimeError: If the function raised an exception in every call.
 
     Example:
 
@@ -72,7 +72,7 @@ class CallableTeacher(ForeignTeacher):
         super().__init__(outputs, input_shape, input_dtype, classes, batch_size, **kwargs)
         self.supports_jit = False
         self.function = function
-        self.retries = check_count("retries", retries, 0)
+        self.retries = check_whole_number("retries", retries, 0)
         self.backoff = check_number("backoff", backoff, 0.0, float("inf"))
         self._sleep = sleep
         self._settle(try_out=classes is None)
@@ -81,12 +81,12 @@ class CallableTeacher(ForeignTeacher):
     def label(self):
         return f"the callable {getattr(self.function, '__name__', type(self.function).__name__)!r}"
 
-    def _answer(self, inputs):
+    def _raw_outputs(self, inputs):
         def answer(arrays):
             return retried(lambda: call(arrays), self.retries, self.backoff, self.label, self._sleep)
 
         def call(arrays):
-            # A copy for each call: one that works in place would change what the student learns from.
+            # A copy for each call, since a function that works in place would change the student's inputs.
             return self.function(keras.tree.pack_sequence_as(inputs, [np.array(array) for array in arrays]))
 
         return self._in_numpy(answer, keras.tree.flatten(inputs), self.batch_size)
@@ -101,17 +101,17 @@ class CallableTeacher(ForeignTeacher):
 
 
 def retried(function, retries, backoff, label, sleep=time.sleep):
-    """Call a function again when it raises an exception, each time after a longer pause.
+    """Call a function, and again if it raises an exception, each time after a longer pause.
 
     Args:
         function: Function of no arguments.
         retries: Number of further calls.
         backoff: Seconds to wait before the first of them, doubled for each that follows, at most a minute.
-        label: What the message calls the function.
+        label: Name of the function, for the message.
         sleep: Function of seconds that waits. Defaults to `time.sleep`.
 
     Returns:
-        What the function returned.
+        The result of the function.
 
     Raises:
         RuntimeError: If it raised an exception each time.
@@ -136,7 +136,7 @@ def _serialized(function, label):
     name = keras.saving.get_registered_name(kept)
     if keras.saving.get_registered_object(name) is not kept:
         fix = (
-            "Decorate it with `@keras.saving.register_keras_serializable()`, or save what has been learnt alone: "
+            "Decorate it with `@keras.saving.register_keras_serializable()`, or save the student alone: "
             "`distiller.student.save(path)` or `distiller.save_weights(path)`."
         )
         raise ValueError(expected("a teacher that Keras can save: a registered callable", label, fix))

@@ -15,19 +15,19 @@ _SIGNATURES = ("serving_default", "serve")
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class SavedModelTeacher(FileTeacher):
-    """Let a SavedModel teach: one of Keras's `model.export`, of `tf.saved_model.save`, or of an earlier TensorFlow.
+    """Wrap a SavedModel, written by Keras's `model.export`, `tf.saved_model.save` or an earlier TensorFlow.
 
-    It runs in the graph of the step, on the device of the step, and needs no Python code of the model.
+    It runs in the graph and on the device of the step, and needs no Python code of the model.
 
     Args:
         path: Folder of the SavedModel.
-        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        outputs: What it returns, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
         signature: Name of the signature to run. Defaults to `None`: `serving_default`, `serve`, or the only one.
         **kwargs: As in `FileTeacher`: `signature_output`, `input_shape`, `input_dtype`, `classes`, `batch_size`,
             `name`, `dtype`.
 
     Raises:
-        ValueError: If an argument is not what it should be, or the folder has no signature to run.
+        ValueError: If an argument is invalid, or the folder has no signature to run.
 
     Example:
 
@@ -47,7 +47,7 @@ class SavedModelTeacher(FileTeacher):
         self.supports_jit = not has_accelerator() or self.compiles()
 
     def compiles(self):
-        """Tell whether XLA can translate it, as far as that can be known before its inputs are."""
+        """Return whether XLA can compile it; true while the shape of its inputs is unknown."""
         import tensorflow as tf
 
         if self._specs is None:
@@ -67,11 +67,11 @@ class SavedModelTeacher(FileTeacher):
     def _open(self, path):
         loaded = _load(path)
         function = self._function(loaded)
-        # The loaded object holds the variables, which the function itself only borrows.
+        # Keep the loaded object: it owns the variables, to which the function has weak references.
         self._loaded = Untracked((loaded, function))
         arguments, keywords = function.structured_input_signature
         specs = {**{spec.name: spec for spec in keras.tree.flatten(arguments)}, **keywords}
-        # A signature is a dict in no order; the endpoint of Keras's exports has its inputs as the model had them.
+        # A signature is an unordered dict; the endpoint of Keras's exports has the inputs in the order of the model.
         listed = getattr(_endpoint(loaded), "structured_input_signature", ())
         names = [spec.name for spec in keras.tree.flatten(listed)]
         self._ordered = sorted(names) == sorted(specs)
@@ -116,7 +116,7 @@ class SavedModelTeacher(FileTeacher):
 
 
 def _load(path):
-    """Load a SavedModel, whatever strategy is in scope here: scopes do not reach into other threads.
+    """Load a SavedModel outside any `tf.distribute` strategy: their scopes do not reach other threads.
 
     Mirrored variables would be out of reach of its functions where each replica calls them.
     """
@@ -127,7 +127,7 @@ def _load(path):
 
 
 def _endpoint(loaded):
-    """Return the function `serve` of a SavedModel, `None` where there is none or one of several signatures."""
+    """Return the function `serve` of a SavedModel, or `None` if it has none or several signatures."""
     functions = getattr(getattr(loaded, "serve", None), "concrete_functions", ())
     return functions[0] if len(functions) == 1 else None
 
@@ -137,14 +137,14 @@ def _port(spec):
 
 
 def _named(outputs):
-    """Return outputs as a dict, the unnamed ones under the names that TensorFlow gives them in a signature."""
+    """Return outputs as a dict; unnamed ones get the names that TensorFlow gives them in a signature."""
     if isinstance(outputs, dict):
         return outputs
     return {f"output_{index}": output for index, output in enumerate(keras.tree.flatten(outputs))}
 
 
 def _in_portions(function, tensors, size, signature):
-    """Run a function of a fixed batch on any number of rows: portion by portion, the last filled with the last row."""
+    """Run a function with a fixed batch size on any number of rows, in portions; the last one is padded."""
     import tensorflow as tf
 
     def divided(tensor):

@@ -1,4 +1,4 @@
-"""A generalist, and specialists on classes that it confuses: section 5 of the paper that began distillation."""
+"""A generalist, and specialists on the classes that it confuses: section 5 of Hinton, Vinyals and Dean 2015."""
 
 import math
 
@@ -6,16 +6,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._core.checks import check_number
+from keras_distill._core.checks import check_number, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import TemperedLogits
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.teachers.clusters import check_clusters
 from keras_distill.teachers.combined import CombinedTeacher, check_member, infer, one_class_count
-from keras_distill.teachers.foreign import check_count
 from keras_distill.teachers.log_space import FLOOR, exactly, group_logits, log_probabilities
 
-# The relative move of a logarithm below which it stands still.
+# Relative change of a logarithm below which it has converged.
 _STILL = {"float32": 1e-6, "float64": 1e-12}
 
 
@@ -23,34 +22,35 @@ _STILL = {"float32": 1e-6, "float64": 1e-12}
 class Specialists(CombinedTeacher):
     """Let specialists correct a generalist on the classes that it confuses.
 
-    A specialist tells the classes of its cluster apart, and all others are one to it: its last logit is that of a
-    dustbin. For each sample those are active whose cluster has one of the generalist's `top` most probable classes,
-    and the soft targets are the distribution `q` over all classes that minimises
+    A specialist distinguishes the classes of its cluster and lumps all others together: its last logit is that of a
+    dustbin class. A specialist is active for a sample if its cluster has one of the generalist's `top` most probable
+    classes. The soft targets are the distribution `q` over all classes that minimises
 
         KL(p_generalist, q) + sum over active m of KL(p_m, q)
 
-    where, beside `p_m`, `q` is summed over the classes in the dustbin of m. Where no specialist is active, `q` is the
-    generalist's. At a temperature T the distributions of all models are those at T. The dustbin is one class among
-    few then: as T grows it becomes as likely as each class of the cluster, however many it stands for.
+    where, in the second term, `q` is summed over the classes in the dustbin of m. If no specialist is active, `q` is
+    the generalist's distribution. At a temperature T all distributions are those at T. The dustbin is then one class
+    among
+    few: as T grows it becomes as likely as each class of the cluster, however many classes it stands for.
 
-    `find_clusters` finds what the generalist confuses; train each specialist on
-    `specialist_labels(y, cluster)`. Every specialist runs for every sample: a batch holds samples of all clusters.
+    `find_clusters` finds the classes that the generalist confuses; train each specialist on
+    `specialist_labels(y, cluster)`. Every specialist runs on every sample, since a batch has samples of all clusters.
 
     Args:
-        generalist: A `keras.Model` of all classes that gives logits, or ends in softmax.
+        generalist: A `keras.Model` of all classes that returns logits or ends in a softmax.
         specialists: Non-empty list of `keras.Model`s with one logit for each class of their cluster, in the order of
             the cluster, and one for the dustbin.
-        clusters: For each specialist the list of its classes. They may overlap, and need not have all classes.
-        top: Number of the generalist's most probable classes that call a specialist. Defaults to 1.
+        clusters: For each specialist, the list of its classes. Clusters may overlap and need not cover all classes.
+        top: Number of the generalist's most probable classes that activate a specialist. Defaults to 1.
         steps: Largest number of steps to `q`, see `combine_specialists`. Defaults to 200.
-        oversampling: How many times more frequent, against the dustbin, the classes of a cluster were in the training
-            of its specialist than in truth: one number > 0, or one for each. Its logarithm is added to the dustbin's
-            logit. Defaults to 1.0.
+        oversampling: How many times more frequent, relative to the dustbin, the classes of a cluster were in the
+            training of its specialist than in reality: one number > 0, or one for each. Its logarithm is added to the
+            logit of the dustbin. Defaults to 1.0.
         name: Name of the model. Defaults to `"specialists"`.
         **kwargs: Passed to `keras.Model`.
 
     Raises:
-        ValueError: If an argument is not what it should be, or models and clusters do not fit together.
+        ValueError: If an argument is invalid, or models and clusters do not fit together.
 
     Example:
 
@@ -59,7 +59,7 @@ class Specialists(CombinedTeacher):
     ...     made = keras.Sequential([keras.Input((4,)), head])
     ...     head.bias.assign(np.log(logits))
     ...     return made
-    >>> generalist = model([0.4, 0.4, 0.1, 0.1])  # 0 or 1? It cannot tell.
+    >>> generalist = model([0.4, 0.4, 0.1, 0.1])  # It confuses 0 and 1.
     >>> teacher = Specialists(generalist, [model([0.7, 0.1, 0.2])], clusters=[[0, 1]])
     >>> print(ops.softmax(teacher(np.ones((1, 4)))).numpy().round(3))
     [[0.55 0.25 0.1  0.1 ]]
@@ -89,10 +89,10 @@ class Specialists(CombinedTeacher):
         classes = one_class_count("generalist", generalist)
         clusters = check_clusters(clusters, len(specialists), classes)
         _check_widths([one_class_count("each specialist", specialist) for specialist in specialists], clusters)
-        top = check_count("top", top, 1)
+        top = check_whole_number("top", top, 1)
         if classes is not None and top > classes:
             raise ValueError(expected(f"top to be {classes} at most, the number of classes", f"top={top}"))
-        steps, oversampling = check_count("steps", steps, 1), _check_oversampling(oversampling, len(specialists))
+        steps, oversampling = check_whole_number("steps", steps, 1), _check_oversampling(oversampling, len(specialists))
         super().__init__([generalist, *specialists], shown_by=[generalist], name=name, **kwargs)
         self.generalist, self.specialists = generalist, list(specialists)
         self.clusters, self.top, self.steps, self.oversampling = clusters, top, steps, oversampling
@@ -132,11 +132,11 @@ class Specialists(CombinedTeacher):
 
 
 def active_specialists(generalist_logits, clusters, top=1):
-    """Tell which specialists have one of the generalist's most probable classes in their cluster.
+    """Return which specialists have one of the generalist's most probable classes in their cluster.
 
     Args:
         generalist_logits: Float tensor `[..., classes]`.
-        clusters: For each specialist the list of its classes.
+        clusters: For each specialist, the list of its classes.
         top: Number of most probable classes. Defaults to 1.
 
     Returns:
@@ -155,25 +155,25 @@ def active_specialists(generalist_logits, clusters, top=1):
 
 
 def combine_specialists(generalist_logits, specialist_logits, clusters, active, temperature=1.0, steps=200):
-    """Compute logits `v` of the distribution `q` that is nearest to a generalist and its active specialists.
+    """Compute the logits `v` of the distribution `q` that is nearest to a generalist and its active specialists.
 
-    `q` minimises the sum of the divergences that `Specialists` tells of; the sum is convex in `q`. Each step spreads
-    the mass that an active specialist has in its dustbin over the classes there as `q` does, and takes for the new
-    `q` the average of all that each class has been given by generalist and specialists. No step makes the sum larger.
-    It begins at the generalist, and ends where no logarithm of `q` moves, or after `steps` steps. One active
-    specialist takes one step and one to see it; several take the more of them, the less the generalist gives to
-    classes that all the others put into the dustbin.
+    `q` minimises the sum of divergences in `Specialists`, which is convex in `q`. Each step distributes the dustbin
+    mass of every active specialist over the classes in its dustbin in proportion to `q`, then sets `q` to the average
+    of what generalist and specialists give to each class. No step increases the sum. The iteration starts at the
+    generalist and ends when no logarithm of `q` changes, or after `steps` steps. With one active specialist it
+    converges in one step; with several, it takes the more steps, the less the generalist gives to classes that the
+    others put into the dustbin.
 
     Args:
         generalist_logits: Float tensor `[..., classes]`.
         specialist_logits: List of float tensors `[..., classes of the cluster + 1]`, the dustbin last.
-        clusters: For each specialist the list of its classes.
+        clusters: For each specialist, the list of its classes.
         active: Bool tensor `[..., specialists]`.
-        temperature: Positive number or scalar tensor T that softens all of them. Defaults to 1.0.
+        temperature: Positive number or scalar tensor T of all distributions. Defaults to 1.0.
         steps: Largest number of steps. Defaults to 200.
 
     Returns:
-        Float tensor `[..., classes]`, `T log q`, so that `softmax(v / T)` is `q`. Constant: no gradient goes through.
+        Float tensor `[..., classes]`, `T log q`, so that `softmax(v / T)` is `q`. No gradient flows through it.
 
     Example:
 
@@ -197,7 +197,7 @@ def combine_specialists(generalist_logits, specialist_logits, clusters, active, 
         ops.concatenate([general, *own], axis=-1), np.concatenate([np.arange(classes), *clusters]), classes
     )
     dustbins = ops.stack([each[..., -1] for each in special], axis=-1) + off
-    # Classes that are in the same clusters stay in the ratio of what they are given: they move as one.
+    # Classes in the same clusters keep the ratio of what they are given, so they can be iterated as one.
     members, kinds = np.unique(_membership(clusters, classes), axis=1, return_inverse=True)
     kinds = np.reshape(kinds, -1)
     given_kinds = group_logits(given, kinds, members.shape[1])
@@ -208,7 +208,7 @@ def combine_specialists(generalist_logits, specialist_logits, clusters, active, 
 
 
 def _spread(q, given, dustbins, outside, voices, steps):
-    """Iterate to the fixed point in logarithms: `voices * q = given + q * sum_m dustbin_m / q(outside m)`."""
+    """Iterate, in logarithms, to the fixed point `voices * q = given + q * sum_m dustbin_m / q(outside m)`."""
     outside = ops.convert_to_tensor(outside)
     tolerance = _STILL[keras.backend.standardize_dtype(q.dtype)]
 
@@ -222,7 +222,7 @@ def _spread(q, given, dustbins, outside, voices, steps):
 
 
 def _membership(clusters, classes):
-    """Return a bool array `[clusters, classes]`: which class is in which cluster."""
+    """Return a bool array `[clusters, classes]`: whether each class is in each cluster."""
     members = np.zeros((len(clusters), classes), bool)
     for member, cluster in zip(members, clusters, strict=True):
         member[list(cluster)] = True
@@ -230,7 +230,7 @@ def _membership(clusters, classes):
 
 
 def _biased(logits, bias):
-    """Add to the dustbin's logit, the last one."""
+    """Add a bias to the last logit, that of the dustbin."""
     if bias == 0.0:
         return logits
     return ops.concatenate([logits[..., :-1], logits[..., -1:] + bias], axis=-1)

@@ -14,7 +14,7 @@ from keras_distill.teachers.kinds import file_with, kind
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class TFLiteTeacher(FileTeacher):
-    """Let a TFLite file teach.
+    """Wrap a TFLite file.
 
     Floats are quantised for inputs of integers by the scale and the zero point of the file, and outputs of integers
     are turned back; inputs that are of the file's own dtype are given as they are. A file that gives the same for
@@ -26,7 +26,7 @@ class TFLiteTeacher(FileTeacher):
 
     Args:
         path: File.
-        outputs: What it gives, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
+        outputs: What it returns, `"logits"`, `"probabilities"` or `"log_probabilities"`. Defaults to `"logits"`.
         **kwargs: As in `FileTeacher`: `signature_output`, `input_shape`, `input_dtype`, `classes`, `batch_size`,
             `name`, `dtype`.
 
@@ -53,7 +53,7 @@ class TFLiteTeacher(FileTeacher):
         self.supports_jit = False
 
     def _open(self, path):
-        # An interpreter runs one batch at a time, and replicas run side by side.
+        # An interpreter runs one batch at a time, but replicas run in parallel.
         self._alone = Untracked(threading.Lock())
         self._restart()
         details = _details(self._interpreter.content)
@@ -72,7 +72,7 @@ class TFLiteTeacher(FileTeacher):
         return list(self._details.content[0].values())
 
     def _resizes(self):
-        """Tell whether the file gives the same for a batch of another size than its own."""
+        """Return whether the file gives the same outputs with another batch size."""
         rows = self._fixed_batch
         example = self._examples(rows + 1)
         other = self._attempt(example)
@@ -91,7 +91,7 @@ class TFLiteTeacher(FileTeacher):
         try:
             return self._invoke(arrays)
         except (RuntimeError, ValueError):
-            self._restart()  # What is left of it after a failure is of no use.
+            self._restart()  # After a failure the interpreter is unusable.
             return None
 
     def _run(self, tensors):
@@ -119,7 +119,7 @@ class TFLiteTeacher(FileTeacher):
 
 
 def _details(interpreter):
-    """Return the details of inputs and outputs by name, those of the signature where there is exactly one."""
+    """Return the details of inputs and outputs by name; those of the signature if there is exactly one."""
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
         runner = interpreter.get_signature_runner(next(iter(signatures)))

@@ -1,4 +1,4 @@
-"""How far to trust a teacher: its targets left out, weighted down or corrected where they are doubtful."""
+"""How far to trust a teacher: leaving out, weighing down or correcting doubtful soft targets."""
 
 import keras
 from keras import ops
@@ -13,31 +13,31 @@ CONTRADICTING = ("keep", "replace", "ignore")
 """What to do with soft targets that contradict the label."""
 
 LOW_CONFIDENCE = ("ignore", "weigh")
-"""What to do with soft targets that are not sure enough."""
+"""What to do with soft targets of low confidence."""
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Trust:
-    """Say which of a teacher's soft targets a student shall learn from.
+    """Choose which of a teacher's soft targets a student learns from.
 
-    The teacher's confidence in a sample is its largest probability at T = 1. It contradicts a label that is not its
-    most probable class. Samples without a label (below zero) are never contradicted.
+    The teacher's confidence in a sample is its largest probability at T = 1. The teacher contradicts a label that is
+    not its most probable class; it never contradicts a missing label (below zero).
 
-    What is lost by it, and why nothing is left out by default:
+    By default every soft target is used, because leaving some out has a price:
 
-    - Confidence is no proof. Most networks are too sure of themselves, on unfamiliar inputs above all: a bound on
-      confidence keeps their confident errors, and drops the honest doubts of a calibrated teacher. Calibrate first,
-      and look at how many samples a bound leaves.
-    - Samples of low confidence are the hard ones. A student that never sees them is taught the easy part of the data.
-    - What a teacher says beside the label, above all where it is in doubt, is what distillation adds to labels. Where
-      the labels have errors, a contradiction may be a correction: `"ignore"` and `"replace"` throw it away.
+    - Confidence is not correctness. Most networks are overconfident, above all on unfamiliar inputs: a bound on
+      confidence keeps their confident errors and drops the honest doubts of a calibrated teacher. Calibrate first, and
+      check how many samples a bound leaves.
+    - Samples of low confidence are the hard ones. A student that never sees them learns the easy part of the data.
+    - Distillation adds to labels what the teacher knows beyond them, most of all where it doubts. If the labels have
+      errors, a contradiction may be a correction, which `"ignore"` and `"replace"` throw away.
 
     Args:
-        min_confidence: Confidence from 0.0 to 1.0 below which soft targets are doubtful. Defaults to 0.0: none are.
-        contradicting: What becomes of soft targets that contradict the label: `"keep"`; `"ignore"`, they get weight
-            0; `"replace"`, the probabilities of the label and of the most probable class are exchanged, and the rest
-            stays as it is. Defaults to `"keep"`.
-        low_confidence: What becomes of the doubtful: `"ignore"`, they get weight 0; `"weigh"`, the weight
+        min_confidence: Confidence from 0.0 to 1.0 below which a soft target is doubtful. Defaults to 0.0: never.
+        contradicting: What to do with soft targets that contradict the label: `"keep"` them; `"ignore"` them, with
+            weight 0; `"replace"` them, exchanging the probabilities of the label and of the most probable class.
+            Defaults to `"keep"`.
+        low_confidence: What to do with doubtful soft targets: `"ignore"` them, with weight 0, or `"weigh"` them by
             `confidence / min_confidence`. Defaults to `"ignore"`.
 
     Raises:
@@ -62,7 +62,7 @@ class Trust:
 
     @property
     def needs_labels(self):
-        """Whether it makes a difference that there are labels."""
+        """Whether labels make a difference."""
         return self.contradicting != "keep"
 
     def weights(self, teacher_logits, labels=None):
@@ -70,7 +70,7 @@ class Trust:
         return trust_weights(teacher_logits, labels, **self.get_config())
 
     def correct(self, teacher_logits, labels=None):
-        """Return the logits to learn from: `corrected` ones if so chosen and there are labels, else those given.
+        """Return the logits to learn from: `corrected` ones if `contradicting="replace"` and there are labels.
 
         Args:
             teacher_logits: Float tensor `[batch, ..., classes]`, or an `Answer`.
@@ -102,10 +102,10 @@ def trust_weights(teacher_logits, labels=None, min_confidence=0.0, contradicting
         labels: Hard labels `[batch, ...]`, sparse (below zero for none) or one-hot. Defaults to `None`: no sample is
             contradicted.
         min_confidence: Largest probability at T = 1 below which a soft target is doubtful. Defaults to 0.0.
-        contradicting: `"ignore"` for a weight of 0 where the most probable class is not the label; else no effect.
-            Defaults to `"keep"`.
-        low_confidence: `"ignore"` for a weight of 0 where in doubt, `"weigh"` for `confidence / min_confidence`.
-            Defaults to `"ignore"`.
+        contradicting: `"ignore"` for a weight of 0 where the most probable class is not the label. Other values have no
+            effect. Defaults to `"keep"`.
+        low_confidence: `"ignore"` for a weight of 0 for doubtful soft targets, `"weigh"` for `confidence /
+            min_confidence`. Defaults to `"ignore"`.
 
     Returns:
         Float tensor `[batch, ...]` of numbers from 0.0 to 1.0.
@@ -130,9 +130,9 @@ def trust_weights(teacher_logits, labels=None, min_confidence=0.0, contradicting
 
 
 def corrected(teacher_logits, labels):
-    """Exchange the logits of the label and of the most probable class where these are two.
+    """Exchange the logits of the label and of the most probable class where they differ.
 
-    The teacher then is as sure of the label as it was of its error, and what it says of all other classes stays.
+    The teacher is then as certain of the label as it was of its error; all other classes keep their logits.
 
     Args:
         teacher_logits: Float tensor `[batch, ..., classes]`, logits or the output of a softmax head; or an `Answer`.
@@ -169,14 +169,14 @@ def _exchange(logits, labels):
 
 
 def contradicts(teacher_logits, labels):
-    """Tell where a teacher's most probable class is not the label.
+    """Return where a teacher's most probable class is not the label.
 
     Args:
         teacher_logits: Float tensor `[batch, ..., classes]`.
         labels: Hard labels `[batch, ...]`, sparse (below zero for none) or one-hot.
 
     Returns:
-        Bool tensor `[batch, ...]`, false where there is no label.
+        Bool tensor `[batch, ...]`, false for missing labels.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The k greatest classes and the rest, against full distributions in float64."""
+"""Top-k answers, compared with full distributions in float64."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def rows(classes=7, spread=3.0, seed=0, shape=(4,)):
 
 
 def exact(logits, k, temperatures=TEMPERATURES):
-    """The top-k answer, and by float64 the indices in it."""
+    """Return the top-k answer of logits, stored in float32."""
     encoding = Encoding(logits.shape[-1], "top_k", dtype="float32", k=k, shape=logits.shape[1:-1])
     encoding = Encoding(**{**encoding.to_dict(), "temperatures": temperatures})
     return encoding.decode(encoding.encode(logits)[0])
@@ -42,7 +42,7 @@ def test_both_sides_are_the_distribution_with_the_others_added_up(temperature, s
         np.testing.assert_allclose(softmax(reduced.numpy() / temperature, -1), expected, rtol=2e-5)
 
 
-def test_the_first_is_the_greatest_and_indices_are_small():
+def test_the_first_class_is_the_largest_and_indices_are_small():
     teacher = rows()
     top = exact(teacher, 3)
     assert top.indices.dtype == tf.uint8
@@ -86,7 +86,7 @@ def test_gaps_of_a_thousand(temperature):
 
 
 @pytest.mark.parametrize("temperature", [0.25, 0.5, 1.3, 1.9, 3.0, 7.0, 50.0])
-def test_between_and_beyond_the_stored_temperatures_the_rest_is_never_less_than_it_is(temperature):
+def test_at_other_temperatures_the_rest_is_an_upper_bound(temperature):
     teacher = rows(classes=30, shape=(50,))
     top = exact(teacher, 4)
     others = np.sort(teacher.astype("float64"), -1)[:, :-4]
@@ -96,14 +96,14 @@ def test_between_and_beyond_the_stored_temperatures_the_rest_is_never_less_than_
     assert min(temperature, 1.0) * (bound - true).max() < 1.3
 
 
-def test_at_the_stored_temperatures_it_is_exact():
+def test_at_the_stored_temperatures_the_rest_is_exact():
     teacher = rows(classes=30)
     for temperature in TEMPERATURES:
         true = logsumexp(np.sort(teacher.astype("float64"), -1)[:, :-4] / temperature, axis=-1)
         np.testing.assert_allclose(exact(teacher, 4).rest_at(temperature), true, rtol=1e-6)
 
 
-def test_classes_that_are_ruled_out_leave_nothing_for_the_rest():
+def test_excluded_classes_leave_nothing_for_the_rest():
     teacher = np.array([[1.0, 2.0, -np.inf, -np.inf]], "float32")
     top = exact(teacher, 2)
     assert np.isneginf(top.rest_at(1.5)).all()
@@ -125,12 +125,12 @@ def test_half_precision_students_are_compared_in_float32():
         ({"classes": 1}, "from 1 to 1 classes"),
     ],
 )
-def test_what_does_not_fit_is_refused(change, words):
+def test_arguments_that_do_not_fit_together_are_refused(change, words):
     arguments = {"indices": [[0, 1]], "values": [[1.0, 0.0]], "rest": [[0.0]], "classes": 4}
     with pytest.raises(ValueError, match=words):
         TopK(**{**arguments, **change})
 
 
-def test_students_of_other_classes_are_refused():
+def test_students_with_another_number_of_classes_are_refused():
     with pytest.raises(ValueError, match="logits of 7 classes"):
         exact(rows(), 3).reduced(rows(classes=6))

@@ -2,7 +2,7 @@
 
     python -m tests.conformance FOLDER
 
-Prints the cases passed of each method, and every miss. The exit code is 1 if there was one.
+Prints the number of passed cases of each method, and every failure. The exit code is 1 if a case failed.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A file of vectors, case by case: what goes in, what should come out, and which of it was looked at."""
+"""The cases of a file of vectors: inputs, expected outputs, and a record of which arrays were checked."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,15 +8,15 @@ import numpy as np
 
 from tests.gradients import value_and_gradient
 
-# What says how far the published code moves in float32, and the same maps in another layout.
+# Arrays that only record the error of the published code in float32.
 REFERENCE_ONLY = ("loss_float32", "grad_maxerr_float32")
 TOLERANCES = {"float64": (1e-9, 1e-12), "float32": (1e-4, 1e-6)}
 if keras.ops.ones(1, "float64").dtype != "float64":
-    del TOLERANCES["float64"]  # JAX has none, unless it is asked for before it starts.
+    del TOLERANCES["float64"]  # JAX has float64 only if it is enabled before it starts.
 
 
 class Case:
-    """The arrays of one case. Floats come in the precision under test; what was read is remembered.
+    """The arrays of one case. Floats are cast to the precision under test, and each key that is read is recorded.
 
     Args:
         name: Name of the case, such as `"base_T4"`.
@@ -32,7 +32,7 @@ class Case:
         return key in self.arrays
 
     def __getitem__(self, key):
-        """Return an array: floats in the precision under test, integers as they are."""
+        """Return an array: floats in the precision under test, integers unchanged."""
         self.read.add(key)
         array = self.arrays[key]
         return array.astype(self.dtype) if array.dtype.kind == "f" else array
@@ -49,18 +49,18 @@ class Case:
 
     @property
     def inputs(self):
-        """Names of the arrays that some stored gradient is with respect to."""
+        """Names of the arrays for which a gradient is stored."""
         return sorted({split_gradient(key, self)[1] for key in self.arrays if is_gradient(key)})
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantities:
-    """What a method makes of a case.
+    """What a method computes for a case.
 
     Args:
-        losses: From the name of a part (`""` for the loss itself, `"tckd"` for `loss_tckd`) to a function of the
-            inputs, a dict of tensors, that returns the scalar. Its gradient is compared with respect to each.
-        values: From the name of a stored array to a function of the inputs that returns it.
+        losses: Dict from the name of a part (`""` for the loss itself, `"tckd"` for `loss_tckd`) to a function of the
+            inputs, a dict of tensors, that returns the scalar. Its gradients are compared too.
+        values: Dict from the name of a stored array to a function of the inputs that returns it.
     """
 
     losses: dict[str, Callable]
@@ -68,7 +68,7 @@ class Quantities:
 
 
 def is_gradient(key):
-    """Tell whether a key names a gradient."""
+    """Return whether a key names a gradient."""
     return key.startswith("grad_") and key not in REFERENCE_ONLY
 
 
@@ -85,8 +85,9 @@ def split_gradient(key, case):
 
 
 def check_case(quantities, case):
-    """Compare everything that a case stores. Return a list of misses, sentences; empty if all is well."""
+    """Compare every stored array of a case, and return a list of failures as sentences."""
     tensors = {name: keras.ops.convert_to_tensor(case[name]) for name in case.inputs}
+    # Arrays `..._nchw` repeat others in another layout.
     stored = {key for key in case.arrays if key not in REFERENCE_ONLY and not key.endswith("_nchw")}
     misses, seen = [], set()
     for part, function in quantities.losses.items():

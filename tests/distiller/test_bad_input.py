@@ -182,5 +182,5 @@ def test_feature_maps_of_other_sizes_are_refused_without_an_adapter():
 
     distiller = kd.Distiller(model(1), model(2), kd.losses.FeatureDistillation("mse", "map", "map", None))
     distiller.compile("sgd", "sparse_categorical_crossentropy")
-    with pytest.raises(ValueError, match="Expected features of one shape.*6, 6, 4.*3, 3, 4.*adapter"):
+    with pytest.raises(ValueError, match="Expected features of the same shape.*6, 6, 4.*3, 3, 4.*adapter"):
         distiller.fit(np.ones((4, 8, 8, 1)), np.zeros(4), verbose=0)

@@ -1,4 +1,4 @@
-"""Adapters: which one is made, what it computes in plain loops, how it is saved."""
+"""Adapters: which one is created, its values against plain loops, and saving."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from keras_distill.features.adapters import (
     Connector,
     ConvRegressor,
     Parallel,
-    for_each_layer,
+    make_for_each_layer,
     match_width,
     regressor,
 )
@@ -77,7 +77,7 @@ def test_adapters_compute_in_float32():
 
 def test_one_adapter_for_each_layer():
     teacher, student = [(None, 8, 6), (None, 4), (None, 2, 2, 5)], [(None, 8, 3), (None, 4), (None, 2, 2, 3)]
-    layer = for_each_layer(match_width, teacher, student, "adapter")
+    layer = make_for_each_layer(match_width, teacher, student, "adapter")
     layer.build(student)
     assert [each and each.name for each in layer.layers] == ["adapter_0", None, "adapter_2"]
     assert layer.compute_output_shape(student) == teacher
@@ -86,8 +86,8 @@ def test_one_adapter_for_each_layer():
     np.testing.assert_allclose(outputs[0], inputs[0] @ layer.layers[0].kernel.numpy(), rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(outputs[1], inputs[1])
     assert [tuple(each.shape) for each in outputs] == [(2, 8, 6), (2, 4), (2, 2, 2, 5)]
-    assert for_each_layer(match_width, student, student, "adapter") is None
-    assert for_each_layer(match_width, teacher[0], student[0], "adapter").name == "adapter"
+    assert make_for_each_layer(match_width, student, student, "adapter") is None
+    assert make_for_each_layer(match_width, teacher[0], student[0], "adapter").name == "adapter"
 
 
 def test_parallel_passes_the_training_flag_on():
@@ -107,7 +107,7 @@ def test_parallel_keeps_masks():
 def test_parallel_counts():
     layer = Parallel([None, None], name="two")
     with pytest.raises(
-        ValueError, match=r"^Expected a list of 2, one for each layer of 'two'\. Received: 3 elements\."
+        ValueError, match=r"^Expected a list of 2 elements, one for each layer of 'two'\. Received: 3 elements\."
     ):
         layer([tf.ones((2, 3))] * 3)
 
@@ -219,7 +219,7 @@ def test_hints_of_another_size_are_regressed():
     assert FeatureDistillation(adapter=None).make_adapter((None, 8, 8, 6), (None, 3, 3, 6)) is None
 
 
-def test_the_published_regressor_if_asked_for():
+def test_the_published_regressor_by_name():
     loss = FeatureDistillation(adapter="regressor")
     layer = loss.make_adapter((None, 4, 4, 6), (None, 4, 4, 6))
     assert isinstance(layer, ConvRegressor) and layer.kernel_size == (1, 1) and layer.use_relu

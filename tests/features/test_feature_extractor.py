@@ -1,4 +1,4 @@
-"""The extractor: the model as it is, one forward pass, and the features that were asked for."""
+"""The extractor: the unchanged model, one forward pass, and the requested features."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ class Counting(layers.Layer):
 
 
 class Block(layers.Layer):
-    """A layer made of layers."""
+    """A layer that contains layers."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -470,7 +470,10 @@ def odd():
     [
         ("twice", r"^Expected a layer that runs once in a forward pass\. Received: 'twice', which ran 2 times\.$"),
         ("never", r"^Expected a layer that runs once in a forward pass\. Received: 'never', which ran 0 times\.$"),
-        ("looped", r"^Expected a layer whose output is there after .* 'looped', which runs in a loop or function in"),
+        (
+            "looped",
+            r"^Expected a layer whose output is accessible after .* 'looped', which runs in a loop or function in",
+        ),
     ],
 )
 def test_layers_that_cannot_be_tapped(name, message):

@@ -1,4 +1,4 @@
-"""Layers by path, name and pattern, in models of every kind, and the shapes of what they return."""
+"""Layers by path, name and pattern, in models of every kind, and the shapes of their outputs."""
 
 import keras
 import numpy as np

@@ -43,7 +43,7 @@ def test_one_convolution_in_closed_form():
     assert [layer.filters for layer in translator.encoder] == [2, 3, 3]
 
 
-def test_float32_whatever_the_features_are():
+def test_float32_for_features_of_any_precision():
     paraphraser = Paraphraser()
     paraphraser.build((None, 4, 4, 6))
     for dtype in ("float16", "float64"):

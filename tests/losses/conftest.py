@@ -1,4 +1,4 @@
-"""The vectors of published implementations, where they lie beside the project, and a seed that costs nothing."""
+"""Fixtures: a fixed seed, and the vectors of published implementations if they are available."""
 
 import pathlib
 import random
@@ -11,7 +11,7 @@ _FOLDER = pathlib.Path(__file__).parents[3] / "shared" / "conformance"
 
 @pytest.fixture(autouse=True)
 def fixed_seed():
-    """Seed what initializers draw from. TensorFlow's own seed, which no loss uses, would empty its cache of kernels."""
+    """Seed the initializers. Setting TensorFlow's own seed, which no loss uses, would clear its cache of kernels."""
     random.seed(7)
     np.random.seed(7)
 
@@ -23,7 +23,7 @@ def vectors():
     def load(method):
         path = _FOLDER / f"{method}.npz"
         if not path.exists():
-            pytest.skip("the conformance vectors are not beside the project")
+            pytest.skip("the conformance vectors are not available")
         with np.load(path) as arrays:
             return {
                 case: {key.split("/")[1]: arrays[key] for key in arrays.files if key.startswith(f"{case}/")}

@@ -1,4 +1,4 @@
-"""The divergences in arbitrary precision: what the tests of the losses compare with."""
+"""The divergences in arbitrary precision, as references for the tests of the losses."""
 
 import functools
 
@@ -32,7 +32,7 @@ def soft_cross_entropy(teacher_row, student_row, temperature):
 
 
 def relative_error(got, wanted, negligible=1e-30):
-    """Return the error relative to `wanted`, or the absolute one where `wanted` is negligible."""
+    """Return the error relative to `wanted`, or the absolute error if `wanted` is negligible."""
     got, wanted = np.asarray(got, "float64"), np.asarray(wanted, "float64")
     size = np.max(np.abs(wanted))
     error = np.max(np.abs(got - wanted))

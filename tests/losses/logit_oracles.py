@@ -1,4 +1,4 @@
-"""What the tests of losses with labels or across the batch share: closed forms in NumPy, and slopes of them."""
+"""Helpers of the tests of losses with labels or across the batch: closed forms in NumPy, and their slopes."""
 
 import itertools
 
@@ -31,7 +31,7 @@ def of_labels(logits, labels):
 
 
 def others(logits, labels):
-    """Return the logits of all classes but the labelled one."""
+    """Return the logits of all classes except the labelled one."""
     rows, classes = logits.shape
     return logits[np.arange(classes) != labels[:, None]].reshape(rows, classes - 1)
 
@@ -73,7 +73,7 @@ def check(function, oracle, student):
 
 
 def at_extremes(function, rows, classes, temperatures=(0.5, 4.0, 1000.0)):
-    """Assert that a loss is finite at the edges in float32, and as in float64, and its gradient too.
+    """Assert that a loss and its gradient are finite in extreme cases, and equal in float32 and float64.
 
     Args:
         function: From teacher logits, student logits and temperature to the loss.
@@ -97,7 +97,7 @@ def at_extremes(function, rows, classes, temperatures=(0.5, 4.0, 1000.0)):
 
 
 def extremes(rows, classes):
-    """Yield teacher and student logits at the edges: far apart, sure, flat, all rows the same."""
+    """Yield extreme teacher and student logits: far apart, confident, flat, or the same in all rows."""
     v, z = pair(rows, classes, dtype="float64")
     first, last = np.zeros((rows, classes)), np.zeros((rows, classes))
     first[:, 0] = last[:, -1] = 1000.0

@@ -1,4 +1,4 @@
-"""One row for each loss: what makes it, and its value and gradient in plain NumPy. Every common test runs over it."""
+"""The table of losses for the common tests: how to create each loss, and its value and gradient in NumPy."""
 
 import dataclasses
 from collections.abc import Callable
@@ -70,8 +70,8 @@ LOSSES = {
 def value_and_gradient(loss, teacher, student, sample_weight=None, mask=None, jit=gradients.JAX or None):
     """Return the loss and its gradient with respect to the student's output, as NumPy arrays.
 
-    `jit` says what runs: `True` for XLA, `False` for a graph, `None` for eager operations. The default is eager on
-    TensorFlow, and XLA on JAX, which would have to compile each operation.
+    `jit` selects the mode: `True` for XLA, `False` for a graph, `None` for eager operations. The default is eager on
+    TensorFlow, and XLA on JAX, which would otherwise compile each operation separately.
     """
 
     def compute(teacher, student):
@@ -83,9 +83,9 @@ def value_and_gradient(loss, teacher, student, sample_weight=None, mask=None, ji
 
 
 def compiled(loss, teacher, student, mask=None, unknown=0):
-    """Return what `value_and_gradient` does from a graph, and from the same graph through XLA: one trace for both.
+    """Return the results of `value_and_gradient` from a graph, and from the same graph compiled by XLA.
 
-    The graph does not know the first `unknown` sizes. JAX, which knows all sizes, has but XLA.
+    The first `unknown` sizes are unknown in the graph. JAX knows all sizes and has only XLA.
     """
     if gradients.JAX:
         return [value_and_gradient(loss, teacher, student, mask=mask, jit=True)]

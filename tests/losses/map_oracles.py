@@ -1,11 +1,11 @@
-"""Plain NumPy for the tests of losses of feature maps, and a check of gradients against differences of an oracle."""
+"""NumPy references for the tests of losses of feature maps, and a check of gradients by finite differences."""
 
 import numpy as np
 from loss_table import value_and_gradient
 
 
 def unit(x, axis):
-    """Scale to unit length; zero stays zero."""
+    """Scale to unit length. Zero stays zero."""
     return x / np.maximum(np.sqrt(np.sum(x**2, axis=axis, keepdims=True)), 1e-12)
 
 
@@ -28,7 +28,7 @@ def pool_to_match(*maps):
 
 
 def random_maps(*shapes, seed=0, dtype="float64"):
-    """Return random feature maps of some shapes, exact in float32."""
+    """Return random feature maps of the given shapes, exact in float32."""
     generator = np.random.default_rng(seed)
     return [(np.round(generator.normal(size=shape) * 64) / 64).astype(dtype) for shape in shapes]
 

@@ -1,4 +1,4 @@
-"""What to feed each method of the package's table: one function from its name to a loss and a batch for it."""
+"""A loss and a matching random batch for each registered method."""
 
 import dataclasses
 
@@ -14,13 +14,13 @@ from tests.losses.loss_table import pair
 METHODS = kd.losses.METHODS
 LOGITS = [name for name, method in METHODS.items() if method.family == "logits"]
 SAMPLES = 20
-"""Size of the data set that the batches are thought to come from."""
+"""Size of the data set that the batches are drawn from."""
 _SHAPES = {"logits": (6, 5), "embeddings": (8, 6), "feature maps": (4, 6, 6, 8), "contrastive": (8, 6)}
 
 
 @dataclasses.dataclass
 class Batch:
-    """A loss, the outputs it compares, and whatever else it needs."""
+    """A loss, the outputs that it compares, and its other inputs."""
 
     loss: object
     teacher: object
@@ -28,19 +28,19 @@ class Batch:
     given: dict
 
     def compute(self, teacher, student, sample_weight=None, mask=None):
-        """Return the value of the loss, through its adapter where it has one."""
+        """Return the value of the loss, with its adapter if it has one."""
         student = keras.tree.map_structure(lambda each: masked(each, mask), student)
         student = self.loss.adapt(student, self.given.get("adapter"), False)
         return self.loss.compute_loss(teacher, student, sample_weight=sample_weight, **self.given)
 
     def value_and_gradient(self, teacher=None, student=None, **arguments):
-        """Return the value and the gradients with respect to what the student says, NumPy arrays."""
+        """Return the value and the gradients with respect to the student's outputs as NumPy arrays."""
         return as_arrays(self._differentiated(**arguments)(*self._tensors(teacher, student)))
 
     def compiled(self):
-        """Return what `value_and_gradient` does, once from a graph and once from the same graph through XLA.
+        """Return the results of `value_and_gradient` from a graph, and from the same graph compiled by XLA.
 
-        JAX has but XLA.
+        JAX has only XLA.
         """
         compute, outputs = self._differentiated(), self._tensors()
         if gradients.JAX:
@@ -68,13 +68,13 @@ class Batch:
 
 
 def make(name, shape=None, dtype="float32", seed=0, **arguments):
-    """Make the loss of a method and a random batch for it.
+    """Create the loss of a method and a random batch for it.
 
     Args:
         name: Name of the method, a key of `METHODS`.
-        shape: Shape of what teacher and student say; two of them for methods of several layers. Defaults to `None`,
-            a small one.
-        dtype: Precision of both. Defaults to `"float32"`.
+        shape: Shape of the outputs of teacher and student. Methods of several layers get two of them. Defaults to
+            `None`, a small shape.
+        dtype: Precision of both outputs. Defaults to `"float32"`.
         seed: Seed of the random numbers. Defaults to 0.
         **arguments: Arguments of the loss.
 
@@ -85,7 +85,7 @@ def make(name, shape=None, dtype="float32", seed=0, **arguments):
     shape = shape or _SHAPES[method.family]
     if name == "crd":
         arguments = {"dataset_size": SAMPLES, "embedding_width": 4, **arguments}
-    elif name == "mlkd":  # It repeats itself for each temperature; the published vectors have all five.
+    elif name == "mlkd":  # Two temperatures suffice: the published vectors have all five.
         arguments = {"temperatures": [2.0, 6.0], **arguments}
     elif name == "ofd":
         arguments = {"margin": [[-0.5] * shape[-1]] * 2, **arguments}

@@ -77,7 +77,7 @@ def test_bad_input():
         AB(scale=-1.0)
     with pytest.raises(ValueError, match="stage_weights to be a finite number >= 0"):
         AB(stage_weights=[1.0, -1.0])
-    with pytest.raises(ValueError, match="features of one shape.*Pair layers of the same spatial size"):
+    with pytest.raises(ValueError, match="features of the same shape.*Pair layers of the same spatial size"):
         ab(np.zeros((1, 2, 2, 3)), np.zeros((1, 4, 4, 3)))
     with pytest.raises(ValueError, match="1 stage_weights, one for each layer"):
         AB(stage_weights=[1.0, 2.0], **NAMES).compute_loss(np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3)))

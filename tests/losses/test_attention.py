@@ -69,7 +69,7 @@ def test_scale_does_not_count():
         np.testing.assert_allclose(scaled, at(teacher, student, power=1), rtol=1e-5)
 
 
-def test_each_sample_stands_alone():
+def test_samples_are_independent():
     teacher, student = random_maps((3, 4, 4, 3), (3, 4, 4, 3))
     teacher[1] = np.nan
     values = at(teacher, student).numpy()
@@ -80,7 +80,7 @@ def test_each_sample_stands_alone():
 
 
 @pytest.mark.parametrize("power", [0, 0.5, 2.5, -1, "2", np.inf])
-def test_powers_that_are_none(power):
+def test_bad_powers_are_refused(power):
     with pytest.raises(ValueError, match=r"^Expected power to be a .* number.*\. Received: power="):
         AT(power=power)
 

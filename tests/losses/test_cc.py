@@ -94,18 +94,18 @@ def test_large_embeddings_stay_finite_in_float32():
     np.testing.assert_allclose(gradient, wide[1], rtol=1e-4)
 
 
-def test_an_adapter_stands_only_where_the_form_needs_one_width():
+def test_only_the_form_that_needs_one_width_has_an_adapter():
     assert CC("delta").make_adapter((None, 8), (None, 4)).units == 8
     assert CC("delta").make_adapter((None, 8), (None, 8)) is None
     assert CC("gaussian").make_adapter((None, 8), (None, 4)) is None
-    with pytest.raises(ValueError, match=r"one width for the form 'delta'\. Received: a width of 3 and of 2\. Train"):
+    with pytest.raises(ValueError, match=r"one width for the form 'delta'\. Received: widths of 3 and 2\. Train"):
         CC("delta").compute_loss(*random_maps((4, 3), (4, 2)))
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"form": "cosine"}, "form to be one of gaussian, bilinear, delta. Received: form='cosine'"),
+        ({"form": "cosine"}, "form to be one of bilinear, delta, gaussian. Received: 'cosine'."),
         ({"gamma": 0.0}, "gamma to be a finite number > 0. Received: gamma=0.0"),
         ({"max_order": 0}, "max_order to be a whole number >= 1. Received: max_order=0"),
         ({"max_order": 1.5}, "max_order to be a whole number >= 1. Received: max_order=1.5"),

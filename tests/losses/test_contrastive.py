@@ -196,7 +196,7 @@ def test_the_layer_is_rebuilt_from_its_configuration():
     [
         (
             {},
-            "dataset_size to be a whole number >= 1. Received: dataset_size=None. As many as there are training samples",
+            "dataset_size to be a whole number >= 1. Received: dataset_size=None. Pass the number of training samples",
         ),
         ({"dataset_size": 0}, "dataset_size to be a whole number >= 1. Received: dataset_size=0"),
         ({"dataset_size": 2.5}, "dataset_size to be a whole number >= 1. Received: dataset_size=2.5"),
@@ -211,7 +211,7 @@ def test_bad_arguments_are_refused(arguments, message):
     assert str(error.value).startswith(f"Expected {message}")
 
 
-def test_what_is_missing_is_said():
+def test_missing_inputs_are_named():
     loss, layer = build()
     teacher, student, given = batch()
     with pytest.raises(ValueError, match=r"^Expected index, which the loss 'crd' needs.*data\.indexed"):

@@ -68,7 +68,7 @@ def test_only_order_and_spacing_count():
 
 
 @pytest.mark.parametrize("fill", [0.0, 1e30, np.nan])
-def test_masked_rows_are_as_if_not_there(fill):
+def test_masked_rows_have_no_effect(fill):
     teacher, student, _ = batch(8, 5)
     mask = np.array([False, True, True, False, True, True, True, False])
     wanted, slope = run(lambda z: dist(teacher[mask], z), student[mask])

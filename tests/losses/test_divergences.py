@@ -93,7 +93,7 @@ def test_a_logit_gap_of_two_thousand(divergence, oracle, temperature, dtype, lim
 
 
 @BOTH
-def test_what_is_left_where_both_are_sure_of_one_class(divergence, oracle):
+def test_precision_if_both_are_confident_of_one_class(divergence, oracle):
     teacher, student = np.array([[0.0, -46.0]], "float32"), np.array([[0.0, -23.0]], "float32")
     values, gradients = rows_and_gradients(divergence, teacher, student, 1.0)
     value, gradient = oracle(teacher[0], student[0], 1.0)
@@ -103,7 +103,7 @@ def test_what_is_left_where_both_are_sure_of_one_class(divergence, oracle):
 
 
 @BOTH
-def test_any_size_of_logits_stays_finite(divergence, oracle):
+def test_logits_of_any_size_are_finite(divergence, oracle):
     teacher = np.array([[1e30, -1e30], [3e37, 0.0], [1e-30, 0.0], [0.0, 0.0]], "float32")
     for student in (teacher, -teacher, 0 * teacher):
         for jit in (None, True):
@@ -167,14 +167,14 @@ def test_kinds_of_temperature(divergence, oracle, temperature):
 
 
 @BOTH
-def test_lists_and_integers_are_taken_as_logits(divergence, oracle):
+def test_lists_and_integers_are_accepted_as_logits(divergence, oracle):
     value = divergence([[1, 2, 3]], [[3, 2, 1]])
     assert value.dtype == "float32"
     np.testing.assert_allclose(value[0], oracle([1, 2, 3], [3, 2, 1], 1.0)[0], rtol=1e-6)
 
 
 class TestPublishedVectors:
-    """Values and gradients of other people's code, in float64; the read-me beside them gives formula and layout."""
+    """Values and gradients of published code in float64. The readme of the vectors has formulas and layout."""
 
     TOLERANCES = pytest.mark.parametrize(
         "dtype, rtol, atol", [("float64", 1e-9, 1e-12), ("float32", 1e-4, 1e-6)], ids=["float64", "float32"]

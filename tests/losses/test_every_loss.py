@@ -1,4 +1,4 @@
-"""What every loss of the package has in common, each against its closed form."""
+"""Common tests of all losses, each against its closed form."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tests import gradients
 
 SHAPES = [(5, 3), (1, 3), (4, 2), (3, 4, 5), (2, 3, 4, 5)]
 ROWS = pytest.mark.parametrize("row", LOSSES.values(), ids=LOSSES.keys())
-PRECISE = pytest.mark.tensorflow_only  # JAX has float64 only where it is asked for before Keras is imported.
+PRECISE = pytest.mark.tensorflow_only  # JAX has float64 only if it is enabled before Keras is imported.
 
 
 def wanted(row, teacher, student, weights=1.0):
@@ -206,7 +206,7 @@ def test_config_round_trip(row):
 
 
 @ROWS
-def test_a_name_of_its_own_is_kept(row):
+def test_a_custom_name_is_kept(row):
     loss = row.make()
     named = type(loss).from_config({**loss.get_config(), "name": "mine"})
     assert named.name == "mine"
@@ -216,7 +216,7 @@ def test_a_name_of_its_own_is_kept(row):
 @ROWS
 def test_structures_that_differ_are_refused(row):
     teacher, student = pair(4, 3)
-    message = r"^Expected outputs of one structure\. Received: teacher outputs of shapes \[\(4, 3\)\], .*\)\]\.$"
+    message = r"^Expected outputs of the same structure\. Received: teacher outputs of shapes \[\(4, 3\)\], .*\)\]\.$"
     with pytest.raises(ValueError, match=message):
         row.make().validate_outputs([teacher], [student, student])
     with pytest.raises(ValueError, match=r"^Expected as many teacher outputs as .*\. Received: 1 teacher outputs"):

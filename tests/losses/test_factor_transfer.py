@@ -157,6 +157,6 @@ def test_bad_input():
         FT("map", paraphraser=Paraphraser())
     with pytest.raises(ValueError, match="2 paraphrasers, one for each layer"):
         FT(paraphraser=Paraphraser(), **NAMES).make_adapter([(2, 4, 4, 6)] * 2, [(2, 4, 4, 6)] * 2)
-    with pytest.raises(ValueError, match="features of one shape.*translator"):
+    with pytest.raises(ValueError, match="features of the same shape.*translator"):
         ft(np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 4)))
     assert ft_maps(np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 4))).shape == (1,)

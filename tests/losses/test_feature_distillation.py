@@ -63,11 +63,11 @@ def test_adapter_where_the_widths_differ(teacher, student, kind):
 
 
 @pytest.mark.parametrize("teacher, student", [((None, 8), (None, 8)), ((None, 4, 4, 8), (None, 8))])
-def test_no_adapter_where_none_can_help(teacher, student):
+def test_no_adapter_if_the_ranks_differ(teacher, student):
     assert kd.losses.FeatureDistillation().make_adapter(teacher, student) is None
 
 
-def test_an_adapter_of_ones_own_or_none():
+def test_a_custom_adapter_or_none():
     own = keras.layers.Dense(8, use_bias=False)
     assert kd.losses.FeatureDistillation(adapter=own).make_adapter((None, 8), (None, 8)) is own
     assert kd.losses.FeatureDistillation(adapter=None).make_adapter((None, 8), (None, 3)) is None
@@ -101,7 +101,7 @@ def test_models_without_layers_to_tap(role):
 @pytest.mark.parametrize("student", [(2, 4, 4, 3), (2, 8, 8, 5), (2, 8, 3), (2, 3)])
 def test_shapes_that_do_not_fit(student):
     with pytest.raises(
-        ValueError, match=r"^Expected features of one shape, up to their width\. Received: .*\. Pair la"
+        ValueError, match=r"^Expected features of the same shape, except for their width\. Received: .*\. Pair la"
     ):
         kd.losses.FeatureDistillation().validate_outputs(np.zeros((2, 8, 8, 3)), np.zeros(student))
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill._core import guards
-from keras_distill.losses.hard_labels import HardLabelLoss, on_logits
+from keras_distill.losses.hard_labels import HardLabelLoss, wrap_losses
 
 RUNS = {"eager": lambda f: f, "graph": tf.function}
 EACH_RUN = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())
@@ -125,7 +125,7 @@ def test_other_losses_pass_through(name, head):
     np.testing.assert_allclose(HardLabelLoss(name)(DENSE, output, weights), first / 4, rtol=1e-5)
 
 
-def test_a_function_of_ones_own():
+def test_a_custom_function():
     value = HardLabelLoss(lambda y, z: keras.ops.sum(keras.ops.abs(y - z), axis=-1))(DENSE, LOGITS)
     np.testing.assert_allclose(value, np.abs(DENSE - LOGITS).sum(-1).mean(), rtol=1e-6)
 
@@ -148,7 +148,7 @@ def test_labels_out_of_range(labels, loss, run):
 
 
 @EACH_RUN
-def test_the_ignored_class_is_no_error(run):
+def test_the_ignored_class_is_accepted(run):
     loss = HardLabelLoss(keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1))
     wanted = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(SPARSE[2:], LOGITS[2:])
     labels = np.array([-1, -1, *SPARSE[2:]])
@@ -195,10 +195,10 @@ def test_config_round_trip(loss):
 
 @pytest.mark.parametrize("loss", ["mse", None, ["mse", None], {"a": "crossentropy", "b": None, "c": "mae"}], ids=str)
 def test_nests(loss):
-    wrapped = on_logits(loss)
+    wrapped = wrap_losses(loss)
     for before, after in zip(keras.tree.flatten(loss), keras.tree.flatten(wrapped), strict=True):
         assert after is None if before is None else (isinstance(after, HardLabelLoss) and after.loss == before)
-    again = on_logits(wrapped)
+    again = wrap_losses(wrapped)
     assert all(a is b for a, b in zip(keras.tree.flatten(again), keras.tree.flatten(wrapped), strict=True))
 
 

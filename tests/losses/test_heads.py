@@ -1,4 +1,4 @@
-"""Softmax heads are looked under, wherever the softmax stands and however the model runs."""
+"""The logits under a softmax head are found, wherever the softmax is and however the model runs."""
 
 import keras
 import numpy as np
@@ -137,7 +137,7 @@ def test_mixed_precision_with_a_softmax_in_float32(policy, run):
     np.testing.assert_array_equal(logits, tf.cast(wanted, "float32"))
 
 
-def test_a_head_that_is_not_last_is_no_head():
+def test_a_softmax_that_is_not_last_is_not_a_head():
     def squashed(x):
         return keras.ops.log(keras.activations.softmax(x))
 
@@ -148,7 +148,7 @@ def test_a_head_that_is_not_last_is_no_head():
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_linear_head_is_left_alone(kind):
+def test_a_linear_output_is_returned_unchanged(kind):
     model = MODELS[kind]([keras.layers.Dense(CLASSES)])
     output = model(np.eye(4, FEATURES, dtype="float32"))
     assert head_of(output) == ("linear", output) and logits_of(output) is output
@@ -176,21 +176,21 @@ def test_probabilities_without_logits_are_refused(side, shape):
         kd.losses.LogitsDistillation().compute_loss(tf.constant(outputs["teacher"]), tf.constant(outputs["student"]))
 
 
-def test_tensorflow_softmax_is_refused_where_no_graph_remembers_it():
+def test_tensorflow_softmax_is_refused_outside_a_graph():
     model = MODELS["functional"]([SOFTMAX["tensorflow"]()])
     x = np.random.default_rng(0).normal(size=(4, FEATURES)).astype("float32")
     with pytest.raises(ValueError, match="^Expected logits from the model. Received: rows of probabilities"):
         logits_of(model(x))
 
 
-def test_one_row_that_adds_up_to_one_is_no_proof():
+def test_a_single_row_that_sums_to_one_is_accepted():
     output = tf.constant([[0.25, 0.75]])
     assert logits_of(output) is output
 
 
 @pytest.mark.parametrize("run", ["eager", "graph"])
 @pytest.mark.parametrize("head", ["softmax", None])
-def test_masks_are_carried_over(run, head):
+def test_masks_are_kept(run, head):
     mask = np.array([[True, True, False], [True, False, False]])
     model = keras.Sequential([keras.layers.Masking(), keras.layers.Dense(CLASSES, activation=head)])
     x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32") * mask[..., None]

@@ -1,4 +1,4 @@
-"""A temperature that is learnt against the student: its value, its gradient, its ramp, and its training."""
+"""A temperature that is learned against the student: its value, its gradient, its ramp, and its training."""
 
 import itertools
 import math
@@ -66,7 +66,7 @@ def test_gaps_of_a_thousand_stay_finite(temperature):
         assert all(np.isfinite(gradient).all() for gradient in tape.gradient(values, [logits, raw]))
 
 
-def test_student_that_is_the_teacher_moves_nothing():
+def test_student_that_is_the_teacher_has_no_gradient():
     same, _ = pair(4, 6)
     adapter, logits = adapter_at(1.0, -1.0, "float32"), tf.constant(same)
     with tf.GradientTape() as tape:
@@ -164,7 +164,7 @@ def test_hyper_parameters_out_of_range_are_refused(make, arguments, message):
         make(**arguments)
 
 
-def test_needs_what_the_distiller_makes():
+def test_needs_the_adapter_of_the_distiller():
     assert CTKD().needs == ("adapter",)
     with pytest.raises(ValueError, match=r"^Expected adapter, which the loss 'ctkd' needs\. Received: none\. Train in"):
         CTKD().compute_loss(*pair(4, 3))

@@ -1,11 +1,11 @@
-"""The table of methods, and the README's copy of it."""
+"""The table of methods, and its copy in the documentation."""
 
 import pathlib
 
 from keras_distill.losses import METHODS, listing
 from keras_distill.losses.registry import in_order
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "losses.md"
 
 
 def test_markdown_has_a_row_for_each():
@@ -15,9 +15,11 @@ def test_markdown_has_a_row_for_each():
         assert row.count("|") == 6 and row.startswith(f"| `{method.name}` | `{method.loss.__name__}` |")
 
 
-def test_the_readme_has_this_very_table():
+def test_the_documentation_has_this_very_table():
     between = (
-        README.read_text().split("<!-- keras-distill losses --format markdown -->\n")[1].split("\n<!-- end -->")[0]
+        PAGE.read_text(encoding="utf-8")
+        .split("<!-- keras-distill losses --format markdown -->\n")[1]
+        .split("\n<!-- end -->")[0]
     )
     assert between == listing.markdown()
 

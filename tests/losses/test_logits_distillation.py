@@ -1,4 +1,4 @@
-"""What is the logits loss's own: spellings, temperatures, heads left out, refusals."""
+"""`LogitsDistillation`: forms of the loss, temperatures, outputs left out, refusals."""
 
 import math
 
@@ -91,7 +91,7 @@ def test_variable_as_temperature(spelling, dtype):
 
 
 @pytest.mark.parametrize("spelling", ["kld", "categorical_crossentropy", "mse"])
-def test_temperature_of_the_call_goes_first(spelling):
+def test_temperature_of_the_call_has_precedence(spelling):
     teacher, student = pair(4, 3)
     wanted = kd.losses.LogitsDistillation(7.0, spelling).compute_loss(teacher, student)
     got = kd.losses.LogitsDistillation(2.0, spelling).compute_loss(teacher, student, temperature=tf.constant(7.0))
@@ -107,7 +107,7 @@ def test_other_losses_compare_the_tempered_logits(name):
     )
 
 
-def test_a_function_of_ones_own():
+def test_a_custom_function():
     def total(teacher, student):
         return keras.ops.sum(keras.ops.abs(teacher - student), axis=-1)
 
@@ -144,7 +144,7 @@ def test_nests_of_losses(loss):
         np.testing.assert_allclose(each.compute_loss(teachers, students), sum(parts), rtol=1e-6)
 
 
-def test_an_output_left_out_may_be_anything():
+def test_an_output_left_out_may_have_any_shape():
     teacher, student = pair(4, 3)
     others = np.zeros((4, 1), "float32"), np.full((4, 7), np.nan, "float32")
     loss = kd.losses.LogitsDistillation(2.0, ["kld", None])
@@ -236,7 +236,7 @@ def test_without_the_square_of_the_temperature():
     np.testing.assert_allclose(values[0], 4.0 * values[1], rtol=1e-6)
 
 
-def test_a_loss_of_ones_own():
+def test_a_custom_loss():
     class Largest(kd.losses.DistillationLoss):
         def per_sample(self, teacher_output, student_output):
             return keras.ops.max(keras.ops.abs(teacher_output - student_output), axis=(1, 2))

@@ -1,4 +1,4 @@
-"""What is done to feature maps before they are compared, against plain loops."""
+"""Pooling and scaling of feature maps, against plain loops."""
 
 import numpy as np
 import pytest
@@ -97,7 +97,7 @@ def test_below_epsilon_lengths_are_kept_in_proportion():
     np.testing.assert_allclose(maps.unit(np.array([[3e-14, 4e-14]]), axis=1), [[0.03, 0.04]], rtol=1e-12)
 
 
-def test_what_is_not_finite_shows():
+def test_values_that_are_not_finite_stay_so():
     assert np.isnan(maps.unit(np.array([[np.nan, 1.0]], "float32"), axis=1)).any()
     assert np.isnan(maps.unit(np.array([[np.inf, 1.0]], "float32"), axis=1)).any()
 

@@ -72,7 +72,7 @@ def test_many_rows_make_no_matrix_of_all_pairs():
 
 @pytest.mark.parametrize("fill", [0.0, np.nan])
 @pytest.mark.parametrize("classes", [3, 12])
-def test_masked_rows_are_as_if_not_there(classes, fill):
+def test_masked_rows_have_no_effect(classes, fill):
     teacher, student, _ = batch(8, classes)
     mask = np.array([False, True, True, False, True, True, True, False])
     wanted, slope = run(lambda z: mlkd(teacher[mask], z, (2.0,)), student[mask])

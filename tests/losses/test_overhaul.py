@@ -167,11 +167,11 @@ def test_bad_input():
     with pytest.raises(ValueError, match="-margin to be a finite number >= 0"):
         OFD([-1.0, 0.5])
     maps = np.zeros((1, 2, 2, 3), "float32")
-    with pytest.raises(ValueError, match="a loss that has seen the models"):
+    with pytest.raises(ValueError, match="a loss that knows the models"):
         OFD(**NAMES).compute_loss(maps, maps)
     with pytest.raises(ValueError, match="3 margins, one for each channel"):
         OFD([-1.0, -1.0], **NAMES).make_adapter(maps.shape, maps.shape)
     with pytest.raises(ValueError, match="1 lists of margins, one for each layer"):
         OFD([[-1.0], [-1.0]], **NAMES).compute_loss(maps, maps)
-    with pytest.raises(ValueError, match="features of one shape"):
+    with pytest.raises(ValueError, match="features of the same shape"):
         ofd(maps, maps[..., :1], -1.0)

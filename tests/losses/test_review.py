@@ -1,4 +1,4 @@
-"""Knowledge review: the loss at several scales in closed form, stages, the fusion that is trained along."""
+"""Knowledge review: the loss at several scales in closed form, stages, the fusion of stages."""
 
 import numpy as np
 import pytest
@@ -77,9 +77,9 @@ def test_fusion_of_one_layer_or_several():
 
 def test_bad_input():
     for sizes in ((4, 0), (2.5,), (True,)):
-        with pytest.raises(ValueError, match="pool_sizes to be whole numbers >= 1"):
+        with pytest.raises(ValueError, match="pool_sizes to be a whole number >= 1"):
             ReviewKD(sizes)
-    with pytest.raises(ValueError, match="mid_width to be whole numbers >= 1"):
+    with pytest.raises(ValueError, match="mid_width to be a whole number >= 1"):
         ReviewKD(mid_width=0)
-    with pytest.raises(ValueError, match="features of one shape"):
+    with pytest.raises(ValueError, match="features of the same shape"):
         reviewkd_hcl(np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 4)))

@@ -137,7 +137,7 @@ def test_training_the_adapter_lowers_the_bound():
 def test_bad_input():
     with pytest.raises(ValueError, match="initial_variance to be a finite number > 1e-05"):
         VID(1e-5)
-    with pytest.raises(ValueError, match="features of one shape"):
+    with pytest.raises(ValueError, match="features of the same shape"):
         vid(np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 4)), np.ones(3))
     with pytest.raises(ValueError, match="adapter, which the loss 'vid' needs"):
         VID(**NAMES).compute_loss(np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3)))

@@ -1,4 +1,4 @@
-"""Losses of a large vocabulary without its logits: numbers, what is never computed, and the way to train by them."""
+"""Losses of a large vocabulary without its logits: values, what is never computed, and training."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def draw(spread=3.0, seed=0):
 
 
 def targets_of(form, teacher, temperature, dtype):
-    """What the teacher says in one of four forms."""
+    """Return the teacher's answer in one of four forms."""
     hidden, kernel = teacher
     logits = hidden @ kernel
     if form == "head":
@@ -115,7 +115,7 @@ def test_gaps_of_thousands_stay_finite(form, temperature):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_masked_token_is_not_there(form):
+def test_a_masked_token_has_no_effect(form):
     inputs, teacher, labels = draw()
     mask = np.array([[True] * 5, [True, True, False, False, False]])
     wanted = with_slopes(
@@ -173,7 +173,7 @@ def test_shapes_must_fit(wrong):
         "labels": np.zeros((*TOKENS, CLASSES)),
     }
     labels = labels[0] if wrong == "labels" else labels
-    with pytest.raises(ValueError, match="Expected (soft targets of the shape|one class index for each token)"):
+    with pytest.raises(ValueError, match="Expected (soft targets of shape|one class index for each token)"):
         fused_distillation(*inputs, labels, given[wrong])
 
 

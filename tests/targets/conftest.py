@@ -1,4 +1,4 @@
-"""A small teacher, data for it, and stores of what it says, made once for all tests of a file."""
+"""A small teacher, its data, and stores of its answers, made once for all tests of a file."""
 
 import keras
 import numpy as np
@@ -42,14 +42,14 @@ def dataset(arrays):
 
 @pytest.fixture(scope="module")
 def store(teacher, dataset, tmp_path_factory):
-    """Float32, in four shards, with a layer."""
+    """A store in float32, with four shards and a layer."""
     path = tmp_path_factory.mktemp("stores") / "exact"
     return targets.write(teacher, dataset, path, dtype="float32", shard_size=32, features=["hidden"])
 
 
 @pytest.fixture
 def fresh(teacher, dataset, tmp_path):
-    """Write a store of one's own, to be damaged."""
+    """Return a function that writes a store for one test alone."""
 
     def write(**options):
         return targets.write(teacher, dataset, tmp_path / "targets", **{"shard_size": 32, **options})

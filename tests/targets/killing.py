@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from keras_distill import targets
-from keras_distill.targets import files
+from keras_distill.targets.store import files
 
 EXAMPLES, BATCH, SHARD = 96, 8, 16
 # What a writer is about to do when it dies: to touch a file, as Python reports it, to write the second half of one, or

@@ -1,4 +1,4 @@
-"""The pipeline on Apache Beam: the local writer's store, byte for byte, by workers that each load the teacher once."""
+"""The Apache Beam pipeline writes the local writer's store, byte for byte, and each worker loads the teacher once."""
 
 import functools
 import os
@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill import targets
+from keras_distill.targets.store import files, keys, manifest
 from keras_distill.targets.writing.beam import write_with_beam
 from tests.targets.conftest import CLASSES, WIDTH, make_teacher
 from tests.targets.test_damage import snapshot
@@ -21,11 +22,11 @@ pytestmark = pytest.mark.slow
 PROCESSES = ["--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 THREADS = ["--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]
 OPTIONS = {"batch_size": 8, "shard_size": 20, "dtype": "float32", "name": "noise"}
-ROWS = 24  # Of a shard, which ends with a batch.
+ROWS = 24  # In a shard, which ends with a batch.
 
 
 def told_teacher(file, folder):
-    """Load a teacher, and leave a file that tells in which process and on how many threads."""
+    """Load a teacher, and write a file that records the process and its number of threads."""
     told = pathlib.Path(folder) / f"{os.getpid()}-{len(list(pathlib.Path(folder).iterdir()))}"
     told.write_text(str(tf.config.threading.get_intra_op_parallelism_threads()))
     return keras.saving.load_model(file)
@@ -70,7 +71,7 @@ def empty_after(x, shard):
 
 @pytest.fixture(scope="module", autouse=True)
 def importable():
-    """Let workers import this file."""
+    """Put this file on the path of the workers."""
     with pytest.MonkeyPatch.context() as patch:
         root = str(pathlib.Path(__file__).parents[2])
         patch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
@@ -79,7 +80,7 @@ def importable():
 
 @pytest.fixture(scope="module")
 def folder(teacher, arrays, tmp_path_factory):
-    """A teacher, and data in every kind of file."""
+    """A folder with a teacher, and its data in every kind of file."""
     folder = tmp_path_factory.mktemp("beam")
     teacher.save(folder / "teacher.keras")
     x, y = arrays
@@ -98,7 +99,7 @@ def whole(teacher, arrays, tmp_path_factory):
     return targets.write(teacher, arrays, tmp_path_factory.mktemp("local") / "store", **OPTIONS, features=["hidden"])
 
 
-def test_processes_write_what_the_local_writer_does(folder, whole, arrays, tmp_path):
+def test_processes_write_the_store_of_the_local_writer(folder, whole, arrays, tmp_path):
     told = tmp_path / "told"
     told.mkdir()
     load = functools.partial(told_teacher, str(folder / "teacher.keras"), str(told))
@@ -107,7 +108,7 @@ def test_processes_write_what_the_local_writer_does(folder, whole, arrays, tmp_p
     assert snapshot(store.path) == snapshot(whole.path)
     assert len(store.manifest["shards"]) == 5
     processes = {file.name.split("-")[0]: file.read_text() for file in told.iterdir()}
-    assert len(processes) == len(list(told.iterdir()))  # Each has loaded the teacher once.
+    assert len(processes) == len(list(told.iterdir()))  # Each process loaded the teacher once.
     caller = processes.pop(str(os.getpid()))
     assert 1 <= len(processes) <= 2 and set(processes.values()) == {"1"}, caller
 
@@ -136,7 +137,7 @@ def test_sources_and_encodings(name, folder, teacher, arrays, tmp_path):
 def test_ids_and_lengths(folder, arrays, tmp_path):
     options = {**OPTIONS, "key": "id", "pipeline_options": THREADS}
     named = write_with_beam(one_input, folder / "ids.npz", tmp_path / "named", **options)
-    assert named.keys.tolist() == targets.keys.id_keys(np.arange(len(arrays[0])) * 3).tolist()
+    assert named.keys.tolist() == keys.id_keys(np.arange(len(arrays[0])) * 3).tolist()
     tokens = np.tril(np.ones((30, 30), "float32"))[:, :20]
     options = {**OPTIONS, "padding": 0}
     store = write_with_beam(token_teacher, tokens, tmp_path / "tokens", **options, pipeline_options=THREADS)
@@ -144,23 +145,23 @@ def test_ids_and_lengths(folder, arrays, tmp_path):
     assert store[3]["values"].shape == (4, 3)
 
 
-def test_only_what_is_missing_is_written_again(folder, whole, arrays, tmp_path):
+def test_only_missing_shards_are_written_again(folder, whole, arrays, tmp_path):
     path = tmp_path / "store"
     shutil.copytree(whole.path, path)
     shutil.rmtree(path / "shard-00002")
-    plan = targets.manifest.read(whole.path)
+    plan = manifest.read(whole.path)
     plan["dataset"].pop("keys")
     plan = {name: plan[name] for name in plan if name not in ("examples", "error", "shards")}
-    targets.files.write_json(str(path / "plan.json"), plan)
+    files.write_json(str(path / "plan.json"), plan)
     (path / "manifest.json").unlink()
     before = stamps(path)
     options = {**OPTIONS, "features": ["hidden"], "pipeline_options": THREADS}
     changed = arrays[0].copy()
     changed[90] += 1.0
     file = str(folder / "teacher.keras")
-    with pytest.raises(ValueError, match="shard-00003: .*was begun with.*others"):
+    with pytest.raises(ValueError, match="shard-00003: .*was begun with.*other examples"):
         write_with_beam(file, changed, path, **options)
-    with pytest.raises(ValueError, match="no shard-00004"):
+    with pytest.raises(ValueError, match="4 shards, without shard-00004"):
         write_with_beam(file, arrays[0][:90], path, **options)
     assert not (path / "manifest.json").exists()
     shutil.rmtree(path / "shard-00002", ignore_errors=True)
@@ -169,7 +170,7 @@ def test_only_what_is_missing_is_written_again(folder, whole, arrays, tmp_path):
     after = stamps(path)
     assert before.items() <= after.items()
     assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"shard-00002"}
-    # A finished store is told, and nothing run.
+    # A finished store is returned, and nothing runs.
     assert write_with_beam(file, arrays, path, **options).fingerprint == store.fingerprint
     assert stamps(path) == after
 
@@ -188,9 +189,9 @@ def test_a_teacher_that_fails_in_a_process(folder, tmp_path):
         targets.open(tmp_path / "s")
 
 
-def test_a_teacher_that_is_another_in_a_worker(folder, tmp_path):
+def test_a_worker_with_another_teacher(folder, tmp_path):
     options = {**OPTIONS, "key": "id", "pipeline_options": THREADS}
-    with pytest.raises(ValueError, match="the teacher that the caller has.*another teacher weights"):
+    with pytest.raises(ValueError, match="the same teacher in every process.*another teacher weights"):
         write_with_beam(random_teacher, folder / "ids.npz", tmp_path / "store", **options)
     assert not (tmp_path / "store" / "manifest.json").exists()
 
@@ -202,8 +203,8 @@ def test_an_exception_of_the_teacher(folder, tmp_path):
 
 
 REFUSED = {
-    "a model": (lambda x: (make_teacher(), x, {}), "path of a teacher.*Save a model"),
-    "a data set": (lambda x: (token_teacher, tf.data.Dataset.from_tensor_slices(x), {}), "can not be cut"),
+    "a model": (lambda x: (make_teacher(), x, {}), "path of a teacher.*Save the model"),
+    "a data set": (lambda x: (token_teacher, tf.data.Dataset.from_tensor_slices(x), {}), "cannot be divided"),
     "no file": (lambda x: (token_teacher, "none.npz", {}), "no such file"),
     "no number": (lambda x: (token_teacher, token_teacher, {}), "num_shards"),
     "a number too many": (lambda x: (token_teacher, x, {"num_shards": 2}), "shard_size, not num_shards"),

@@ -1,4 +1,4 @@
-"""Damage: whatever happens to a store is told by a clear error, and nothing is overwritten."""
+"""Damage: every damage to a store raises a clear error, and nothing is overwritten."""
 
 import json
 import pathlib
@@ -60,14 +60,14 @@ def test_a_damaged_shard_is_found_at_its_first_use(fresh):
     flip(path / SHARD / "values.npy")
     store = targets.open(path)
     assert store[3]["values"].shape == (5,)
-    assert store.keys.shape == (100, 2)  # Of which nothing is wrong.
+    assert store.keys.shape == (100, 2)  # The files of the keys are whole.
     with pytest.raises(ValueError, match="SHA-256"):
         store[40]
-    with pytest.raises(ValueError, match="SHA-256"):  # And again, not only the first time.
+    with pytest.raises(ValueError, match="SHA-256"):  # A second time too.
         store[40]
 
 
-def test_no_store(tmp_path):
+def test_a_missing_store(tmp_path):
     with pytest.raises(FileNotFoundError, match="a store of soft targets"):
         targets.open(tmp_path / "none")
     with pytest.raises(ValueError, match="check to be one of"):
@@ -87,7 +87,7 @@ def test_a_teacher_whose_weights_changed(fresh, teacher, dataset, tmp_path):
     assert store.verify(teacher, dataset)["examples"] == 100
     with pytest.raises(IndexError, match="from 0 to 99"):
         store[100]
-    with pytest.raises(ValueError, match="another one: weights"):
+    with pytest.raises(ValueError, match="another teacher: weights"):
         store.verify(other, dataset)
     with pytest.raises(FileExistsError, match=r"teacher weights \("):
         targets.write(other, dataset, store.path, shard_size=32)
@@ -98,8 +98,8 @@ def test_a_teacher_whose_weights_changed(fresh, teacher, dataset, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"top_k": 2}, {"top_k": 2, "dtype": "int8"}])
-def test_values_that_are_not_the_teachers(fresh, teacher, dataset, options):
-    """Checksums are right, the teacher is the same: its answers are not."""
+def test_values_that_differ_from_the_teachers_answers(fresh, teacher, dataset, options):
+    """The checksums are right and the teacher is the same, but the stored values differ from its answers."""
     store = fresh(**options)
     assert store.verify(teacher, dataset)["difference"] <= store.manifest["error"] + 1e-5
     for field in ("rest",) if "top_k" in options else ("values",):
@@ -135,11 +135,11 @@ def test_a_finished_store_is_left_as_it_is(fresh, dataset, teacher):
     again = fresh(progress=lambda done, total: asked.append(done))
     assert snapshot(again.path) == before
     assert not asked
-    with pytest.raises(FileExistsError, match="others in the first batch"):
+    with pytest.raises(FileExistsError, match="other examples in the first batch"):
         targets.write(teacher, dataset.skip(1), again.path, shard_size=32)
 
 
-def test_another_writer_keeps_out(fresh, tmp_path):
+def test_a_second_writer_is_refused(fresh, tmp_path):
     path = tmp_path / "targets"
     path.mkdir()
     with only_writer(str(path)):
@@ -149,7 +149,7 @@ def test_another_writer_keeps_out(fresh, tmp_path):
     assert len(fresh()) == 100
 
 
-def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path, fresh):
+def test_the_lock_of_a_killed_process_is_free(tmp_path, fresh):
     (tmp_path / "targets").mkdir()
     script = (
         "import fcntl, os, sys; handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT);"

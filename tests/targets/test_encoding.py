@@ -1,4 +1,4 @@
-"""Fields of a row: their sizes, their errors, and what they cannot hold."""
+"""The fields of a row: their sizes, their errors, and the values that they cannot hold."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_log_probabilities():
     np.testing.assert_allclose(decoded, log_softmax(LOGITS.astype("float64"), -1), rtol=1e-5, atol=1e-6)
 
 
-def test_what_float16_would_overflow_is_centred():
+def test_rows_that_overflow_float16_are_centred():
     logits = np.array([[1e5, 1e5 - 3.0, -1e6, -np.inf], [1.0, 2.0, 3.0, 4.0]], "float32")
     fields, decoded, error = round_trip(Encoding(4), logits)
     assert decoded.numpy()[0].tolist() == [0.0, -3.0, -65504.0, -np.inf]
@@ -46,17 +46,17 @@ def test_what_float16_would_overflow_is_centred():
 
 
 @pytest.mark.parametrize(("classes", "dtype"), [(256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")])
-def test_indices_are_as_small_as_can_be(classes, dtype):
+def test_indices_have_the_smallest_dtype(classes, dtype):
     assert Encoding(classes, "top_k", k=2).fields["indices"] == (dtype, (2,))
 
 
-def test_bytes():
+def test_bytes_per_position():
     assert Encoding(10).bytes_per_position == 20
     assert Encoding(32_000, "top_k", k=32).bytes_per_position == 130
     assert Encoding(1000, dtype="int8").bytes_per_position == 1008
 
 
-def test_eight_bits_of_the_greatest():
+def test_the_largest_classes_in_eight_bits():
     encoding = Encoding(40, "top_k", dtype="int8", k=8)
     fields, top, error = round_trip(encoding)
     exact = np.sort(LOGITS, -1)[:, ::-1][:, :8]
@@ -71,7 +71,7 @@ def test_a_flat_row_in_eight_bits():
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(np.nan, "float32"), (np.inf, "float16"), (-np.inf, "int8")])
-def test_what_cannot_be_held_is_refused(value, dtype):
+def test_values_that_cannot_be_stored_are_refused(value, dtype):
     with pytest.raises(ValueError, match="finite logits from the teacher"), guards.explained():
         Encoding(2, dtype=dtype).encode(np.array([[value, 0.0]], "float32"))
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_held_is_refused(value, dtype):
     [
         ({"kind": "topk"}, "Did you mean 'top_k'"),
         ({"dtype": "bfloat16"}, "dtype to be one of"),
-        ({"k": 3}, 'kind="top_k" alone'),
+        ({"k": 3}, 'k=None for kind="dense"'),
         ({"kind": "top_k", "k": 41}, "from 1 to 40"),
         ({"temperatures": (1.0, -1.0)}, "temperatures > 0"),
     ],
@@ -91,6 +91,6 @@ def test_attributes_are_checked(change, words):
         Encoding(**{"classes": 40, **change})
 
 
-def test_a_record_makes_the_same_encoding():
+def test_an_encoding_is_restored_from_its_record():
     encoding = Encoding(40, "top_k", "log_probabilities", "float32", 4, (None,), (1.0, 4.0), False)
     assert Encoding.from_dict(encoding.to_dict()) == encoding

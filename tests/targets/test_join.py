@@ -1,4 +1,4 @@
-"""Joining: in order or in any, batched or not; a data set that does not match stops at the first wrong example."""
+"""Joining in order or in any order, batched or not; a data set that does not match raises at the first wrong example."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from keras_distill._core import guards
 
 
 def drained(dataset):
-    """Read a data set to its end; return labels and stored values."""
+    """Read a data set to its end, and return labels and stored values."""
     with guards.explained():
         batches = [(y.numpy(), extras["soft_targets"]["values"].numpy()) for _, y, _, extras in dataset]
     return [
@@ -37,7 +37,7 @@ def test_in_any_order(store, dataset, arrays, logits):
             np.testing.assert_allclose(extras["soft_targets"]["values"], logits[rows], rtol=1e-6, atol=1e-6)
 
 
-def test_examples_one_by_one_before_they_are_shuffled(store, dataset, logits, arrays):
+def test_single_examples_before_shuffling(store, dataset, logits, arrays):
     joined = store.join(dataset.unbatch())
     assert joined.element_spec[3]["soft_targets"]["values"].shape.as_list() == [5]
     for x, _, _, extras in joined.shuffle(100, seed=0).batch(25):
@@ -68,12 +68,15 @@ CHANGES = {
     "another order": (lambda x, y: (x[::-1], y[::-1]), r"example 99 at position 0\. Join before shuffling"),
     "two exchanged": (lambda x, y: (x[[*range(40), 41, 40, *range(42, 100)]], y), "example 41 at position 40"),
     "another image": (lambda x, y: (x + np.eye(100, 6, -50, "float32"), y), "example 50 of the data set, which the"),
-    "other preprocessing": (lambda x, y: (x * 2.0, y), r"example 0 .* Its examples were prepared so: as they are"),
+    "other preprocessing": (lambda x, y: (x * 2.0, y), r"example 0 .* preprocessed as follows: as they are"),
     "another dtype": (lambda x, y: (x.astype("float16"), y), r"float32 \(6,\)\. Received: float16 \(6,\)"),
     "another shape": (lambda x, y: (x[:, :3], y), r"float32 \(6,\)\. Received: float32 \(3,\)"),
     "one missing at the end": (lambda x, y: (x[:99], y[:99]), r"the 100 examples of .*\. Received: 99"),
     "one missing inside": (lambda x, y: (np.delete(x, 7, 0), np.delete(y, 7)), "example 8 at position 7|Received: 99"),
-    "one too many": (lambda x, y: (x[[*range(100), 3]], y[[*range(100), 3]]), "example 100, that of 3|Received: 101"),
+    "one too many": (
+        lambda x, y: (x[[*range(100), 3]], y[[*range(100), 3]]),
+        "example 100, equal to example 3|Received: 101",
+    ),
 }
 
 
@@ -85,7 +88,7 @@ def told(teacher, dataset, tmp_path_factory):
 
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("batched", [True, False])
-def test_a_data_set_that_does_not_match_stops_at_the_first_wrong_example(told, arrays, name, batched):
+def test_a_data_set_that_does_not_match_raises_at_the_first_wrong_example(told, arrays, name, batched):
     change, words = CHANGES[name]
     changed = tf.data.Dataset.from_tensor_slices(change(*arrays))
     with pytest.raises(ValueError, match=words):
@@ -93,10 +96,10 @@ def test_a_data_set_that_does_not_match_stops_at_the_first_wrong_example(told, a
 
 
 @pytest.mark.parametrize("name", ["another image", "other preprocessing", "another dtype"])
-def test_in_any_order_too(told, arrays, name):
+def test_a_data_set_that_does_not_match_raises_in_any_order(told, arrays, name):
     change, _ = CHANGES[name]
     changed = tf.data.Dataset.from_tensor_slices(change(*arrays)).batch(16)
-    with pytest.raises(ValueError, match="which the teacher was never asked about|Received: float16"):
+    with pytest.raises(ValueError, match="which the teacher has not answered|Received: float16"):
         drained(told.join(changed, order="any"))
 
 
@@ -109,7 +112,7 @@ def test_nothing_wrong_is_yielded_before_the_error(told, arrays):
     assert seen <= 48  # Example 50 is in the fourth batch.
 
 
-def test_what_makes_no_sense_is_refused(told, dataset):
+def test_invalid_arguments_are_refused(told, dataset):
     with pytest.raises(ValueError, match="Did you mean 'any'"):
         told.join(dataset, order="ayn")
     with pytest.raises(ValueError, match="no `key` for a store"):

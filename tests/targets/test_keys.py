@@ -1,4 +1,4 @@
-"""Keys: of a hash of everything, of ids, and found again."""
+"""Keys: hashes of inputs, hashes of ids, and the index that finds them."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ from keras_distill.targets.store.keys import content_keys, id_keys, lengths_of
 X = np.arange(12, dtype="float32").reshape(2, 3, 2)
 
 
-def test_a_key_is_the_hash_that_the_documentation_says():
+def test_a_key_hashes_dtype_shape_and_bytes():
     text = b" <f4(3, 2)" + X[0].tobytes()
     digest = hashlib.blake2b(text, digest_size=16).digest()
     assert key_of(X[0]).astype("<u8").tobytes() == digest
@@ -24,7 +24,7 @@ def test_a_key_is_the_hash_that_the_documentation_says():
     [X[0].astype("float64"), X[0].reshape(2, 3), X[0][..., None], X[1], np.nextafter(X[0], 1), {"a": X[0]}],
     ids=["dtype", "shape", "axis", "content", "one bit", "name"],
 )
-def test_whatever_differs_changes_the_key(other):
+def test_every_difference_changes_the_key(other):
     assert key_of(other).tolist() != key_of(X[0]).tolist()
 
 
@@ -34,7 +34,7 @@ def test_strings_and_nests():
     assert len(set(map(tuple, content_keys(["t"], [texts])))) == 2
 
 
-def test_padding_is_no_part_of_an_example():
+def test_padding_does_not_change_the_key():
     short, long = np.array([[5, 7, 0]]), np.array([[5, 7, 0, 0, 0]])
     keys = [content_keys(["ids"], [each], lengths_of(each, 0), each.shape[1]) for each in (short, long)]
     np.testing.assert_array_equal(*keys)
@@ -49,9 +49,9 @@ def test_ids():
         id_keys(np.array([1.0]))
 
 
-def test_the_index_finds_all_and_nothing_else():
+def test_the_index_finds_every_key_and_no_other():
     generator = np.random.default_rng(0)
-    keys = generator.integers(0, 4, (300, 2)).astype("uint64")  # Many halves are the same.
+    keys = generator.integers(0, 4, (300, 2)).astype("uint64")  # Many keys share a half.
     first = {}
     for position, key in enumerate(map(tuple, keys.tolist())):
         first.setdefault(key, position)

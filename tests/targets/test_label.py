@@ -1,4 +1,4 @@
-"""`keras-distill label`: a recipe's teacher or a model, asked once."""
+"""`keras-distill label` with the teacher of a recipe and with a model."""
 
 import keras
 import numpy as np
@@ -55,7 +55,7 @@ def test_a_recipe_and_its_transfer_set(tmp_path):
     assert len(next(iter(store.join(data.train)))[3]["soft_targets"]["values"]) == 128
 
 
-def test_a_set_of_tensorflow_datasets(tmp_path, shared):
+def test_a_model_on_tensorflow_datasets(tmp_path, shared):
     path = tmp_path / "teacher.keras"
     keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(path)
     options = ["--tfds", "mnist", "--split", "test[:300]", "--scale", 255, "--data-dir", shared / "data" / "tfds"]
@@ -74,5 +74,5 @@ def test_users_errors_are_one_line_and_2(model, arrays, tmp_path):
     assert "one of --data and --tfds" in refused(model, *out)
     assert "there is no file" in refused(tmp_path / "none.keras", "--data", arrays, *out)
     assert "existing .npz file" in refused(model, "--data", tmp_path / "none.npz", *out)
-    assert "from 1 to 10, the classes" in refused(model, "--data", arrays, "--top-k", 11, *out)
+    assert "top_k to be a whole number from 1 to 10" in refused(model, "--data", arrays, "--top-k", 11, *out)
     assert not (tmp_path / "targets" / "manifest.json").exists()

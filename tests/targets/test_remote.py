@@ -1,4 +1,4 @@
-"""A store where nothing can be mapped into memory: here in TensorFlow's file system of the process, `ram://`."""
+"""A store on a remote file system, which maps nothing into memory: `ram://`, TensorFlow's file system in memory."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_the_same_store(folder, store, teacher, dataset, arrays):
         targets.open(path, check="all")
 
 
-def test_one_writer(folder, teacher, dataset):
+def test_a_second_writer_is_refused(folder, teacher, dataset):
     tf.io.gfile.makedirs(folder)
     with only_writer(folder):
         with pytest.raises(FileExistsError, match="If it no longer runs, remove ram://"):

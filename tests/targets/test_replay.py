@@ -1,4 +1,4 @@
-"""Augmentation replay: the same views to the bit in every process, order and number of threads, and their answers."""
+"""Augmentation replay: bit-identical views in every process, order and number of threads, and their answers."""
 
 import hashlib
 import pathlib
@@ -83,7 +83,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_keras_layers_follow_the_seed_alone_and_are_left_as_they_were(some, name):
+def test_keras_layers_follow_the_seed_alone_and_stay_unchanged(some, name):
     made, again = LAYERS[name](), LAYERS[name]()
     before = [np.array(each) for layer in np.ravel(made) for each in layer.non_trainable_variables]
     replay = targets.Replay(made, views=2, seed=1)
@@ -98,7 +98,7 @@ def test_keras_layers_follow_the_seed_alone_and_are_left_as_they_were(some, name
         np.testing.assert_array_equal(one, other)
 
 
-def test_views_are_what_the_function_makes_of_seeds_and_not_all_alike(some, replay):
+def test_each_view_gets_a_seed_of_its_own(some, replay):
     seen = set()
 
     def spy(x, seed):
@@ -162,7 +162,7 @@ draws_otherwise.__qualname__ = "jitter"
 
 OTHERS = {
     "no replay": (lambda: None, "Received: replay=None"),
-    "another seed": (lambda: targets.Replay(replaying.jitter, 3, 8), r"another one: seed \(7, now 8\)"),
+    "another seed": (lambda: targets.Replay(replaying.jitter, 3, 8), r"another replay: seed \(7, now 8\)"),
     "another number": (lambda: targets.Replay(replaying.jitter, 4, 7), r"views \(3, now 4\)"),
     "another function": (lambda: targets.Replay(draws, 3, 7), r"augment name \(jitter, now draws\)"),
     "a layer": (lambda: targets.Replay(keras.layers.RandomCrop(10, 10), 3, 7), "jitter, now RandomCrop"),
@@ -183,7 +183,7 @@ def test_another_replay_is_refused(store, some, name, order):
         views_of(store.join(some, order=order, replay=make()))
 
 
-def test_layers_are_told_apart_by_their_settings_and_not_by_their_seeds():
+def test_layers_are_identified_by_their_settings_and_not_by_their_seeds():
     def record(*arguments, **options):
         return targets.Replay(keras.layers.RandomRotation(*arguments, **options)).to_dict()
 
@@ -193,7 +193,7 @@ def test_layers_are_told_apart_by_their_settings_and_not_by_their_seeds():
     assert crops[0] == crops[1]
 
 
-def test_examples_that_do_not_match_are_told_as_ever(store, some, replay):
+def test_examples_that_do_not_match_are_reported_as_without_a_replay(store, some, replay):
     x, y = some
     for changed, words in (
         ((x[::-1], y[::-1]), "Join before shuffling"),
@@ -222,13 +222,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_replayed_is_refused(some, name):
+def test_augmentations_that_cannot_be_replayed_are_refused(some, name):
     make, words = REFUSED[name]
     with pytest.raises(ValueError, match=words):
         views_of(make().views(some))
 
 
-def test_a_plain_store_takes_no_replay_and_mixing_needs_examples_at_random(teacher, some, replay, tmp_path):
+def test_a_store_without_views_takes_no_replay_and_mixing_needs_random_access(teacher, some, replay, tmp_path):
     plain = targets.write(teacher, some[0][:, 1:11, 1:11], tmp_path / "plain")
     with pytest.raises(ValueError, match="no `replay` for"):
         plain.join(some, replay=replay)
@@ -237,7 +237,7 @@ def test_a_plain_store_takes_no_replay_and_mixing_needs_examples_at_random(teach
 
 
 def test_mixup_mixes_inputs_and_labels_by_one_share():
-    """The inputs are unit vectors: a view shows who was mixed, and how much of each."""
+    """The inputs are unit vectors, so a view shows which examples were mixed, and the share of each."""
     x, y = np.eye(200, dtype="float32"), np.arange(200) % 4
     replay = targets.Replay(views=2, mix="mixup", alpha=1.0, classes=4)
     found = [(x.numpy(), y.numpy()) for x, y, _, _ in replay.views((x, y), view=0)]
@@ -272,11 +272,11 @@ def test_a_mixed_store(teacher, some, tmp_path):
         np.testing.assert_allclose(extras["soft_targets"]["values"], teacher(x), rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(tf.reduce_sum(y, -1), 1.0, atol=1e-6)
     other = targets.Replay(replaying.jitter, 2, mix="mixup", alpha=0.4, classes=4, partners=(some[0][::-1], some[1]))
-    with pytest.raises(ValueError, match="other partners"):
+    with pytest.raises(ValueError, match="partners differ"):
         views_of(store.join(some, replay=other))
 
 
-def test_ids_equal_images_and_a_writer_that_goes_on(teacher, some, replay, tmp_path, monkeypatch):
+def test_ids_equal_images_and_a_resumed_writer(teacher, some, replay, tmp_path, monkeypatch):
     x, y = np.repeat(some[0][:20], 2, axis=0), np.repeat(some[1][:20], 2)
     dataset = tf.data.Dataset.from_tensor_slices((x, y, np.ones(40, "float32"), {"id": np.arange(40)}))
     by_id = targets.write(teacher, dataset, tmp_path / "ids", replay=replay, key="id", shard_size=16, batch_size=8)
@@ -303,7 +303,7 @@ def trained(teacher, dataset):
     return student.get_weights()
 
 
-def test_a_student_of_the_store_is_that_of_the_teacher_on_the_same_views(store, some, teacher, replay):
+def test_a_student_of_the_store_equals_one_of_the_live_teacher_on_the_same_views(store, some, teacher, replay):
     stored = trained(store, store.join(some, replay=replay, batch_size=32))
     online = trained(teacher, replay.views(some, batch_size=32))
     for one, other in zip(stored, online, strict=True):

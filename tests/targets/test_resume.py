@@ -1,4 +1,4 @@
-"""Stopped anywhere, a writer goes on: nothing is lost, nothing written twice, not a byte is different."""
+"""Resuming a writer after any interruption: nothing is lost or written twice, and every byte is the same."""
 
 import json
 import pathlib
@@ -91,7 +91,7 @@ def test_a_data_set_that_changed_meanwhile_is_told(fresh, teacher, arrays, monke
     before = snapshot(tmp_path / "targets")
     for changed in (x, arrays[0][:40]):
         source = tf.data.Dataset.from_tensor_slices(changed).batch(16)
-        with pytest.raises(ValueError, match="another one at example (50|40)"):
+        with pytest.raises(ValueError, match="another example at position (50|40)"):
             targets.write(teacher, source, tmp_path / "targets", shard_size=32)
     assert snapshot(tmp_path / "targets") == before
 

@@ -1,4 +1,4 @@
-"""Every loss of logits on the k greatest classes: either the loss of the bucketed distributions, or a refusal."""
+"""Every loss on logits, given a top-k answer, is the loss of the bucketed distributions or raises an error."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def rows(seed, shape=(4, CLASSES)):
 
 
 def top_k(logits, k=K, temperatures=(1.0, TEMPERATURE)):
-    """The k greatest of float64 logits, and the rest at each temperature."""
+    """The k largest of float64 logits, and the rest at each temperature."""
     order = np.argsort(-logits, -1)
     values = np.take_along_axis(logits, order, -1)
     with np.errstate(divide="ignore"):
@@ -60,7 +60,7 @@ def value_and_slope(function, student):
     return value.numpy(), tape.gradient(value, student).numpy()
 
 
-def test_the_table_says_which():
+def test_the_table_lists_the_losses_that_need_all_classes():
     assert {name for name in LOGITS if not kd.losses.get(name).takes_top_k} == REFUSED.keys()
 
 
@@ -93,7 +93,7 @@ def test_all_classes_are_the_dense_loss(name):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_others_say_why_not(name):
+def test_other_losses_name_the_reason(name):
     given = {"labels": np.zeros(4, "int32"), "temperature": 2.0}
     with pytest.raises(ValueError, match=f"{REFUSED[name]}.*kd.targets.write"):
         kd.losses.get(name).compute_loss(top_k(rows(0)), tf.constant(rows(1)), **given)
@@ -110,10 +110,10 @@ def test_others_say_why_not(name):
     ],
     ids=lambda loss: type(loss).__name__,
 )
-def test_an_objective_refuses_what_cannot_be(loss):
+def test_an_objective_refuses_losses_that_need_all_classes(loss):
     objective = Objective([loss], [1.0], 0.5, lambda *_: None)
     outputs = {"final_output": top_k(rows(0))}, {"final_output": tf.constant(rows(1))}
-    with pytest.raises(ValueError, match="Received: the k greatest alone"):
+    with pytest.raises(ValueError, match="Received: the k largest classes only"):
         objective.soft_terms(*outputs, None)
 
 
@@ -136,7 +136,7 @@ def test_masks_and_weights_count_token_by_token():
     assert not slope[0, 2].any() and np.isfinite(slope).all()
 
 
-def test_the_logits_under_a_softmax_head_are_found():
+def test_a_softmax_head_is_replaced_by_its_logits():
     teacher, student = top_k(rows(0)), tf.constant(rows(1))
     head = keras.activations.softmax(student)
     assert_allclose(make("kd").compute_loss(teacher, head), make("kd").compute_loss(teacher, student))

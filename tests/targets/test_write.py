@@ -1,4 +1,4 @@
-"""Writing: every kind of teacher, data set and answer; what is stored is what the teacher says."""
+"""Writing every kind of teacher, data set and answer: the store holds the teacher's answers."""
 
 import json
 
@@ -14,7 +14,7 @@ from keras_distill.teachers import Ensemble
 from tests.targets.conftest import CLASSES, WIDTH, make_teacher
 
 
-def test_float32_is_what_the_teacher_says(store, teacher, arrays, logits):
+def test_float32_holds_the_teachers_answers(store, teacher, arrays, logits):
     assert len(store) == len(logits)
     np.testing.assert_allclose(store[:]["values"], logits, rtol=1e-6, atol=1e-6)
     hidden = np.asarray(keras.Model(teacher.inputs[0], teacher.get_layer("hidden").output)(arrays[0]))
@@ -23,7 +23,7 @@ def test_float32_is_what_the_teacher_says(store, teacher, arrays, logits):
     assert store.manifest["error"] == 0.0
 
 
-def test_by_position_by_slice_and_by_key(store, arrays, logits):
+def test_examples_are_read_by_position_slice_and_key(store, arrays, logits):
     order = np.random.default_rng(0).permutation(len(store))
     np.testing.assert_allclose(store[order]["values"], logits[order], rtol=1e-6, atol=1e-6)
     assert store[7]["values"].shape == (CLASSES,)
@@ -67,7 +67,7 @@ def test_a_function_of_arrays(dataset, arrays, tmp_path):
     np.testing.assert_array_equal(store[:]["values"], arrays[0][:, :3] * 2.0)
 
 
-def test_a_softmax_is_looked_under(teacher, dataset, logits, tmp_path):
+def test_a_teacher_that_ends_in_a_softmax_gives_its_logits(teacher, dataset, logits, tmp_path):
     soft = keras.Sequential([*teacher.layers, keras.layers.Softmax()])
     store = targets.write(soft, dataset, tmp_path / "store", dtype="float32")
     np.testing.assert_allclose(store[:]["values"], logits, rtol=1e-6, atol=1e-6)
@@ -102,7 +102,7 @@ def test_per_token_and_per_pixel(tmp_path):
 
 @pytest.fixture(scope="module")
 def language():
-    """A teacher of tokens, and sequences of many lengths, padded by 0."""
+    """A teacher of tokens, and sequences of many lengths, padded with 0."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 9, 30)
     sequences = [generator.integers(1, 20, length).astype("int32") for length in lengths]
@@ -121,14 +121,14 @@ def language():
 
 @pytest.mark.parametrize("batch", [None, 7])
 @pytest.mark.parametrize("top_k", [None, 4])
-def test_sequences_are_stored_in_their_own_length(language, batch, top_k, tmp_path):
+def test_sequences_are_stored_at_their_own_length(language, batch, top_k, tmp_path):
     teacher, sequences, dataset = language
     options = {"padding": 0, "shard_size": 12, "batch_size": 5, "dtype": "float32", "top_k": top_k}
     store = targets.write(teacher, dataset(batch), tmp_path / "store", **options)
     assert store.lengths(np.arange(30)).tolist() == list(map(len, sequences))
     tokens = sum(np.load(tmp_path / "store" / r["name"] / "values.npy").shape[0] for r in store.manifest["shards"])
     assert tokens == sum(map(len, sequences))
-    # Joined in other batches, padded to other lengths: a key knows the example without its padding.
+    # The join has other batches, padded to other lengths: a key ignores the padding.
     stored, seen = targets.StoredTeacher(store), 0
     for x, _, _, extras in store.join(dataset(4)):
         answer = stored.answer(extras=extras)
@@ -160,7 +160,7 @@ def test_ids_in_place_of_hashes(teacher, arrays, logits, tmp_path):
     ids = np.array([f"train-{index}" for index in range(len(x))])
     elements = tf.data.Dataset.from_tensor_slices((x, y, np.ones(len(x), "float32"), {"id": ids})).batch(16)
     store = targets.write(teacher, elements, tmp_path / "store", key="id", dtype="float32")
-    # With ids the images may be augmented: what is known of an example is its id.
+    # With ids the images may be augmented, since an id identifies the example.
     other = elements.map(lambda x, y, w, extras: (x + 1.0, y, w, extras)).shuffle(9, seed=0)
     for _, labels, _, extras in store.join(other, order="any"):
         rows = [int(text.decode().split("-")[1]) for text in extras["id"].numpy()]
@@ -169,7 +169,7 @@ def test_ids_in_place_of_hashes(teacher, arrays, logits, tmp_path):
     with pytest.raises(ValueError, match="the ids 'id' among the inputs"):
         store.join(arrays)
     twice = elements.map(lambda x, y, w, extras: (x, y, w, {"id": tf.strings.substr(extras["id"], 0, 7)}))
-    with pytest.raises(ValueError, match="an id of its own for each example"):
+    with pytest.raises(ValueError, match="a different id for each example"):
         targets.write(teacher, twice, tmp_path / "twice", key="id")
 
 
@@ -187,7 +187,7 @@ def test_ids_by_a_function_and_among_the_inputs(dataset, arrays, tmp_path):
         store.join(source)
 
 
-def test_the_sizes_that_were_promised(teacher, tmp_path):
+def test_bytes_per_example_and_per_token(teacher, tmp_path):
     x = np.random.default_rng(0).normal(size=(2000, WIDTH)).astype("float32")
     ten = keras.Sequential([keras.Input((WIDTH,)), keras.layers.Dense(10)])
     targets.write(ten, x, tmp_path / "ten")
@@ -199,11 +199,11 @@ def test_the_sizes_that_were_promised(teacher, tmp_path):
     assert by_name["tokens"] / 400 <= 160
 
 
-def test_progress_is_told(fresh):
+def test_progress_is_reported(fresh):
     told = []
     fresh(progress=lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == [16, 32, 48, 64, 80, 96, 100]
-    assert told[0][1] == 112  # Whole batches: the last one is seen when it comes.
+    assert told[0][1] == 112  # Whole batches: the size of the last one is unknown until it is read.
 
 
 def test_a_bar_shows_rate_and_time(fresh, capsys):
@@ -211,7 +211,7 @@ def test_a_bar_shows_rate_and_time(fresh, capsys):
     assert "examples/s" in capsys.readouterr().out
 
 
-def test_everything_is_told(fresh):
+def test_the_description_holds_everything(fresh):
     text = fresh(name="digits:1.0.0/train", preprocessing="x / 255", class_names=list("abcde"), top_k=2).describe()
     for words in (
         "100 examples in 4 shards",
@@ -246,14 +246,14 @@ def test_arguments_are_checked(fresh, options, words, tmp_path):
     ("source", "words"),
     [(np.zeros((0, WIDTH), "float32"), "at least 1"), (np.zeros((4, 3, 2, WIDTH), "float32"), "examples of 1 axes")],
 )
-def test_data_that_cannot_be_asked_about(teacher, source, words, tmp_path):
+def test_data_that_no_teacher_can_answer_is_refused(teacher, source, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         targets.write(
             teacher, tf.data.Dataset.from_tensor_slices(source) if len(source) else source, tmp_path / "store"
         )
 
 
-def test_probabilities_are_no_logits(dataset, tmp_path):
+def test_probabilities_are_refused_as_logits(dataset, tmp_path):
     layers = [keras.Input((WIDTH,)), keras.layers.Dense(3), keras.layers.Lambda(lambda x: keras.ops.softmax(x) + 0.0)]
     with pytest.raises(ValueError, match="logits from the teacher"):
         targets.write(keras.Sequential(layers), dataset, tmp_path / "store")

@@ -193,7 +193,10 @@ BAD = {
     "more than classes": (lambda m: map_classes(m(), [0, 1, 2], classes=2), "student classes from 0 to 1, or -1"),
     "fewer than classes": (lambda m: map_classes(m(), [0, 1, 1], classes=3), r"none for \[2\]"),
     "unlike classes": (lambda m: map_classes(m(), [[0], [1, 2]], classes=3), "a mapping to 3 classes"),
-    "a gap in a dict": (lambda m: map_classes(m(), {0: [0], 2: [1]}), "of the student's classes.*2, which is none"),
+    "a gap in a dict": (
+        lambda m: map_classes(m(), {0: [0], 2: [1]}),
+        "of the student's classes.*2, which is not a class",
+    ),
     "an empty group": (lambda m: map_classes(m(), {0: [0], 1: []}), r"none for \[1\]"),
     "in two groups": (lambda m: map_classes(m(), {0: [0, 1], 1: [1, 2]}), r"one group at most. Received: \[1\]"),
     "twice in a group": (lambda m: map_classes(m(), [[0, 0], [1]]), r"one group at most. Received: \[0\]"),

@@ -407,7 +407,9 @@ def test_a_teacher_with_nothing_to_run(folder):
 
 
 def test_outputs_that_teach_nothing(folder):
-    with pytest.raises(ValueError, match=r"an output of floats .*Received: 'output_0' of dtype int64.*nothing soft"):
+    with pytest.raises(
+        ValueError, match=r"a floating-point output .*Received: 'output_0' of dtype int64.*no soft targets"
+    ):
         as_teacher(saved(folder, "labels"), signature="labels")
     with pytest.raises(ValueError, match="a row of classes for each sample"):
         as_teacher(saved(folder, "one_number"), signature="one_number")

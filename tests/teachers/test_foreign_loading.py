@@ -41,7 +41,9 @@ def test_inputs_like_those_of_a_model(mlp):
 def test_inputs_like_those_of_a_model_that_do_not_fit(mlp, tmp_path):
     mlp(features=5).export(tmp_path / "teacher", verbose=False)
     assert isinstance(as_teacher(tmp_path / "teacher", like=mlp(features=5)), SavedModelTeacher)
-    with pytest.raises(ValueError, match=r"shape \(None, 5\) for the input .*Received: \(None, 4\)\. What prepares"):
+    with pytest.raises(
+        ValueError, match=r"shape \(None, 5\) for the input .*Received: \(None, 4\)\. Prepare its inputs"
+    ):
         as_teacher(tmp_path / "teacher", like=mlp())
 
 
@@ -51,7 +53,7 @@ REFUSED = {
     "a number": (3, {}, ValueError, KINDS),
     "a class": (keras.Sequential, {}, ValueError, KINDS),
     "a layer": (keras.layers.Dense(3), {}, ValueError, KINDS),
-    "no such file": ("nowhere.tflite", {}, ValueError, f"{KINDS}.*'nowhere.tflite', where there is no file"),
+    "no such file": ("nowhere.tflite", {}, ValueError, f"{KINDS}.*'nowhere.tflite', which does not exist"),
     "an unknown file": ("teacher.pt", {}, ValueError, f"{KINDS}.*teacher.pt"),
     "a folder of something else": ("folder", {}, ValueError, "folder of a SavedModel.*folder', which has notes.txt"),
     "an empty folder": ("empty", {}, ValueError, "folder of a SavedModel.*empty', which has nothing"),
@@ -59,9 +61,9 @@ REFUSED = {
     "no classes": (np.negative, {"classes": 0}, ValueError, "classes to be a number of classes.*0"),
     "classes of text": (np.negative, {"classes": "3"}, ValueError, "classes to be a number of classes.*'3'"),
     "free classes": (np.negative, {"classes": (3, None)}, ValueError, "classes to be a number of classes"),
-    "a batch of none": (np.negative, {"batch_size": 0}, ValueError, "batch_size to be an integer >= 1.*0"),
-    "half a batch": (np.negative, {"batch_size": 0.5}, ValueError, "batch_size to be an integer >= 1.*0.5"),
-    "negative retries": (np.negative, {"retries": -1}, ValueError, "retries to be an integer >= 0.*-1"),
+    "a batch of none": (np.negative, {"batch_size": 0}, ValueError, "batch_size to be a whole number >= 1.*0"),
+    "half a batch": (np.negative, {"batch_size": 0.5}, ValueError, "batch_size to be a whole number >= 1.*0.5"),
+    "negative retries": (np.negative, {"retries": -1}, ValueError, "retries to be a whole number >= 0.*-1"),
     "negative backoff": (np.negative, {"backoff": -1.0}, ValueError, "backoff to be a finite number >= 0.*-1"),
     "too many dtypes": (
         np.negative,

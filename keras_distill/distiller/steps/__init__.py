@@ -5,8 +5,8 @@ import keras
 if keras.backend.backend() == "tensorflow":
     from keras_distill.distiller.steps.tensorflow import Steps
 elif keras.backend.backend() == "jax":
-    from keras_distill.distiller.steps.jax import Steps
+    from keras_distill.distiller.steps.jax import Steps  # type: ignore[assignment]
 else:
-    from keras_distill.distiller.steps.unsupported import Steps
+    from keras_distill.distiller.steps.unsupported import Steps  # type: ignore[assignment]
 
 __all__ = ["Steps"]

@@ -1,4 +1,4 @@
-"""Training on JAX: the step as a function of the state, the teacher's weights among its arguments."""
+"""Training on JAX: the step is a function of the state and of the teacher's weights."""
 
 import jax
 import keras
@@ -16,11 +16,11 @@ _TEST_STATE = ("trainable_variables", "non_trainable_variables", "metrics_variab
 
 
 class _Running:
-    """What is known of the steps that run.
+    """The state of the running steps.
 
     Attributes:
-        teacher: Values of the teacher's variables in the step that is being traced, `None` outside one.
-        checks: Whether the last step has passed its checks, and the checks; `None` once that is known.
+        teacher: Values of the teacher's variables in the step that is being traced, `None` outside a step.
+        checks: Whether the last step passed its checks, and the checks; `None` once they were looked at.
     """
 
     teacher = None
@@ -28,10 +28,10 @@ class _Running:
 
 
 class Steps:
-    """The part of the `Distiller` that trains it on JAX.
+    """Train the `Distiller` on JAX.
 
-    What the teacher's weights are is no part of the state, which Keras saves and gives away to the step: they are an
-    argument beside it. Compiled into the step they would be what they were once.
+    The teacher's weights are not part of the state, which Keras saves and donates to the step, but an argument beside
+    it. As constants of the compiled step, they would never change.
     """
 
     def __init__(self, **kwargs):
@@ -53,7 +53,7 @@ class Steps:
 
         gradients, (y_pred, masks, found, checks) = jax.grad(loss_of, has_aux=True)(state[0])
         for output, mask in zip(keras.tree.flatten(y_pred), masks, strict=True):
-            set_mask(output, mask)  # It is another tensor now.
+            set_mask(output, mask)  # `jax.grad` has returned other tensors.
         passed = True
         for each in (of_teacher, checks):
             guards.hand_on(each)
@@ -61,7 +61,7 @@ class Steps:
         trainable, optimizer = self.optimizer.stateless_apply(state[2], gradients, state[0])
         with self._stateless([trainable, found[1], optimizer, found[3]]) as scope:
             logs = self.compute_metrics(batch.x, batch.y, y_pred, batch.sample_weight)
-        # A batch that does not pass leaves no trace, as on TensorFlow.
+        # A batch that fails a check changes nothing, as on TensorFlow.
         return logs, jax.tree.map(lambda new, old: ops.where(passed, new, old), self._values(scope), tuple(state))
 
     def _stateless_test_step(self, state, data):
@@ -72,7 +72,7 @@ class Steps:
         return logs, tuple(values[name] for name in _TEST_STATE)
 
     def _stateless(self, state):
-        """Return a scope in which the variables have the values of a state, and the teacher's those of the step."""
+        """Return a scope in which the variables have the values of a state, and the teacher the weights of the step."""
         pairs = [*zip(self._teacher_variables(), self._running.teacher or (), strict=False)]
         for variables, values in zip(self._state_variables(), state, strict=True):
             pairs += zip(variables, values or (), strict=False)
@@ -85,10 +85,10 @@ class Steps:
         return self.trainable_variables, self.non_trainable_variables, self.optimizer.variables, self.metrics_variables
 
     def _teacher_variables(self):
-        own = {id(variable) for variable in self.variables}  # It may share layers with the student.
+        own = {id(variable) for variable in self.variables}  # Teacher and student may share layers.
         return [variable for variable in self.teacher.variables if id(variable) not in own]
 
-    # What Keras's loops call -----------------------------------------------------------------------------------------
+    # Called by Keras's loops ------------------------------------------------------------------------------------------
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
@@ -99,7 +99,7 @@ class Steps:
             self.test_function = self._make_function(self._executed(self._stateless_test_step, _TEST_STATE))
 
     def _executed(self, step, names):
-        """Return a step as Keras runs it: compiled, with the teacher as it is then, and stopped by a failed check."""
+        """Return a step as Keras runs it: compiled, with the teacher's current weights, stopped by a failed check."""
         teacher = self._teacher_variables()
 
         def with_teacher(state, values, data):
@@ -117,7 +117,7 @@ class Steps:
         def execute(state, data):
             try:
                 logs, state, checks = with_teacher(state, [variable.value for variable in teacher], data)
-                # Those of the step before, while this one runs: the host is never waited for.
+                # Look at the checks of the step before while this one runs, so that the device never waits.
                 due, self._running.checks = self._running.checks, checks
                 _raise_failed(checks if due is None else due)
             except Exception:
@@ -139,33 +139,33 @@ class Steps:
         return None, tuple(shardings[name] for name in names), None
 
     def _reattach(self, names, state):
-        """Give the variables back their values, which Keras has taken out of them and would lose."""
+        """Give the variables their values back: Keras has taken them out and would lose them."""
         self._running.checks = None
         self._jax_state, self._jax_state_synced = dict(zip(names, state, strict=True)), False
         super().jax_state_sync()
 
     def jax_state_sync(self):
-        """Let the variables have the values that the steps have come to. See `keras.Model.jax_state_sync`."""
+        """Assign the current state to the variables. See `keras.Model.jax_state_sync`."""
         super().jax_state_sync()
         due, self._running.checks = self._running.checks, None
         if due is not None:
             _raise_failed(due)
 
     def _symbolic_build(self, iterator=None, data_batch=None):
-        # Keras knows batches of three parts.
+        # Keras expects batches of three parts.
         if iterator is not None:
             iterator = ((*ends, (unpack(batch)[:3] for batch in batches)) for *ends, batches in iterator)
         try:
             super()._symbolic_build(iterator=iterator, data_batch=data_batch)
-        except StopIteration as error:  # There is no first batch to learn the shapes from.
+        except StopIteration as error:  # There is no first batch.
             raise ValueError(expected("data with at least one sample", "none")) from error
 
     def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        # Keras asks this to build the hard loss; the soft terms have nothing to build, or no batch to take it from.
+        # Keras calls this to build the hard loss; the soft terms need no building.
         return super()._compute_loss(x, y, y_pred, sample_weight, training) if self._has_hard_labels(y) else None
 
     def _build_optimizer(self):
-        """Leave it to Keras, which does so before the first step."""
+        """Do nothing: Keras builds the optimizer before the first step."""
 
 
 def _raise_failed(due):

@@ -1,4 +1,4 @@
-"""Training on TensorFlow: the step under a gradient tape, the optimizer ready before the first trace."""
+"""Training on TensorFlow: the step under a gradient tape; the optimizer is built before the first trace."""
 
 import tensorflow as tf
 
@@ -8,7 +8,7 @@ from keras_distill.features.taps import FINAL_OUTPUT
 
 
 class Steps(DistributedTraining):
-    """The part of the `Distiller` that trains it on TensorFlow."""
+    """Train the `Distiller` on TensorFlow."""
 
     def train_step(self, data):
         batch = self._ask_teacher(data)  # Outside the tape: none of it is differentiated.
@@ -19,7 +19,7 @@ class Steps(DistributedTraining):
         return self.compute_metrics(batch.x, batch.y, batch.student_outputs[FINAL_OUTPUT], batch.sample_weight)
 
     def _build_optimizer(self):
-        """Make the optimizer's variables now: those that the first trace makes cost a second trace of the step."""
+        """Build the optimizer now: variables that the first trace makes would cost a second trace of the step."""
         if self.compiled and self.student.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)

@@ -1,23 +1,32 @@
 """Correlation congruence: kernels between the samples of a batch, or products of consecutive errors."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_distill._core.checks import check_number
+from keras_distill._core.checks import check_choice, check_number, check_whole_number
 from keras_distill._core.messages import expected
-from keras_distill.features.adapters import for_each_layer, match_width
-from keras_distill.losses.embeddings.pairs import count, gram, prepare_pair
+from keras_distill.answers.answer import Tensor
+from keras_distill.features.adapters import match_each_width
+from keras_distill.losses.embeddings.pairs import count_samples, gram, prepare_pair
 from keras_distill.losses.feature_maps.maps import norm
-from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.layers import EmbeddingLoss, LayerNames
 from keras_distill.losses.registry import method
 
 FORMS = ("gaussian", "bilinear", "delta")
 
 
-def cc(teacher_embed, student_embed, form="gaussian", gamma=0.4, max_order=2, mask=None):
-    """Compute `||K(student) - K(teacher)|| / batch²` for a kernel matrix `K`, or the product form `cc_delta`.
+def cc(
+    teacher_embed: Tensor,
+    student_embed: Tensor,
+    form: str = "gaussian",
+    gamma: float = 0.4,
+    max_order: int = 2,
+    mask: Tensor = None,
+) -> Tensor:
+    """Compute `||K(student) - K(teacher)|| / batch²` for a kernel matrix `K`, or `cc_delta`.
 
     The bilinear kernel of two rows is their inner product `g`; the Gaussian one, for rows of unit length, is the
     Taylor expansion `exp(-2 gamma) sum_p (2 gamma g)^p / p!` up to `max_order`.
@@ -28,13 +37,13 @@ def cc(teacher_embed, student_embed, form="gaussian", gamma=0.4, max_order=2, ma
         form: `"gaussian"`, `"bilinear"` or `"delta"`. Defaults to `"gaussian"`.
         gamma: Positive inverse width of the Gaussian kernel. Defaults to 0.4.
         max_order: Highest power in the expansion of the Gaussian kernel. Defaults to 2.
-        mask: Bool array `[batch]`, which samples count. Defaults to `None`, all.
+        mask: Bool array `[batch]`: which samples count. Defaults to `None`, all.
 
     Returns:
-        Float array `[batch]`: the loss, one number for the whole batch, repeated.
+        Float array `[batch]`: the loss of the whole batch, repeated.
 
     Raises:
-        ValueError: If the widths differ and the form is `"delta"`.
+        ValueError: If the form is `"delta"` and the widths differ.
 
     Example:
 
@@ -55,21 +64,23 @@ def cc(teacher_embed, student_embed, form="gaussian", gamma=0.4, max_order=2, ma
     if form == "gaussian":
         difference = _kernel_difference(teacher, student, 2.0 * gamma, max_order)
     difference = difference * counted[:, None] * counted[None, :]
-    loss = norm(difference, axis=(0, 1)) / ops.square(count(counted))
+    loss = norm(difference, axis=(0, 1)) / ops.square(count_samples(counted))
     return ops.cast(loss * ops.ones_like(counted), dtype)
 
 
-def cc_delta(teacher_embed, student_embed, mask=None):
+def cc_delta(teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = None) -> Tensor:
     """Compute the products of the absolute errors of consecutive samples, summed over the width.
+
+    A widely used benchmark implements correlation congruence in this form.
 
     Args:
         teacher_embed: Float array `[batch, width]`. Constant: no gradient reaches it.
         student_embed: Float array `[batch, width]`.
-        mask: Bool array `[batch]`, which samples count: consecutive are those that follow each other without the
-            others. Defaults to `None`, all.
+        mask: Bool array `[batch]`: which samples count. Samples are consecutive if only samples that do not count are
+            between them. Defaults to `None`, all.
 
     Returns:
-        Float array `[batch]`: the mean over the pairs of consecutive samples, repeated; 0 where there is none.
+        Float array `[batch]`: the mean over the pairs of consecutive samples, repeated; 0 if there is no pair.
 
     Raises:
         ValueError: If the widths differ.
@@ -87,27 +98,26 @@ def cc_delta(teacher_embed, student_embed, mask=None):
     """
     teacher, student, counted, dtype = prepare_pair(teacher_embed, student_embed, mask)
     if teacher.shape[-1] != student.shape[-1]:
-        received = f"a width of {teacher.shape[-1]} and of {student.shape[-1]}"
-        fix = "Train in `keras_distill.Distiller`, which puts an adapter between them, or take another form."
+        received = f"widths of {teacher.shape[-1]} and {student.shape[-1]}"
+        fix = "Train in `keras_distill.Distiller`, which adds an adapter, or use another form."
         raise ValueError(expected("teacher and student embeddings of one width for the form 'delta'", received, fix))
-    errors = ops.take(ops.abs(student - teacher), _counted_first(counted), axis=0)
-    # A sample that does not count has no error, and stands behind all that do: its products are 0.
+    errors = ops.take(ops.abs(student - teacher), _sort_by_counted(counted), axis=0)
+    # Samples that do not count have an error of 0 and come after all others, so their products are 0.
     products = ops.sum(errors[:-1] * errors[1:])
     return ops.cast(products / ops.maximum(ops.sum(counted) - 1.0, 1.0) * ops.ones_like(counted), dtype)
 
 
 @method("cc", paper="Peng et al. 2019", arxiv="1904.01802", peers=("RepDistiller", "torchdistill"))
-@keras.saving.register_keras_serializable(package="keras_distill")
-class CC(FeatureLoss):
-    """Teach the student how the teacher's embeddings of the samples of a batch correlate. See `cc` and `cc_delta`.
+class CC(EmbeddingLoss):
+    """Teach the student how the teacher's embeddings of the samples of a batch correlate: see `cc` and `cc_delta`.
 
-    Embeddings are taken as they are. The kernels grow with their powers: give them layers of unit length (a
+    Embeddings are not normalized, and the kernels grow with their powers. Use layers with outputs of unit length (a
     `UnitNormalization`), or a small weight.
 
     Args:
-        form: `"gaussian"`, the paper's kernel; `"bilinear"`, inner products; `"delta"`, products of the errors of
-            consecutive samples, as in a widely used benchmark. `"delta"` needs equal widths; a `Distiller` trains an
-            adapter along where they differ. Defaults to `"gaussian"`.
+        form: `"gaussian"`, the paper's kernel; `"bilinear"`, inner products; or `"delta"`, products of the errors of
+            consecutive samples. `"delta"` needs equal widths; if they differ, a `Distiller` trains an adapter. Defaults
+            to `"gaussian"`.
         gamma: Positive inverse width of the Gaussian kernel. Defaults to 0.4.
         max_order: Highest power in the expansion of the Gaussian kernel, a whole number >= 1. Defaults to 2.
         teacher_layer_name: Layer of the teacher. Defaults to `"auto"`, the one before the head.
@@ -116,7 +126,7 @@ class CC(FeatureLoss):
         name: Name in the logs. Defaults to `"cc"`.
 
     Raises:
-        ValueError: If the form is not known, or a number out of range.
+        ValueError: If the form is unknown, or a number is out of range.
 
     Example:
 
@@ -124,52 +134,40 @@ class CC(FeatureLoss):
     >>> teacher, student = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
     >>> round(float(CC("bilinear").compute_loss(teacher, student)), 4)
     0.3536
-
-    Reference:
-        Peng, Jin, Liu, Zhou, Wu, Liu, Li, Zhang, "Correlation Congruence for Knowledge Distillation", 2019,
-        arXiv:1904.01802.
     """
 
-    method = "cc"
-    automatic = "embedding"
-    rank = 2
+    hyper_parameters = ("form", "gamma", "max_order")
 
     def __init__(
         self,
-        form="gaussian",
-        gamma=0.4,
-        max_order=2,
-        teacher_layer_name="auto",
-        student_layer_name="auto",
-        preactivation=False,
-        name=None,
+        form: str = "gaussian",
+        gamma: float = 0.4,
+        max_order: int = 2,
+        teacher_layer_name: LayerNames = "auto",
+        student_layer_name: LayerNames = "auto",
+        preactivation: bool = False,
+        name: str | None = None,
     ):
         super().__init__(teacher_layer_name, student_layer_name, preactivation, name=name)
-        if form not in FORMS:
-            raise ValueError(expected(f"form to be one of {', '.join(FORMS)}", f"form={form!r}"))
-        if isinstance(max_order, bool) or not isinstance(max_order, int) or max_order < 1:
-            raise ValueError(expected("max_order to be a whole number >= 1", f"max_order={max_order!r}"))
-        self.form, self.max_order = form, max_order
+        self.form = check_choice("form", form, FORMS)
+        self.max_order = check_whole_number("max_order", max_order)
         self.gamma = check_number("gamma", gamma, 0.0, math.inf, open_low=True)
 
-    def make_adapter(self, teacher_shape, student_shape):
-        """Return a dense layer to the teacher's width where the form needs one width and there are two."""
+    def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
+        """Create a dense layer to the teacher's width if the form needs equal widths and they differ."""
         if self.form != "delta":
             return None
-        return for_each_layer(match_width, teacher_shape, student_shape, f"{self.name}_adapter")
+        return match_each_width(teacher_shape, student_shape, f"{self.name}_adapter")
 
-    def per_sample(self, teacher_output, student_output, mask=None):
+    def per_sample(self, teacher_output: Any, student_output: Any, mask: Tensor = None) -> Tensor:
         return cc(teacher_output, student_output, self.form, self.gamma, self.max_order, mask)
-
-    def get_config(self):
-        return {"form": self.form, "gamma": self.gamma, "max_order": self.max_order, **super().get_config()}
 
 
 def _kernel_difference(teacher, student, slope, max_order):
     """Return `K(student) - K(teacher)` of inner products, for `K(g) = exp(-slope) sum_p (slope g)^p / p!`.
 
-    By Horner's rule for the sum and its difference at once, with `student - teacher` as a factor. The difference of
-    two sums is not always 0 where these are equal, and the norm of ever so little has a gradient of full size.
+    Horner's rule computes the sum and its difference together, with `student - teacher` as a factor. The difference of
+    two separate sums would not always be 0 for equal inputs, and the norm of a tiny number has a gradient of full size.
     """
     total, difference = ops.ones_like(student), ops.zeros_like(student)
     for order in range(max_order, 0, -1):
@@ -178,7 +176,7 @@ def _kernel_difference(teacher, student, slope, max_order):
     return math.exp(-slope) * difference
 
 
-def _counted_first(counted):
-    """Return the indices of the samples, those that count first, each kind in its order."""
+def _sort_by_counted(counted):
+    """Return the indices of the samples that count, in their order, followed by those of the others."""
     rows = ops.shape(counted)[0]
     return ops.argsort(ops.arange(rows) + ops.cast(1.0 - counted, "int32") * rows)

@@ -1,27 +1,30 @@
-"""What the losses of pairs of samples share: embeddings made comparable, and all their inner products."""
+"""What the losses of pairs of samples share: preparing embeddings, and computing their inner products."""
 
 import keras
 from keras import ops
 
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import wide_dtype, working_dtype
 
 _EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
-def prepare_pair(teacher_embed, student_embed, mask=None):
-    """Bring both to the precision that pairs are compared in, the teacher as a constant, masked rows as zeros.
+def prepare_pair(
+    teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = None
+) -> tuple[Tensor, Tensor, Tensor, str]:
+    """Cast teacher and student to the precision for comparing pairs, the teacher as a constant, masked rows as zeros.
 
-    That is float64 wherever the backend has it: differences of inner products lose half of the digits, and the rows
-    of one batch are few.
+    This is float64 if the backend has it: differences of inner products lose half of the digits, and a batch has few
+    rows.
 
     Args:
         teacher_embed: Float array `[batch, teacher_width]`.
         student_embed: Float array `[batch, student_width]`.
-        mask: Bool array `[batch]`, which samples count. Defaults to `None`, all.
+        mask: Bool array `[batch]`: which samples count. Defaults to `None`, all.
 
     Returns:
-        `(teacher, student, counted, dtype)`: the arrays, 1 for each sample that counts and 0 for the others
-        `[batch]`, and the dtype that the loss is returned in.
+        `(teacher, student, counted, dtype)`: both arrays, a float array `[batch]` with 1 for samples that count and 0
+        for the others, and the dtype of the result.
     """
     teacher, student = ops.convert_to_tensor(teacher_embed), ops.convert_to_tensor(student_embed)
     dtype = working_dtype(teacher, student)
@@ -30,32 +33,32 @@ def prepare_pair(teacher_embed, student_embed, mask=None):
     if mask is None:
         return teacher, student, ops.ones(ops.shape(student)[:1], dtype=wide), dtype
     mask = ops.cast(mask, "bool")
-    # Chosen, not multiplied away: a masked row may hold anything, NaN included.
+    # Replaced, since a masked row may hold anything, NaN included.
     teacher, student = (ops.where(mask[:, None], each, ops.zeros_like(each)) for each in (teacher, student))
     return teacher, student, ops.cast(mask, wide), dtype
 
 
-def count(counted):
-    """Return how many samples count, at least 1 so that it can be divided by."""
+def count_samples(counted: Tensor) -> Tensor:
+    """Return the number of samples that count, at least 1 to divide by it."""
     return ops.maximum(ops.sum(counted), 1.0)
 
 
-def centre(embed, counted):
-    """Move the mean of the samples that count to the origin, and the other samples there too."""
-    mean = ops.sum(embed, axis=0, keepdims=True) / count(counted)
+def center(embed: Tensor, counted: Tensor) -> Tensor:
+    """Subtract the mean of the samples that count from these, and replace the other samples by zeros."""
+    mean = ops.sum(embed, axis=0, keepdims=True) / count_samples(counted)
     return (embed - mean) * counted[:, None]
 
 
-def gram(embed):
-    """Return the inner products `[batch, batch]` of all rows with all rows."""
+def gram(embed: Tensor) -> Tensor:
+    """Return the inner products `[batch, batch]` of all pairs of rows."""
     return ops.matmul(embed, ops.transpose(embed))
 
 
-def squared_distances(products):
-    """Return the squared distances that follow from inner products; what is but their rounding is 0.
+def squared_distances(products: Tensor) -> Tensor:
+    """Compute squared distances from inner products. Distances within their rounding error become 0.
 
     Args:
-        products: Float array `[batch, batch]`, the inner products of the rows with each other.
+        products: Float array `[batch, batch]`, the inner products of all pairs of rows.
 
     Returns:
         Float array `[batch, batch]`, never negative, 0 on the diagonal and for equal rows.

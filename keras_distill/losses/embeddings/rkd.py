@@ -1,37 +1,47 @@
-"""Relational distillation: the distances of pairs and the angles of triples of samples, as the teacher sees them."""
+"""Relational distillation: the distances of pairs and the angles of triples of samples."""
 
 import math
+from typing import Any
 
-import keras
 from keras import ops
 
 from keras_distill._core.checks import check_number
-from keras_distill.losses.embeddings.pairs import centre, count, gram, prepare_pair, squared_distances
-from keras_distill.losses.layers import FeatureLoss
+from keras_distill.answers.answer import Tensor
+from keras_distill.losses.embeddings.pairs import center, count_samples, gram, prepare_pair, squared_distances
+from keras_distill.losses.layers import EmbeddingLoss, LayerNames
 from keras_distill.losses.registry import method
 
 _SMALLEST_SQUARE = 1e-12
-"""Of a distance, before the root is taken; the angles clamp the root at as much."""
+"""Lower bound of a squared distance, before the square root. For angles, it bounds the root itself."""
 
 
-def rkd(teacher_embed, student_embed, distance_weight=25.0, angle_weight=50.0, mask=None):
+def rkd(
+    teacher_embed: Tensor,
+    student_embed: Tensor,
+    distance_weight: float = 25.0,
+    angle_weight: float = 50.0,
+    mask: Tensor = None,
+) -> Tensor:
     """Compute `distance_weight * rkd_distance + angle_weight * rkd_angle`.
+
+    Distances are relative to their mean, and angles do not depend on the scale, so widths and scales of the two
+    embeddings may differ.
 
     Args:
         teacher_embed: Float array `[batch, teacher_width]`. Constant: no gradient reaches it.
         student_embed: Float array `[batch, student_width]`.
-        distance_weight: Number that the term of distances is multiplied by. Defaults to 25.0.
-        angle_weight: Number that the term of angles is multiplied by. Defaults to 50.0.
-        mask: Bool array `[batch]`, which samples count. Defaults to `None`, all.
+        distance_weight: Weight of the distances. Defaults to 25.0.
+        angle_weight: Weight of the angles. Defaults to 50.0.
+        mask: Bool array `[batch]`: which samples count. Defaults to `None`, all.
 
     Returns:
-        Float array `[batch]`: what each sample contributes; their mean is the loss.
+        Float array `[batch]`: the contribution of each sample. The loss is their mean.
 
     Example:
 
     >>> import numpy as np
     >>> teacher = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], "float32")
-    >>> [round(float(value), 4) for value in rkd(teacher, 3.0 * teacher + 1.0)]  # Moved and scaled: no matter.
+    >>> [round(float(value), 4) for value in rkd(teacher, 3.0 * teacher + 1.0)]  # Only moved and scaled.
     [0.0, 0.0, 0.0]
 
     Reference:
@@ -42,16 +52,16 @@ def rkd(teacher_embed, student_embed, distance_weight=25.0, angle_weight=50.0, m
     return sum(values) if values else 0.0 * rkd_distance(teacher_embed, student_embed, mask)
 
 
-def rkd_distance(teacher_embed, student_embed, mask=None):
-    """Compare the distances of all pairs of samples, each side in units of its own mean distance, by smooth L1.
+def rkd_distance(teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = None) -> Tensor:
+    """Compare the distances of all pairs of samples, in units of each model's mean distance, by smooth L1.
 
     Args:
         teacher_embed: Float array `[batch, teacher_width]`. Constant: no gradient reaches it.
         student_embed: Float array `[batch, student_width]`.
-        mask: Bool array `[batch]`, which samples count. Defaults to `None`, all.
+        mask: Bool array `[batch]`: which samples count. Defaults to `None`, all.
 
     Returns:
-        Float array `[batch]`: the mean over all partners of a sample, itself (0) included.
+        Float array `[batch]`: for each sample, the mean over all samples, itself (0) included.
 
     Example:
 
@@ -65,28 +75,28 @@ def rkd_distance(teacher_embed, student_embed, mask=None):
     """
     teacher, student, counted, dtype = prepare_pair(teacher_embed, student_embed, mask)
     difference = _relative_distances(student, counted) - _relative_distances(teacher, counted)
-    return ops.cast(ops.sum(_smooth_l1(difference), axis=1) / count(counted), dtype)
+    return ops.cast(ops.sum(_smooth_l1(difference), axis=1) / count_samples(counted), dtype)
 
 
-def rkd_angle(teacher_embed, student_embed, mask=None):
+def rkd_angle(teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = None) -> Tensor:
     """Compare the cosines of the angles in all triangles of samples, by smooth L1.
 
-    The memory needed grows with the square of the batch, not with its cube: the triples are gone through block by
-    block, and again for the gradient.
+    The memory grows with the square of the batch size, not with its cube: the triples are processed in blocks, and
+    again for the gradient.
 
     Args:
         teacher_embed: Float array `[batch, teacher_width]`. Constant: no gradient reaches it.
         student_embed: Float array `[batch, student_width]`.
-        mask: Bool array `[batch]`, which samples count. Defaults to `None`, all.
+        mask: Bool array `[batch]`: which samples count. Defaults to `None`, all.
 
     Returns:
-        Float array `[batch]`: the mean over all pairs `(j, k)` of the angles at a sample, those without an angle
-        (0) included.
+        Float array `[batch]`: for each sample, the mean over the angles of all pairs `(j, k)` as seen from it, with 0
+        for pairs without an angle.
 
     Example:
 
     >>> import numpy as np
-    >>> teacher = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # A right angle at the first; in a line:
+    >>> teacher = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # A right angle; below, a line.
     >>> student = np.array([[0.0], [1.0], [2.0]])
     >>> [round(float(value), 4) for value in rkd_angle(teacher, student)]  # (1 - 0)² / 2 for 2 of 9 pairs.
     [0.1111, 0.2682, 0.0095]
@@ -96,22 +106,18 @@ def rkd_angle(teacher_embed, student_embed, mask=None):
     """
     teacher, student, counted, dtype = prepare_pair(teacher_embed, student_embed, mask)
     sums = _angle_penalties(*_triangles(teacher, counted), *_triangles(student, counted))
-    return ops.cast(sums / ops.square(count(counted)), dtype)
+    return ops.cast(sums / ops.square(count_samples(counted)), dtype)
 
 
 @method(
     "rkd", paper="Park, Kim, Lu, Cho 2019", arxiv="1904.05068", peers=("mdistiller", "RepDistiller", "torchdistill")
 )
-@keras.saving.register_keras_serializable(package="keras_distill")
-class RKD(FeatureLoss):
-    """Teach the student the distances and angles between the teacher's embeddings of the samples of a batch.
-
-    Distances are taken in units of their mean, and angles know no scale, so widths and scales of the two embeddings
-    may differ, and no adapter is needed. See `rkd`.
+class RKD(EmbeddingLoss):
+    """Teach the student the distances and angles between the teacher's embeddings of a batch: see `rkd`.
 
     Args:
-        distance_weight: Number >= 0 that the term of distances is multiplied by. Defaults to 25.0.
-        angle_weight: Number >= 0 that the term of angles is multiplied by. Defaults to 50.0.
+        distance_weight: Weight of the distances, >= 0. Defaults to 25.0.
+        angle_weight: Weight of the angles, >= 0. Defaults to 50.0.
         teacher_layer_name: Layer of the teacher. Defaults to `"auto"`, the one before the head.
         student_layer_name: Layer of the student. Defaults to `"auto"`, the one before the head.
         preactivation: Whether to take the embeddings before the activation of the layers. Defaults to `False`.
@@ -126,37 +132,25 @@ class RKD(FeatureLoss):
     >>> teacher, student = np.array([[0.0], [1.0], [2.0]], "float32"), np.array([[0.0], [2.0], [3.0]], "float32")
     >>> round(float(RKD(distance_weight=1.0, angle_weight=0.0).compute_loss(teacher, student)), 4)
     0.0139
-
-    Reference:
-        Park, Kim, Lu, Cho, "Relational Knowledge Distillation", 2019, arXiv:1904.05068.
     """
 
-    method = "rkd"
-    automatic = "embedding"
-    rank = 2
+    hyper_parameters = ("distance_weight", "angle_weight")
 
     def __init__(
         self,
-        distance_weight=25.0,
-        angle_weight=50.0,
-        teacher_layer_name="auto",
-        student_layer_name="auto",
-        preactivation=False,
-        name=None,
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+        teacher_layer_name: LayerNames = "auto",
+        student_layer_name: LayerNames = "auto",
+        preactivation: bool = False,
+        name: str | None = None,
     ):
         super().__init__(teacher_layer_name, student_layer_name, preactivation, name=name)
         self.distance_weight = check_number("distance_weight", distance_weight, 0.0, math.inf)
         self.angle_weight = check_number("angle_weight", angle_weight, 0.0, math.inf)
 
-    def per_sample(self, teacher_output, student_output, mask=None):
+    def per_sample(self, teacher_output: Any, student_output: Any, mask: Tensor = None) -> Tensor:
         return rkd(teacher_output, student_output, self.distance_weight, self.angle_weight, mask)
-
-    def get_config(self):
-        return {
-            "distance_weight": self.distance_weight,
-            "angle_weight": self.angle_weight,
-            **super().get_config(),
-        }
 
 
 def _smooth_l1(difference):
@@ -166,9 +160,9 @@ def _smooth_l1(difference):
 
 
 def _relative_distances(embed, counted):
-    """Return the distances of all pairs over their mean: 0 for a sample to itself and where one does not count."""
+    """Return the distances of all pairs over their mean, with 0 for samples that do not count."""
     others = counted[:, None] * counted[None, :] * (1.0 - ops.eye(ops.shape(embed)[0], dtype=embed.dtype))
-    squares = squared_distances(gram(centre(embed, counted)))
+    squares = squared_distances(gram(center(embed, counted)))
     distances = others * ops.sqrt(ops.maximum(squares, _SMALLEST_SQUARE))
     pairs = ops.sum(others)
     mean = ops.sum(distances) / ops.maximum(pairs, 1.0)
@@ -176,8 +170,8 @@ def _relative_distances(embed, counted):
 
 
 def _triangles(embed, counted):
-    """Return what the angles of all triples follow from, three arrays `[batch, batch]`: see `_cosines`."""
-    products = gram(centre(embed, counted))
+    """Return the three arrays `[batch, batch]` that determine the angles of all triples, see `_cosines`."""
+    products = gram(center(embed, counted))
     squares = squared_distances(products)
     inverse = ops.rsqrt(ops.maximum(squares, _SMALLEST_SQUARE**2))
     apart = ops.logical_and(squares > 0, counted[:, None] * counted[None, :] > 0)
@@ -187,8 +181,8 @@ def _triangles(embed, counted):
 def _cosines(anchors, products, halves, inverse):
     """Return the cosine of the angle between `j` and `k` as seen from each anchor `i`, `[anchors, batch, batch]`.
 
-    That is `(g_jk - g_ij - g_ik + g_ii) / (n_ij n_ik)`, of inner products `g` and distances `n`, with
-    `halves = g_ii / 2 - g_ij` and `inverse = 1 / n`, 0 where there is no direction.
+    It is `(g_jk - g_ij - g_ik + g_ii) / (n_ij n_ik)` for inner products `g` and distances `n`, with
+    `halves = g_ii / 2 - g_ij` and `inverse = 1 / n`, which is 0 for points without a direction.
     """
     halves, inverse = ops.take(halves, anchors, axis=0), ops.take(inverse, anchors, axis=0)
     inner = products + halves[:, :, None] + halves[:, None, :]
@@ -199,12 +193,12 @@ def _cosines(anchors, products, halves, inverse):
 def _angle_penalties(*triangles):
     """Return the sum of smooth L1 over all pairs `(j, k)`, for each anchor `[batch]`.
 
-    Its gradient is written down, for the memory: none of the arrays `[batch, batch, batch]` need be kept for it.
+    The gradient is explicit to save memory: no array `[batch, batch, batch]` is stored for it.
 
     Args:
-        *triangles: What `_triangles` returns of the teacher, and of the student.
+        *triangles: The results of `_triangles` for the teacher and for the student.
     """
-    # The backend records what it is not kept from, block after block.
+    # Otherwise the backend would record the operations of all blocks.
     triangles = [ops.stop_gradient(each) for each in triangles]
     rows = ops.shape(triangles[0])[0]
     anchors = _blocks(rows)
@@ -213,7 +207,7 @@ def _angle_penalties(*triangles):
 
 
 def _angle_gradients(upstream, anchors, triangles):
-    """Return the gradient of `_angle_penalties` with respect to each of its arguments; the teacher's is zero."""
+    """Return the gradient of `_angle_penalties` with respect to each argument. The teacher's is zero."""
     inverse = triangles[-1]
     rows, (blocks, size) = ops.shape(inverse)[0], ops.shape(anchors)
     upstream = ops.reshape(ops.pad(upstream, [[0, blocks * size - rows]]), (blocks, size))
@@ -233,15 +227,15 @@ def _angle_gradients(upstream, anchors, triangles):
 
 
 def _differences(block, triangles):
-    """Return how far the student's cosines are from the teacher's as seen from a block of anchors, and the former."""
+    """Return the student's cosines minus the teacher's, as seen from a block of anchors, and the student's."""
     cosines = _cosines(block, *triangles[3:])
     return cosines - _cosines(block, *triangles[:3]), cosines
 
 
 def _blocks(rows):
-    """Return the indices of all rows, `[blocks, anchors]`, the last repeated to fill up.
+    """Return the indices of all rows, `[blocks, anchors]`, padded by repeating the last.
 
-    About a million triples make a block. Plain operators, as `rows` is a tensor where the batch is unknown.
+    A block has about a million triples. These are plain operators, since `rows` is a tensor if the batch is unknown.
     """
     blocks = rows * (rows // 32) * (rows // 32) // 1024 + 1
     size = -(-rows // blocks)

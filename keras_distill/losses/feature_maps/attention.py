@@ -1,34 +1,36 @@
-"""Attention transfer: where in its feature map the teacher has its energy."""
+"""Attention transfer: the positions at which the teacher's feature maps have their energy."""
 
 import math
+from typing import Any
 
-import keras
 from keras import ops
 
-from keras_distill._core.checks import check_number
-from keras_distill._core.messages import expected, unknown_name
-from keras_distill.losses.feature_maps.maps import cast_pair, norm, pool_to_match, unit
-from keras_distill.losses.layers import FeatureLoss
+from keras_distill._core.checks import check_choice, check_number
+from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
+from keras_distill.losses.divergences import cast_pair
+from keras_distill.losses.feature_maps.maps import norm, pool_to_match, unit
+from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
 
 FORMS = ("paper", "mean")
 
 
-def at(teacher, student, power=2, form="paper"):
+def at(teacher: Tensor, student: Tensor, power: int = 2, form: str = "paper") -> Tensor:
     """Compute the distance between the attention maps of teacher and student.
 
-    The attention map of a sample is a power of its features, summed over the channels and scaled to unit length: the
-    two may have any number of channels. The larger map is average-pooled to the size of the smaller one.
+    The attention map of a sample is a power of its features, summed over the channels and scaled to unit length, so
+    the numbers of channels may differ. The larger map is average-pooled to the size of the smaller one.
 
     Args:
         teacher: Float array `[batch, height, width, channels]`. Constant: no gradient reaches it.
-        student: Float array likewise, of any size.
-        power: Whole number >= 1 that the features are raised to. Defaults to 2.
-        form: `"paper"` for the Euclidean distance of the maps of `|x|^power`, `"mean"` for the mean squared difference
-            of the maps of `x^power`, as the authors' code has it. Defaults to `"paper"`.
+        student: Float array `[batch, height, width, channels]` of any size.
+        power: Whole number >= 1, the exponent of the features. Defaults to 2.
+        form: `"paper"` for the Euclidean distance of the maps of `|x|^power`, or `"mean"` for the mean squared
+            difference of the maps of `x^power`, as in the authors' code. Defaults to `"paper"`.
 
     Returns:
-        Float array `[batch]`, from 0 to 2 (`"paper"`; the gradient at 0 is 0).
+        Float array `[batch]`. In the form `"paper"` it is from 0 to 2, and its gradient at 0 is 0.
 
     Raises:
         ValueError: If a height or width is unknown.
@@ -53,24 +55,20 @@ def at(teacher, student, power=2, form="paper"):
 
 
 @method("at", paper="Zagoruyko, Komodakis 2016", arxiv="1612.03928", peers=("RepDistiller", "torchdistill"))
-@keras.saving.register_keras_serializable(package="keras_distill")
 class AT(FeatureLoss):
-    """Teach the student to look where the teacher looks: attention transfer.
-
-    Compares the energy of the feature maps position by position, whatever their numbers of channels: no adapter is
-    needed. See `at` for the formula.
+    """Teach the student to look where the teacher looks: attention transfer, see `at`.
 
     Args:
-        power: Whole number >= 1 that the features are raised to. Defaults to 2.
-        form: `"paper"` for the Euclidean distance of the attention maps, `"mean"` for their mean squared difference
-            (the authors' code). Defaults to `"paper"`.
-        teacher_layer_name: Layer of the teacher, a list of them, or `"auto"`. Defaults to `"auto"`.
-        student_layer_name: Layer of the student, likewise. Defaults to `"auto"`.
-        preactivation: Whether to take the features before the activation. Defaults to `False`.
+        power: Whole number >= 1, the exponent of the features. Defaults to 2.
+        form: `"paper"` for the Euclidean distance of the attention maps, or `"mean"` for their mean squared difference,
+            as in the authors' code. Defaults to `"paper"`.
+        teacher_layer_name: Layer of the teacher, or a list of layers. Defaults to `"auto"`.
+        student_layer_name: Layer of the student, in the same form. Defaults to `"auto"`.
+        preactivation: Whether to take the features before the activation of the layers. Defaults to `False`.
         name: Name in the logs. Defaults to `"at"`.
 
     Raises:
-        ValueError: If the power is no whole number >= 1, or the form is not known.
+        ValueError: If the power is not a whole number >= 1, or the form is unknown.
 
     Example:
 
@@ -78,31 +76,23 @@ class AT(FeatureLoss):
     >>> ramp = np.arange(16.0).reshape(1, 4, 4, 1)
     >>> float(AT().compute_loss(ramp, 4.0 * ramp)), round(float(AT().compute_loss(ramp, ramp[:, ::-1])), 4)
     (0.0, 1.2849)
-
-    Reference:
-        Zagoruyko, Komodakis, "Paying More Attention to Attention", 2016, arXiv:1612.03928.
     """
 
-    method = "at"
+    hyper_parameters = ("power", "form")
 
     def __init__(
         self,
-        power=2,
-        form="paper",
-        teacher_layer_name="auto",
-        student_layer_name="auto",
-        preactivation=False,
-        name=None,
+        power: int = 2,
+        form: str = "paper",
+        teacher_layer_name: LayerNames = "auto",
+        student_layer_name: LayerNames = "auto",
+        preactivation: bool = False,
+        name: str | None = None,
     ):
         super().__init__(teacher_layer_name, student_layer_name, preactivation, name=name)
         if check_number("power", power, 1, math.inf) % 1:
             raise ValueError(expected("power to be a whole number", f"power={power!r}"))
-        if form not in FORMS:
-            raise ValueError(unknown_name("form", form, FORMS))
-        self.power, self.form = int(power), form
+        self.power, self.form = int(power), check_choice("form", form, FORMS)
 
-    def per_sample(self, teacher_output, student_output):
+    def per_sample(self, teacher_output: Any, student_output: Any) -> Tensor:
         return at(teacher_output, student_output, self.power, self.form)
-
-    def get_config(self):
-        return {**super().get_config(), "power": self.power, "form": self.form}

@@ -1,33 +1,40 @@
-"""Factor transfer: the student's features as it would retell them, compared with the teacher's as retold."""
+"""Factor transfer: translated features of the student compared with paraphrased features of the teacher."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_distill._core.checks import check_number
-from keras_distill._core.messages import expected, unknown_name
-from keras_distill.features.adapters import Parallel
+from keras_distill._core.checks import check_choice, check_number
+from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
+from keras_distill.features.adapters import Parallel, is_list_of_shapes
 from keras_distill.features.paraphraser import Paraphraser, Translator
-from keras_distill.losses.feature_maps.maps import cast_pair, unit
-from keras_distill.losses.feature_maps.stages import check_one_shape, one_size
-from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.divergences import cast_pair
+from keras_distill.losses.feature_maps.maps import unit
+from keras_distill.losses.feature_maps.stages import check_same_shape, pool_to_one_size
+from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
 
 FORMS = ("factor", "map")
-_FIX = "Train in `keras_distill.Distiller`: it makes a translator to the teacher's channels."
+_FIX = "Train in `keras_distill.Distiller`: it creates a translator to the teacher's channels."
 
 
-def ft(teacher_factor, student_factor, power=1.0):
-    """Compute the mean of `|u_s - u_t|^power`, where `u` is a whole factor scaled to unit length.
+def ft(teacher_factor: Tensor, student_factor: Tensor, power: float = 1.0) -> Tensor:
+    """Compute the mean of `|u_s - u_t|^power`, where `u` is a factor scaled to unit length as a whole.
+
+    A factor is a feature map in the terms of a paraphraser, an autoencoder of the teacher's features. Only the
+    direction of a factor counts.
 
     Args:
         teacher_factor: Float array `[batch, height, width, channels]`. Constant: no gradient reaches it.
-        student_factor: Float array likewise, of the same channels. The larger of the two is average-pooled.
+        student_factor: Float array `[batch, height, width, channels]` with the same channels. The larger of the two is
+            average-pooled.
         power: Number >= 1. Defaults to 1.0.
 
     Returns:
-        Float array `[batch]`. Where a factor is all zeros, so is its `u`, and no gradient passes through it.
+        Float array `[batch]`. For a factor of zeros, `u` is zero and passes no gradient.
 
     Raises:
         ValueError: If the channels differ.
@@ -44,25 +51,26 @@ def ft(teacher_factor, student_factor, power=1.0):
         Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018,
         arXiv:1802.04977.
     """
-    teacher, student = one_size(*cast_pair(teacher_factor, student_factor))
-    check_one_shape(teacher, student, _FIX)
+    teacher, student = pool_to_one_size(*cast_pair(teacher_factor, student_factor))
+    check_same_shape(teacher, student, _FIX)
     return _mean_difference(teacher, student, power, axis=(1, 2, 3))
 
 
-def ft_maps(teacher_features, student_features, power=1.0, map_power=2):
-    """Compute the mean of `|u_s - u_t|^power`, where `u` is the channel mean of `x^map_power`, of unit length.
+def ft_maps(teacher_features: Tensor, student_features: Tensor, power: float = 1.0, map_power: int = 2) -> Tensor:
+    """Compute the mean of `|u_s - u_t|^power`, where `u` is the channel mean of `x^map_power`, scaled to unit length.
 
-    The form in which a well-known collection of methods has factor transfer: no paraphraser, no translator, and no
-    channels left to match.
+    This is how a widely used collection of methods implements factor transfer: without paraphraser and translator, and
+    for any numbers of channels.
 
     Args:
         teacher_features: Float array `[batch, height, width, channels]`. Constant: no gradient reaches it.
-        student_features: Float array likewise, of any channels. The larger of the two is average-pooled.
+        student_features: Float array `[batch, height, width, channels]` with any channels. The larger of the two is
+            average-pooled.
         power: Number >= 1. Defaults to 1.0.
         map_power: Whole number >= 1. Defaults to 2.
 
     Returns:
-        Float array `[batch]`. A map of zeros stays zero, and passes no gradient.
+        Float array `[batch]`. A map of zeros stays zero and passes no gradient.
 
     Example:
 
@@ -72,7 +80,7 @@ def ft_maps(teacher_features, student_features, power=1.0, map_power=2):
     >>> float(ft_maps(teacher, student)[0])
     1.0
     """
-    pair = one_size(*cast_pair(teacher_features, student_features))
+    pair = pool_to_one_size(*cast_pair(teacher_features, student_features))
     teacher, student = (ops.mean(math.prod([each] * map_power), axis=-1) for each in pair)
     return _mean_difference(teacher, student, power, axis=(1, 2))
 
@@ -83,32 +91,31 @@ def _mean_difference(teacher, student, power, axis):
 
 
 @method("ft", paper="Kim, Park, Kwak 2018", arxiv="1802.04977", peers=("RepDistiller",))
-@keras.saving.register_keras_serializable(package="keras_distill")
 class FT(FeatureLoss):
-    """Teach the student the factors of the teacher's features.
+    """Teach the student the factors of the teacher's features: see `ft`.
 
-    A paraphraser, an autoencoder of the teacher's features, is trained beforehand by
-    `keras_distill.features.train_paraphraser`; a translator is trained along with the student, and says in the same
-    terms what the student sees. Their outputs are scaled to unit length, so that only the direction counts. Several
-    layers add up.
+    Train the paraphraser of the teacher's features beforehand with `keras_distill.features.train_paraphraser`. A
+    translator, which expresses the student's features in the same terms, is trained with the student. The losses of
+    several layers are added.
 
-    The authors multiply this loss by 500: give the weight to the `Distiller`.
+    The authors multiply this loss by 500: pass this weight to the `Distiller`.
 
     Args:
-        form: `"factor"`, the paper's; or `"map"`, which compares channel means of powers of the features themselves,
-            with nothing trained along. Defaults to `"factor"`.
-        power: Power of the absolute differences, >= 1. Defaults to 1.0.
-        map_power: Power of the features in the form `"map"`, a whole number >= 1. Defaults to 2.
+        form: `"factor"`, the paper's; or `"map"`, which compares channel means of powers of the features without any
+            trained layer, see `ft_maps`. Defaults to `"factor"`.
+        power: Exponent of the absolute differences, >= 1. Defaults to 1.0.
+        map_power: Exponent of the features in the form `"map"`, a whole number >= 1. Defaults to 2.
         paraphraser: A trained `keras_distill.features.Paraphraser`, or a list with one or `None` for each layer. It is
             frozen, and its weights are saved with the `Distiller`, not with the loss. Defaults to `None`: the
-            teacher's features are compared as they are, through a translator only where the channels differ.
-        teacher_layer_name: Layer of the teacher, or a list of them. Defaults to `"auto"`.
-        student_layer_name: Layer of the student, likewise. Defaults to `"auto"`.
-        preactivation: Whether to compare what comes before the activation of the layers. Defaults to `False`.
+            teacher's features are compared as they are, with a translator only if the channels differ.
+        teacher_layer_name: Layer of the teacher, or a list of layers. Defaults to `"auto"`.
+        student_layer_name: Layer of the student, in the same form. Defaults to `"auto"`.
+        preactivation: Whether to take the features before the activation of the layers. Defaults to `False`.
         name: Name in the logs. Defaults to `"ft"`.
 
     Raises:
-        ValueError: If the form is unknown, a power out of range, or a paraphraser given that is none or not used.
+        ValueError: If the form is unknown, a power is out of range, or the paraphraser is not a `Paraphraser` or not
+            used by the form.
 
     Example:
 
@@ -118,32 +125,26 @@ class FT(FeatureLoss):
     >>> loss = FT(teacher_layer_name="stage_2", student_layer_name="stage_1")
     >>> float(loss.compute_loss(maps, 7.0 * maps))
     0.0
-
-    Reference:
-        Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018,
-        arXiv:1802.04977.
     """
 
-    method = "ft"
+    hyper_parameters = ("form", "power", "map_power")
     staged = True
 
     def __init__(
         self,
-        form="factor",
-        power=1.0,
-        map_power=2,
-        paraphraser=None,
-        teacher_layer_name="auto",
-        student_layer_name="auto",
-        preactivation=False,
-        name=None,
+        form: str = "factor",
+        power: float = 1.0,
+        map_power: int = 2,
+        paraphraser: Any = None,
+        teacher_layer_name: LayerNames = "auto",
+        student_layer_name: LayerNames = "auto",
+        preactivation: bool = False,
+        name: str | None = None,
     ):
         super().__init__(teacher_layer_name, student_layer_name, preactivation, name)
-        if form not in FORMS:
-            raise ValueError(unknown_name("form", form, FORMS))
         if check_number("map_power", map_power, 1.0, math.inf) % 1:
             raise ValueError(expected("map_power to be a whole number", f"map_power={map_power!r}"))
-        self.form = form
+        self.form = check_choice("form", form, FORMS)
         self.power = check_number("power", power, 1.0, math.inf)
         self.map_power = int(map_power)
         self.paraphraser = self._check_paraphraser(paraphraser)
@@ -157,54 +158,52 @@ class FT(FeatureLoss):
             raise ValueError(expected("no paraphraser for form='map', which has no factors", f"{paraphraser!r}"))
         return list(paraphraser) if isinstance(paraphraser, (list, tuple)) else paraphraser
 
-    def _paraphrasers(self, count):
+    def _list_paraphrasers(self, count):
         given = self.paraphraser if isinstance(self.paraphraser, list) else [self.paraphraser]
         given = [None] * count if given == [None] else given
         if len(given) != count:
-            fix = "Name the layers, and give a list of paraphrasers."
+            fix = "Name the layers, and pass a list of paraphrasers."
             raise ValueError(expected(f"{count} paraphrasers, one for each layer", f"{len(given)}", fix))
         return given
 
-    def make_adapter(self, teacher_shape, student_shape):
-        """Return a `Translator` from the student's maps to the teacher's factors, or `None` where none is needed."""
+    def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
+        """Create a `Translator` from the student's maps to the teacher's factors, or return `None` if not needed."""
         if self.form == "map":
             return None
-        several = isinstance(student_shape[0], (list, tuple))
+        several = is_list_of_shapes(student_shape)
         shapes = zip(teacher_shape, student_shape, strict=True) if several else [(teacher_shape, student_shape)]
         shapes = list(shapes)
         translators = [
-            self._translator(*pair, paraphraser, f"{self.name}_adapter_{index}")
-            for index, (pair, paraphraser) in enumerate(zip(shapes, self._paraphrasers(len(shapes)), strict=True))
+            self._make_translator(*pair, paraphraser, f"{self.name}_adapter_{index}")
+            for index, (pair, paraphraser) in enumerate(zip(shapes, self._list_paraphrasers(len(shapes)), strict=True))
         ]
         if not several:
             return translators[0]
         needed = any(translator is not None for translator in translators)
         return Parallel(translators, name=f"{self.name}_adapter") if needed else None
 
-    def _translator(self, teacher_shape, student_shape, paraphraser, name):
+    def _make_translator(self, teacher_shape, student_shape, paraphraser, name):
         if paraphraser is None:
             return None if teacher_shape[-1] == student_shape[-1] else Translator(teacher_shape[-1], name=name)
         if not paraphraser.built:
             paraphraser.build(teacher_shape)
         return Translator(paraphraser.factor_shape(teacher_shape)[-1], paraphraser, name=name)
 
-    def prepare(self, teacher_output, student_output):
-        """Return the teacher's factors and the student's, or the features where there is no paraphraser."""
+    def prepare(self, teacher_output: Tensor, student_output: Tensor) -> tuple[Any, Any]:
+        """Return the teacher's factors, or its features if there is no paraphraser, and the student's outputs."""
         teacher, student = super().prepare(teacher_output, student_output)
-        pairs = zip(teacher, self._paraphrasers(len(teacher)), strict=True)
+        pairs = zip(teacher, self._list_paraphrasers(len(teacher)), strict=True)
         return [maps if paraphraser is None else paraphraser.encode(maps) for maps, paraphraser in pairs], student
 
-    def per_sample(self, teacher_output, student_output):
+    def per_sample(self, teacher_output: Any, student_output: Any) -> Tensor:
         pairs = zip(teacher_output, student_output, strict=True)
         if self.form == "map":
             return sum(ft_maps(*pair, self.power, self.map_power) for pair in pairs)
         return sum(ft(*pair, self.power) for pair in pairs)
 
-    def get_config(self):
-        own = {"form": self.form, "power": self.power, "map_power": self.map_power}
-        paraphraser = keras.saving.serialize_keras_object(self.paraphraser)
-        return {**super().get_config(), **own, "paraphraser": paraphraser}
+    def _settings(self):
+        return {**super()._settings(), "paraphraser": keras.saving.serialize_keras_object(self.paraphraser)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "FT":
         return cls(**{**config, "paraphraser": keras.saving.deserialize_keras_object(config["paraphraser"])})

@@ -1,34 +1,25 @@
-"""What losses of feature maps do to them first: one precision, one size, unit length, one matrix per sample."""
+"""Operations on feature maps: resizing to a common size, scaling to unit length, and flattening to matrices."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_distill._core.messages import expected
-from keras_distill.losses.divergences import working_dtype
+from keras_distill.answers.answer import Tensor
 
 
-def cast_pair(teacher, student):
-    """Bring both to the precision that the loss is computed in, and make the teacher a constant.
-
-    Args:
-        teacher: Float array of any kind.
-        student: Float array of any kind.
-
-    Returns:
-        `(teacher, student)`, both in float32, or in float64 where one of them is.
-    """
-    teacher, student = ops.convert_to_tensor(teacher), ops.convert_to_tensor(student)
-    dtype = working_dtype(teacher, student)
-    return ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype)
-
-
-def norm(x, axis, keepdims=False):
-    """Return the Euclidean norm along some axes; its gradient at zero is zero.
+def norm(x: Tensor, axis: Any, keepdims: bool = False) -> Tensor:
+    """Compute the Euclidean norm along some axes. Its gradient at zero is zero.
 
     Args:
         x: Float array, finite.
         axis: Axis or tuple of axes.
-        keepdims: Whether to keep these axes, of length one. Defaults to `False`.
+        keepdims: Whether to keep these axes, with length one. Defaults to `False`.
+
+    Returns:
+        Float array.
 
     Example:
 
@@ -36,7 +27,7 @@ def norm(x, axis, keepdims=False):
     >>> float(norm(np.array([3e-30, 4e-30], "float32"), axis=-1)) * 1e30
     5.0...
     """
-    # Measured in units of the largest number, so that no square overflows or vanishes.
+    # Measured in units of the largest number, so that no square overflows or underflows.
     largest = ops.stop_gradient(ops.max(ops.abs(x), axis=axis, keepdims=True))
     nonzero = ops.not_equal(largest, 0)
     scale = ops.where(nonzero, largest, ops.ones_like(largest))
@@ -46,12 +37,12 @@ def norm(x, axis, keepdims=False):
     return length if keepdims else ops.squeeze(length, axis=axis)
 
 
-def unit(x, axis, epsilon=1e-12):
-    """Scale to unit Euclidean length: `x / max(||x||, epsilon)`; zero stays zero, and passes no gradient.
+def unit(x: Tensor, axis: Any, epsilon: float = 1e-12) -> Tensor:
+    """Scale to unit Euclidean length: `x / max(||x||, epsilon)`. Zero stays zero and passes no gradient.
 
     Args:
         x: Float array, finite.
-        axis: Axis or tuple of axes along which the length is taken.
+        axis: Axis or tuple of axes along which the length is computed.
         epsilon: Smallest length to divide by. Defaults to 1e-12.
 
     Returns:
@@ -64,27 +55,27 @@ def unit(x, axis, epsilon=1e-12):
     [[0.6..., 0.8...], [0.0, 0.0]]
     """
     length = norm(x, axis, keepdims=True)
-    # 1 / epsilon times whatever arrives is what the gradient would be otherwise, at a point that has no direction.
+    # Otherwise the gradient at zero, which has no direction, would be 1 / epsilon times the upstream gradient.
     return ops.where(ops.not_equal(length, 0), x / ops.maximum(length, epsilon), ops.zeros_like(x))
 
 
-def flatten_maps(x):
+def flatten_maps(x: Tensor) -> Tensor:
     """Reshape feature maps `[batch, height, width, channels]` to `[batch, height * width, channels]`."""
     batch, height, width, channels = ops.shape(x)
     return ops.reshape(x, (batch, height * width, channels))
 
 
-def pool_to_match(teacher, student):
+def pool_to_match(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pool the larger of two feature maps to the size of the smaller one, along each axis.
 
-    Adaptive pooling: cell `i` of `h` covers rows `floor(i H / h)` to `ceil((i + 1) H / h) - 1`.
+    The pooling is adaptive: cell `i` of `h` covers the rows `floor(i H / h)` to `ceil((i + 1) H / h) - 1`.
 
     Args:
         teacher: Float array `[batch, height, width, channels]`.
-        student: Float array likewise, of another height, width or number of channels or not.
+        student: Float array `[batch, height, width, channels]` of any height, width and number of channels.
 
     Returns:
-        `(teacher, student)`, of one height and width.
+        `(teacher, student)` with the same height and width.
 
     Raises:
         ValueError: If a height or width is unknown.
@@ -101,8 +92,8 @@ def pool_to_match(teacher, student):
     return average_pool(teacher, size), average_pool(student, size)
 
 
-def smaller_size(*maps):
-    """Return the smallest height and the smallest width of some feature maps; raise where one is unknown."""
+def smaller_size(*maps: Tensor) -> tuple[int, int]:
+    """Return the smallest height and the smallest width of feature maps; raise a `ValueError` if one is unknown."""
     sizes = [tuple(each.shape[1:3]) for each in maps]
     if None in sum(sizes, ()):
         received = " and ".join(str(tuple(each.shape)) for each in maps)
@@ -112,7 +103,7 @@ def smaller_size(*maps):
     return tuple(map(min, zip(*sizes, strict=True)))
 
 
-def average_pool(x, size):
+def average_pool(x: Tensor, size: Sequence[int]) -> Tensor:
     """Average-pool feature maps adaptively to `size`, a height and a width."""
     for axis, (equation, small) in enumerate(zip(("hi,biwc->bhwc", "wi,bhic->bhwc"), size, strict=True), start=1):
         if x.shape[axis] != small:
@@ -122,12 +113,12 @@ def average_pool(x, size):
     return x
 
 
-def max_pool(x, size):
-    """Max-pool feature maps adaptively to `size`. Of equal maxima the first one has the gradient."""
+def max_pool(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Max-pool feature maps adaptively to `size`. Of equal maxima, the first one receives the gradient."""
     batch, channels = ops.shape(x)[0], x.shape[-1]
     if tuple(x.shape[1:3]) == tuple(size):
         return x
-    rows, columns = (_padded(_cells(large, small)) for large, small in zip(x.shape[1:3], size, strict=True))
+    rows, columns = (_pad_cells(_cells(large, small)) for large, small in zip(x.shape[1:3], size, strict=True))
     windows = ops.take(ops.take(x, rows, axis=1), columns, axis=3)  # [batch, h, rows, w, columns, channels]
     windows = ops.transpose(windows, (0, 1, 3, 5, 2, 4))
     windows = ops.reshape(windows, (batch, *size, channels, rows.shape[1] * columns.shape[1]))
@@ -136,11 +127,11 @@ def max_pool(x, size):
 
 
 def _cells(large, small):
-    """Return the indices that each of `small` cells covers of `large` rows."""
+    """Return the indices of the `large` rows that each of the `small` cells covers."""
     return [np.arange(i * large // small, -(-(i + 1) * large // small)) for i in range(small)]
 
 
-def _padded(cells):
-    """Repeat the last index of the shorter cells, which changes no maximum."""
+def _pad_cells(cells):
+    """Pad shorter cells by repeating their last index, which changes no maximum."""
     longest = max(map(len, cells))
     return np.stack([np.pad(cell, (0, longest - len(cell)), mode="edge") for cell in cells])

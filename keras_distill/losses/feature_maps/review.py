@@ -1,26 +1,33 @@
-"""Knowledge review: each stage of the teacher compared with all the deeper stages of the student, at several scales."""
+"""Knowledge review: each stage of the teacher compared with this and all deeper stages of the student."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
+from keras_distill.features.adapters import is_list_of_shapes
 from keras_distill.features.fusion import ReviewFusion
-from keras_distill.losses.feature_maps.maps import average_pool, cast_pair
-from keras_distill.losses.feature_maps.stages import check_one_shape
-from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.divergences import cast_pair
+from keras_distill.losses.feature_maps.maps import average_pool
+from keras_distill.losses.feature_maps.stages import check_same_shape
+from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
 
 
-def reviewkd_hcl(teacher_features, student_features, pool_sizes=(4, 2, 1)):
-    """Compute the hierarchical context loss of a stage: squared errors of the maps, and of the maps pooled.
+def reviewkd_hcl(teacher_features: Tensor, student_features: Tensor, pool_sizes: Sequence[int] = (4, 2, 1)) -> Tensor:
+    """Compute the hierarchical context loss of a stage: squared errors of the maps at several scales.
 
-    The mean squared error of the maps as they are has weight 1. Each size below their height adds that of the maps
-    pooled to it, with half the weight of the one before. The sum is divided by the sum of the weights.
+    The mean squared error of the maps themselves has weight 1. For each pool size below their height, that of the
+    pooled maps is added with half the weight of the size before. The sum is divided by the sum of the weights.
 
     Args:
         teacher_features: Float array `[batch, height, width, channels]`. Constant: no gradient reaches it.
         student_features: Float array of the same shape.
-        pool_sizes: Heights (and widths) to pool to, skipped where not below the height. Defaults to `(4, 2, 1)`.
+        pool_sizes: Heights (and widths) to pool to. Sizes not below the height are skipped. Defaults to `(4, 2, 1)`.
 
     Returns:
         Float array `[batch]`.
@@ -40,8 +47,8 @@ def reviewkd_hcl(teacher_features, student_features, pool_sizes=(4, 2, 1)):
         Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", 2021, arXiv:2104.09044.
     """
     teacher, student = cast_pair(teacher_features, student_features)
-    check_one_shape(teacher, student)
-    # Pooling is linear: the difference of the pooled maps is the pooled difference, which cancels less.
+    check_same_shape(teacher, student)
+    # Pooling is linear: the pooled difference is the difference of the pooled maps, with less cancellation.
     difference = student - teacher
     value = _mean_square(difference)
     weight = total = 1.0
@@ -65,25 +72,24 @@ def _height(maps):
 
 
 @method("reviewkd_hcl", paper="Chen, Liu, Zhao, Jia 2021", arxiv="2104.09044", peers=("mdistiller", "torchdistill"))
-@keras.saving.register_keras_serializable(package="keras_distill")
 class ReviewKD(FeatureLoss):
-    """Teach each stage of the student, together with all deeper ones, what the stage of the teacher says.
+    """Teach each stage of the student, together with all deeper ones, the stage of the teacher: see `reviewkd_hcl`.
 
-    The student's maps are fused from the deepest to the shallowest by a `keras_distill.features.ReviewFusion`, trained
-    along; each fused map is compared with the teacher's at several scales. The stages add up.
+    The student's maps are fused from the deepest to the shallowest by a `keras_distill.features.ReviewFusion`, which is
+    trained with the student. Each fused map is compared with the teacher's, and the losses of all stages are added.
 
     Args:
-        pool_sizes: Heights (and widths) to which the maps are pooled and compared again, whole numbers >= 1. Defaults
-            to `(4, 2, 1)`.
-        mid_width: Number of channels of what goes from stage to stage. Defaults to `None`: the channels of the
-            student's deepest stage, at most 512.
-        teacher_layer_name: Layer of the teacher, or a list of them, shallow to deep. Defaults to `"auto"`.
-        student_layer_name: Layer of the student, likewise. Defaults to `"auto"`.
-        preactivation: Whether to compare what comes before the activation of the layers. Defaults to `False`.
+        pool_sizes: Heights (and widths) to which the maps are pooled for further comparisons, whole numbers >= 1.
+            Defaults to `(4, 2, 1)`.
+        mid_width: Number of channels of the maps that are passed from stage to stage. Defaults to `None`: the channels
+            of the student's deepest stage, at most 512.
+        teacher_layer_name: Layer of the teacher, or a list of layers from shallow to deep. Defaults to `"auto"`.
+        student_layer_name: Layer of the student, in the same form. Defaults to `"auto"`.
+        preactivation: Whether to take the features before the activation of the layers. Defaults to `False`.
         name: Name in the logs. Defaults to `"reviewkd_hcl"`.
 
     Raises:
-        ValueError: If a size is no whole number >= 1.
+        ValueError: If a size is not a whole number >= 1.
 
     Example:
 
@@ -92,42 +98,30 @@ class ReviewKD(FeatureLoss):
     >>> ones = np.ones((2, 8, 8, 3), "float32")
     >>> float(ReviewKD(teacher_layer_name="a", student_layer_name="b").compute_loss(ones, 4.0 * ones))
     9.0
-
-    Reference:
-        Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", 2021, arXiv:2104.09044.
     """
 
-    method = "reviewkd_hcl"
+    hyper_parameters = ("pool_sizes", "mid_width")
     staged = True
 
     def __init__(
         self,
-        pool_sizes=(4, 2, 1),
-        mid_width=None,
-        teacher_layer_name="auto",
-        student_layer_name="auto",
-        preactivation=False,
-        name=None,
+        pool_sizes: Sequence[int] = (4, 2, 1),
+        mid_width: int | None = None,
+        teacher_layer_name: LayerNames = "auto",
+        student_layer_name: LayerNames = "auto",
+        preactivation: bool = False,
+        name: str | None = None,
     ):
         super().__init__(teacher_layer_name, student_layer_name, preactivation, name)
-        pool_sizes = pool_sizes if isinstance(pool_sizes, (list, tuple)) else [pool_sizes]
-        self.pool_sizes = [_count("pool_sizes", size) for size in pool_sizes]
-        self.mid_width = None if mid_width is None else _count("mid_width", mid_width)
+        sizes = pool_sizes if isinstance(pool_sizes, (list, tuple)) else [pool_sizes]
+        self.pool_sizes = [check_whole_number("pool_sizes", size) for size in sizes]
+        self.mid_width = None if mid_width is None else check_whole_number("mid_width", mid_width)
 
-    def make_adapter(self, teacher_shape, student_shape):
-        """Return a `ReviewFusion` to the shapes of the teacher's maps."""
-        shapes = teacher_shape if isinstance(teacher_shape[0], (list, tuple)) else [teacher_shape]
+    def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
+        """Create a `ReviewFusion` to the shapes of the teacher's maps."""
+        shapes = teacher_shape if is_list_of_shapes(teacher_shape) else [teacher_shape]
         return ReviewFusion(shapes, self.mid_width, name=f"{self.name}_adapter")
 
-    def per_sample(self, teacher_output, student_output):
+    def per_sample(self, teacher_output: Any, student_output: Any) -> Tensor:
         stages = zip(teacher_output, student_output, strict=True)
         return sum(reviewkd_hcl(*stage, self.pool_sizes) for stage in stages)
-
-    def get_config(self):
-        return {**super().get_config(), "pool_sizes": self.pool_sizes, "mid_width": self.mid_width}
-
-
-def _count(name, value):
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(expected(f"{name} to be whole numbers >= 1", f"{name}={value!r}"))
-    return int(value)

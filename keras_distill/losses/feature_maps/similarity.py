@@ -1,33 +1,39 @@
-"""Similarities, of the samples of a batch (SP) and of the channels of a sample (ICKD): row-normalised Gram matrices."""
+"""Similarities of the samples of a batch (SP) and of the channels of a sample (ICKD): row-normalized Gram matrices."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_distill._core.messages import expected, unknown_name
-from keras_distill.features import adapters
+from keras_distill._core.checks import check_choice
+from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
+from keras_distill.features.adapters import match_each_width
 from keras_distill.losses.base import expand_like
-from keras_distill.losses.feature_maps.maps import cast_pair, flatten_maps, unit
-from keras_distill.losses.layers import FeatureLoss
+from keras_distill.losses.divergences import cast_pair
+from keras_distill.losses.feature_maps.maps import flatten_maps, unit
+from keras_distill.losses.feature_maps.stages import check_same_channels
+from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
 
 SCALES = ("imagenet", "cifar")
 
 
-def sp(teacher, student, mask=None):
-    """Compute how differently teacher and student see the samples of a batch as alike.
+def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
+    """Compare the similarities of the samples of a batch between teacher and student.
 
-    The similarities are the scalar products of the flattened features of every two samples, each row of the matrix
-    scaled to unit length. The loss is the squared Frobenius norm of the difference over the squared batch size.
+    The similarities are the inner products of the flattened features of all pairs of samples, with each row of the
+    matrix scaled to unit length. The loss is the squared Frobenius norm of the difference over the squared batch size.
 
     Args:
         teacher: Float array `[batch, ...]`. Constant: no gradient reaches it.
-        student: Float array `[batch, ...]`, of any shape from the second axis on.
-        mask: Bool array of leading axes, or `None`: positions to leave out of the features, and samples with no
-            position left out of the batch. Defaults to `None`.
+        student: Float array `[batch, ...]` of any shape from the second axis on.
+        mask: Bool array of leading axes: the positions of the features that count. A sample without any such position
+            is left out of the batch. Defaults to `None`, all.
 
     Returns:
-        Float array `[batch]`, each sample's share; their mean (over the samples that `mask [batch]` leaves) is the
-        loss.
+        Float array `[batch]`, each sample's contribution. The loss is their mean, over the samples that `mask` keeps if
+        it is `[batch]`.
 
     Example:
 
@@ -39,27 +45,28 @@ def sp(teacher, student, mask=None):
     Reference:
         Tung, Mori, "Similarity-Preserving Knowledge Distillation", 2019, arXiv:1907.09682.
     """
-    teacher, student = (_samples(x, mask) for x in cast_pair(teacher, student))
+    teacher, student = (_flatten_samples(x, mask) for x in cast_pair(teacher, student))
     squares = ops.sum(ops.square(_similarities(student) - _similarities(teacher)), axis=1)
-    count = ops.cast(_count(mask, student), student.dtype)
+    count = ops.cast(_count_samples(mask, student), student.dtype)
     if mask is None or len(mask.shape) == 1:
         return squares / count
-    # Of masks per position the mean of the values knows nothing: it is over all samples.
+    # The mean of the values ignores masks per position: it is over all samples.
     return squares / count * (ops.cast(ops.shape(student)[0], student.dtype) / count)
 
 
-def ickd(teacher, student, scale="imagenet", mask=None):
-    """Compute how differently teacher and student see the channels of a sample as alike.
+def ickd(teacher: Tensor, student: Tensor, scale: str = "imagenet", mask: Tensor = None) -> Tensor:
+    """Compare the similarities of the channels of a sample between teacher and student.
 
-    The similarities are the scalar products of every two channels' maps, each row of the matrix scaled to unit length.
+    The similarities are the inner products of the maps of all pairs of channels, with each row of the matrix scaled to
+    unit length.
 
     Args:
         teacher: Float array `[batch, height, width, channels]`. Constant: no gradient reaches it.
-        student: Float array likewise, of any height and width and as many channels.
-        scale: What the squared Frobenius norm of the difference, summed over the batch, is divided by: `"imagenet"`
-            for `channels * batch²`, `"cifar"` for `channels * batch`, as in the authors' code for these datasets.
+        student: Float array `[batch, height, width, channels]` of any height and width, with the same channels.
+        scale: The divisor of the squared Frobenius norm of the difference, summed over the batch: `"imagenet"` for
+            `channels * batch²`, or `"cifar"` for `channels * batch`, as in the authors' code for these datasets.
             Defaults to `"imagenet"`.
-        mask: Bool array `[batch]` of the samples that count, or `None`. Defaults to `None`.
+        mask: Bool array `[batch]`: the samples that count. Defaults to `None`, all.
 
     Returns:
         Float array `[batch]`, whose mean over the samples that count is the loss.
@@ -79,29 +86,26 @@ def ickd(teacher, student, scale="imagenet", mask=None):
         arXiv:2202.03680.
     """
     teacher, student = cast_pair(teacher, student)
-    if teacher.shape[-1] != student.shape[-1]:
-        received = f"teacher features of shape {tuple(teacher.shape)}, student features of {tuple(student.shape)}"
-        fix = "Train in `keras_distill.Distiller`: it makes the adapter."
-        raise ValueError(expected("as many channels of the student as of the teacher", received, fix))
+    check_same_channels(teacher, student)
     teacher, student = (_similarities(ops.transpose(flatten_maps(x), (0, 2, 1))) for x in (teacher, student))
     values = ops.sum(ops.square(student - teacher), axis=(1, 2)) / student.shape[-1]
-    return values / ops.cast(_count(mask, student), student.dtype) if scale == "imagenet" else values
+    return values / ops.cast(_count_samples(mask, student), student.dtype) if scale == "imagenet" else values
 
 
 def _similarities(rows):
-    """Return the scalar products `[..., rows, rows]` of rows `[..., rows, width]`, scaled to unit length row by row."""
+    """Return the inner products `[..., rows, rows]` of rows `[..., rows, width]`, with each row of unit length."""
     return unit(ops.matmul(rows, ops.swapaxes(rows, -1, -2)), axis=-1)
 
 
-def _samples(x, mask):
-    """Return the features of each sample as one row, without what is masked."""
+def _flatten_samples(x, mask):
+    """Return the features of each sample as one row, with zeros at masked positions."""
     if mask is not None:
         x = ops.where(ops.cast(expand_like(mask, x), "bool"), x, ops.zeros_like(x))
     return ops.reshape(x, (ops.shape(x)[0], -1))
 
 
-def _count(mask, x):
-    """Return the number of samples that count, at least one."""
+def _count_samples(mask, x):
+    """Return the number of samples that count, at least 1."""
     if mask is None:
         return ops.shape(x)[0]
     counted = ops.any(ops.cast(mask, "bool"), axis=tuple(range(1, len(mask.shape))))
@@ -109,17 +113,15 @@ def _count(mask, x):
 
 
 @method("sp", paper="Tung, Mori 2019", arxiv="1907.09682", peers=("mdistiller", "RepDistiller"))
-@keras.saving.register_keras_serializable(package="keras_distill")
 class SP(FeatureLoss):
-    """Teach the student which samples of a batch the teacher sees as alike: similarity-preserving distillation.
+    """Teach the student which samples of a batch are similar to the teacher: see `sp`.
 
-    Features of any rank, size and width are compared, sample with sample: no adapter is needed. Masked samples leave
-    the batch. See `sp` for the formula.
+    Features of any rank, size and width can be compared, so no adapter is needed. Masked samples are left out.
 
     Args:
-        teacher_layer_name: Layer of the teacher, a list of them, or `"auto"`. Defaults to `"auto"`.
-        student_layer_name: Layer of the student, likewise. Defaults to `"auto"`.
-        preactivation: Whether to take the features before the activation. Defaults to `False`.
+        teacher_layer_name: Layer of the teacher, or a list of layers. Defaults to `"auto"`.
+        student_layer_name: Layer of the student, in the same form. Defaults to `"auto"`.
+        preactivation: Whether to take the features before the activation of the layers. Defaults to `False`.
         name: Name in the logs. Defaults to `"sp"`.
 
     Example:
@@ -128,16 +130,12 @@ class SP(FeatureLoss):
     >>> maps = np.random.default_rng(0).normal(size=(3, 4, 4, 8))
     >>> float(SP().compute_loss(maps, -2.0 * maps))  # Only the angles between samples count.
     0.0
-
-    Reference:
-        Tung, Mori, "Similarity-Preserving Knowledge Distillation", 2019, arXiv:1907.09682.
     """
 
-    method = "sp"
     rank = None
 
-    def validate_outputs(self, teacher_outputs, student_outputs):
-        """Raise a `ValueError` unless both have one structure, and each tensor a batch axis and one more."""
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        """Raise a `ValueError` unless both have the same structure, and each tensor has two axes or more."""
         super().validate_outputs(teacher_outputs, student_outputs)
         for owner, outputs in (("teacher", teacher_outputs), ("student", student_outputs)):
             for output in keras.tree.flatten(outputs):
@@ -145,63 +143,52 @@ class SP(FeatureLoss):
                     received = f"{owner} features of shape {tuple(output.shape)}"
                     raise ValueError(expected(f"features [batch, ...] for the loss {self.name!r}", received))
 
-    def per_sample(self, teacher_output, student_output, mask=None):
+    def per_sample(self, teacher_output: Any, student_output: Any, mask: Tensor = None) -> Tensor:
         return sp(teacher_output, student_output, mask)
 
 
 @method("ickd", paper="Liu et al. 2021", arxiv="2202.03680", peers=("torchdistill",))
-@keras.saving.register_keras_serializable(package="keras_distill")
 class ICKD(FeatureLoss):
-    """Teach the student which channels of the teacher respond alike: inter-channel correlation distillation.
+    """Teach the student which channels of the teacher respond alike: inter-channel correlation, see `ickd`.
 
-    Heights and widths may differ. Where the numbers of channels do, the `Distiller` puts a 1x1 convolution behind the
-    student's features and trains it along. See `ickd` for the formula.
+    Heights and widths may differ. If the numbers of channels differ, the `Distiller` adds a 1x1 convolution after the
+    student's features and trains it.
 
     Args:
         scale: `"imagenet"` or `"cifar"`: whether the sum over the batch is divided by `channels * batch²` or by
             `channels * batch`. Defaults to `"imagenet"`.
-        teacher_layer_name: Layer of the teacher, a list of them, or `"auto"`. Defaults to `"auto"`.
-        student_layer_name: Layer of the student, likewise. Defaults to `"auto"`.
-        preactivation: Whether to take the features before the activation. Defaults to `False`.
+        teacher_layer_name: Layer of the teacher, or a list of layers. Defaults to `"auto"`.
+        student_layer_name: Layer of the student, in the same form. Defaults to `"auto"`.
+        preactivation: Whether to take the features before the activation of the layers. Defaults to `False`.
         name: Name in the logs. Defaults to `"ickd"`.
 
     Raises:
-        ValueError: If the scale is not known.
+        ValueError: If the scale is unknown.
 
     Example:
 
     >>> import numpy as np
     >>> maps = np.random.default_rng(0).normal(size=(3, 4, 4, 8))
-    >>> round(float(ICKD().compute_loss(maps, maps[:, ::-1])), 12)  # Where the channels respond is not compared.
+    >>> round(float(ICKD().compute_loss(maps, maps[:, ::-1])), 12)  # Positions are not compared.
     0.0
-
-    Reference:
-        Liu et al., "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation", 2021,
-        arXiv:2202.03680.
     """
 
-    method = "ickd"
+    hyper_parameters = ("scale",)
 
     def __init__(
         self,
-        scale="imagenet",
-        teacher_layer_name="auto",
-        student_layer_name="auto",
-        preactivation=False,
-        name=None,
+        scale: str = "imagenet",
+        teacher_layer_name: LayerNames = "auto",
+        student_layer_name: LayerNames = "auto",
+        preactivation: bool = False,
+        name: str | None = None,
     ):
         super().__init__(teacher_layer_name, student_layer_name, preactivation, name=name)
-        if scale not in SCALES:
-            raise ValueError(unknown_name("scale", scale, SCALES))
-        self.scale = scale
+        self.scale = check_choice("scale", scale, SCALES)
 
-    def make_adapter(self, teacher_shape, student_shape):
-        """Return a 1x1 convolution where the numbers of channels differ."""
-        name = f"{self.name}_adapter"
-        return adapters.for_each_layer(adapters.match_width, teacher_shape, student_shape, name)
+    def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
+        """Create a 1x1 convolution if the numbers of channels differ."""
+        return match_each_width(teacher_shape, student_shape, f"{self.name}_adapter")
 
-    def per_sample(self, teacher_output, student_output, mask=None):
+    def per_sample(self, teacher_output: Any, student_output: Any, mask: Tensor = None) -> Tensor:
         return ickd(teacher_output, student_output, self.scale, mask)
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale}

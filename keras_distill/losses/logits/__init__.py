@@ -1,25 +1,49 @@
-"""Losses of the last layer: one file per idea, each with its pure functions and the classes over them."""
+"""Losses that compare logits: one file per idea, each with its pure functions and the classes over them."""
 
-from keras_distill.losses.logits.base import LogitLoss as LogitLoss
-from keras_distill.losses.logits.base import TemperedLogitLoss as TemperedLogitLoss
-from keras_distill.losses.logits.base import check_classes as check_classes
-from keras_distill.losses.logits.base import check_temperature as check_temperature
-from keras_distill.losses.logits.correlations import DIST as DIST
-from keras_distill.losses.logits.decoupled import DKD as DKD
-from keras_distill.losses.logits.decoupled import NKD as NKD
-from keras_distill.losses.logits.directed import ForwardKL as ForwardKL
-from keras_distill.losses.logits.directed import ReverseKL as ReverseKL
-from keras_distill.losses.logits.directed import SymmetricKL as SymmetricKL
-from keras_distill.losses.logits.distances import GeneralizedJSD as GeneralizedJSD
-from keras_distill.losses.logits.distances import JSDistance as JSDistance
-from keras_distill.losses.logits.distances import TVDistance as TVDistance
-from keras_distill.losses.logits.learned_temperature import CTKD as CTKD
-from keras_distill.losses.logits.multi_level import MLKD as MLKD
-from keras_distill.losses.logits.skewed import SkewForwardKL as SkewForwardKL
-from keras_distill.losses.logits.skewed import SkewReverseKL as SkewReverseKL
-from keras_distill.losses.logits.soft_targets import LogitMatching as LogitMatching
-from keras_distill.losses.logits.soft_targets import LogitsDistillation as LogitsDistillation
-from keras_distill.losses.logits.standardized import LogitStandardization as LogitStandardization
-from keras_distill.losses.logits.transformed_teacher import TTM as TTM
-from keras_distill.losses.logits.transformed_teacher import WTTM as WTTM
-from keras_distill.losses.logits.weighted_soft_labels import WSLD as WSLD
+from keras_distill.losses.logits.base import (
+    LabelledLogitLoss,
+    LogitFunctionLoss,
+    LogitLoss,
+    TemperedLogitLoss,
+    check_classes,
+    check_temperature,
+)
+from keras_distill.losses.logits.correlations import DIST
+from keras_distill.losses.logits.decoupled import DKD, NKD
+from keras_distill.losses.logits.directed import ForwardKL, ReverseKL, SymmetricKL
+from keras_distill.losses.logits.distances import GeneralizedJSD, JSDistance, TVDistance
+from keras_distill.losses.logits.learned_temperature import CTKD
+from keras_distill.losses.logits.multi_level import MLKD
+from keras_distill.losses.logits.skewed import SkewForwardKL, SkewReverseKL
+from keras_distill.losses.logits.soft_targets import LogitMatching, LogitsDistillation
+from keras_distill.losses.logits.standardized import LogitStandardization
+from keras_distill.losses.logits.transformed_teacher import TTM, WTTM
+from keras_distill.losses.logits.weighted_soft_labels import WSLD
+
+__all__ = [
+    "CTKD",
+    "DIST",
+    "DKD",
+    "ForwardKL",
+    "GeneralizedJSD",
+    "JSDistance",
+    "LabelledLogitLoss",
+    "LogitFunctionLoss",
+    "LogitLoss",
+    "LogitMatching",
+    "LogitStandardization",
+    "LogitsDistillation",
+    "MLKD",
+    "NKD",
+    "ReverseKL",
+    "SkewForwardKL",
+    "SkewReverseKL",
+    "SymmetricKL",
+    "TTM",
+    "TVDistance",
+    "TemperedLogitLoss",
+    "WSLD",
+    "WTTM",
+    "check_classes",
+    "check_temperature",
+]

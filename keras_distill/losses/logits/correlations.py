@@ -1,21 +1,23 @@
-"""Correlation in place of equality: the student ranks the classes, and the samples of a class, as its teacher does."""
+"""Correlation instead of equality: the student ranks the classes, and the samples of a class, as its teacher does."""
 
 import math
+from typing import Any
 
-import keras
 from keras import ops
 
 from keras_distill._core.checks import check_number
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import wide_dtype
-from keras_distill.losses.logits.base import TemperedLogitLoss
-from keras_distill.losses.logits.rows import as_positions, as_rows, from_largest, mean_of_rows, softmax_and_gap
+from keras_distill.losses.kl import shift_to_largest
+from keras_distill.losses.logits.base import LogitFunctionLoss
+from keras_distill.losses.logits.rows import as_positions, as_rows, mean_of_rows, softmax_and_gap
 from keras_distill.losses.registry import method
 
 
-def inter_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8):
-    """Compute one minus the correlation of teacher and student over the classes, for each row.
-
-    Pearson's: of the tempered probabilities with their mean taken off.
+def inter_class(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0, epsilon: float = 1e-8
+) -> Tensor:
+    """Compute one minus Pearson's correlation of the tempered probabilities over the classes, for each row.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -41,8 +43,14 @@ def inter_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8):
     return as_positions(ops.cast(_distance(teacher, student, -1, epsilon), dtype), student_logits)
 
 
-def intra_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8, mask=None):
-    """Compute one minus the correlation of teacher and student over the rows, averaged over the classes.
+def intra_class(
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: Tensor = 1.0,
+    epsilon: float = 1e-8,
+    mask: Tensor = None,
+) -> Tensor:
+    """Compute one minus Pearson's correlation of the tempered probabilities over the rows, averaged over the classes.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -52,7 +60,7 @@ def intra_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8, m
         mask: Optional bool array of the leading axes: which rows count. Defaults to `None`, all.
 
     Returns:
-        Float scalar, from 0 to 2; a class that either side finds equally likely in all rows adds 1.
+        Float scalar, from 0 to 2. A class that either model finds equally likely in all rows counts as 1.
 
     Example:
 
@@ -69,11 +77,20 @@ def intra_class(teacher_logits, student_logits, temperature=1.0, epsilon=1e-8, m
     return ops.cast(ops.mean(_distance(teacher, student, 0, epsilon)), dtype)
 
 
-def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, epsilon=1e-8, mask=None):
+def dist(
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: Tensor = 1.0,
+    beta: float = 2.0,
+    gamma: float = 2.0,
+    epsilon: float = 1e-8,
+    mask: Tensor = None,
+) -> Tensor:
     """Compute `T² (beta inter_class + gamma intra_class)`.
 
-    A student much weaker than its teacher cannot say the same probabilities. It can agree on their order and spacing,
-    which is all that a correlation sees.
+    A student that is much weaker than its teacher cannot match its probabilities. It can match their order and spacing,
+    which is all that a correlation measures. Pearson's correlation is taken over classes (`inter_class`) and over rows
+    (`intra_class`).
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -85,7 +102,7 @@ def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, e
         mask: Optional bool array of the leading axes: which rows count. Defaults to `None`, all.
 
     Returns:
-        Float array `[...]`: the part over classes of each row, and the part over rows added to every one.
+        Float array `[...]`: the term over classes of each row, plus the term over rows, which is the same for all.
 
     Example:
 
@@ -105,21 +122,20 @@ def dist(teacher_logits, student_logits, temperature=1.0, beta=2.0, gamma=2.0, e
 
 
 @method("dist", paper="Huang, You, Wang, Qian, Xu 2022", arxiv="2205.10536", peers=("image_classification_sota",))
-@keras.saving.register_keras_serializable(package="keras_distill")
-class DIST(TemperedLogitLoss):
-    """Teach the student to order the classes of a sample, and the samples of a class, as its teacher does.
+class DIST(LogitFunctionLoss):
+    """Teach the student to order the classes of a sample, and the samples of a class, as its teacher does: see `dist`.
 
-    See `dist` for the formula. The second part compares samples of a batch, so it grows better with its size.
+    The second term compares the samples of a batch, so it becomes more accurate with the batch size.
 
     Args:
-        temperature: Softness T > 0: a number, or a `keras.Variable` that you move. Defaults to 1.0.
-        beta: Weight of the correlation over classes. Defaults to 2.0.
-        gamma: Weight of the correlation over samples. Defaults to 2.0.
+        temperature: Softness T > 0 of both distributions, a number or a `keras.Variable`. Defaults to 1.0.
+        beta: Weight of the correlation over classes, >= 0. Defaults to 2.0.
+        gamma: Weight of the correlation over samples, >= 0. Defaults to 2.0.
         epsilon: Number > 0 added to the product of the norms in a correlation. Defaults to 1e-8.
         name: Name in the logs. Defaults to `"dist"`.
 
     Raises:
-        ValueError: If the temperature or `epsilon` is not finite and positive, or a weight not finite or negative.
+        ValueError: If the temperature or `epsilon` is not finite and positive, or a weight is negative or not finite.
 
     Example:
 
@@ -127,58 +143,62 @@ class DIST(TemperedLogitLoss):
     >>> import keras_distill as kd
     >>> teacher = np.array([[0.0, 1.0], [1.0, 0.0]], "float32")
     >>> loss = kd.losses.DIST()
-    >>> round(float(loss.compute_loss(teacher, 3.0 * teacher)), 4)  # Surer, and no loss for it.
+    >>> round(float(loss.compute_loss(teacher, 3.0 * teacher)), 4)  # More confident, at no cost.
     0.0
-
-    Reference:
-        Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536.
     """
 
-    method = "dist"
+    function = staticmethod(dist)
+    hyper_parameters = ("beta", "gamma", "epsilon")
     not_top_k = "it correlates over the classes, each of which counts"
 
-    def __init__(self, temperature=1.0, beta=2.0, gamma=2.0, epsilon=1e-8, name=None):
+    def __init__(
+        self,
+        temperature: Any = 1.0,
+        beta: float = 2.0,
+        gamma: float = 2.0,
+        epsilon: float = 1e-8,
+        name: str | None = None,
+    ):
         super().__init__(temperature, name=name)
         self.beta = check_number("beta", beta, 0.0, math.inf)
         self.gamma = check_number("gamma", gamma, 0.0, math.inf)
         self.epsilon = check_number("epsilon", epsilon, 0.0, math.inf, open_low=True)
 
-    def per_sample(self, teacher_output, student_output, temperature, mask=None):
-        return dist(teacher_output, student_output, temperature, self.beta, self.gamma, self.epsilon, mask)
-
-    def get_config(self):
-        return {**super().get_config(), "beta": self.beta, "gamma": self.gamma, "epsilon": self.epsilon}
+    def per_sample(
+        self, teacher_output: Any, student_output: Any, temperature: Tensor = None, mask: Tensor = None
+    ) -> Tensor:
+        return super().per_sample(teacher_output, student_output, temperature, mask=mask)
 
 
 def _wide_rows(teacher_logits, student_logits, mask=None):
-    """Return rows in float64 where there is one, and the dtype to return: T² times a correlation shows every digit."""
+    """Return rows in float64 if the backend has it, since T² amplifies the rounding, and the dtype of the result."""
     *rows, counted = as_rows(teacher_logits, student_logits, mask)
     wide = wide_dtype(rows[0].dtype)
     return *(ops.cast(each, wide) for each in (*rows, counted)), rows[0].dtype
 
 
 def _deviations(rows, temperature):
-    """Return the tempered probabilities less their mean `1 / classes`, exactly zero where all logits are the same."""
-    logits = from_largest(rows) / ops.cast(temperature, rows.dtype)
+    """Return the tempered probabilities minus their mean `1 / classes`: exactly zero where all logits are the same."""
+    logits = shift_to_largest(rows) / ops.cast(temperature, rows.dtype)
     excess = ops.expm1(logits)
     return (excess - ops.mean(excess, axis=-1, keepdims=True)) / ops.sum(ops.exp(logits), axis=-1, keepdims=True)
 
 
 def _centred_columns(rows, temperature, counted):
-    """Return the tempered probabilities less their mean over the rows that count, zero in the other rows."""
-    # From one of the rows first: what is the same in all of them must become zero, not rounding. Which row it is
-    # changes nothing, so no gradient is lost.
+    """Return the tempered probabilities minus their mean over the rows that count, and zero in the other rows."""
+    # One row is subtracted first, so that a value that is the same in all rows becomes exactly zero. The result does
+    # not depend on the choice of the row, so no gradient is lost.
     anchor = ops.stop_gradient(ops.take(rows, ops.argmax(counted[:, 0]), axis=0))
     gap = softmax_and_gap(anchor[None], rows, temperature)[2] * counted
     return (gap - mean_of_rows(gap, counted)) * counted
 
 
 def _distance(a, b, axis, epsilon):
-    """Return one minus the cosine of two centred arrays, `epsilon` added to the product of their norms."""
+    """Return one minus the cosine of two centred arrays, with `epsilon` added to the product of their norms."""
     a_norm, b_norm = _norm(a, axis), _norm(b, axis)
     product = a_norm * b_norm
     large = product > epsilon
-    # The norms' product less the dot product: from the angle between the two where they would cancel.
+    # The product of the norms minus the dot product, computed from the angle where the two would cancel.
     between = a / ops.where(large, a_norm, 1.0) - b / ops.where(large, b_norm, 1.0)
     apart = product * ops.sum(ops.square(between), axis=axis, keepdims=True) / 2.0
     gap = ops.where(large, apart, product - ops.sum(a * b, axis=axis, keepdims=True))
@@ -188,5 +208,5 @@ def _distance(a, b, axis, epsilon):
 def _norm(x, axis):
     squared = ops.sum(ops.square(x), axis=axis, keepdims=True)
     nonzero = squared > 0.0
-    # At zero the root has no gradient; that of zero is taken.
+    # The square root has no gradient at zero: the gradient is defined as zero there.
     return ops.where(nonzero, ops.sqrt(ops.where(nonzero, squared, 1.0)), 0.0)

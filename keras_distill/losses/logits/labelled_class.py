@@ -1,17 +1,18 @@
-"""The labelled class and the others: what the losses that look at the label begin with."""
+"""The labelled class and the other classes: the first steps of the losses that use the label."""
 
 import math
 
 from keras import ops
 
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
-from keras_distill.losses.logits.rows import from_largest
+from keras_distill.losses.kl import shift_to_largest
 
 
-def target_log_odds(logits, labels):
+def target_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     """Compute `log(p_y / (1 - p_y))` of the labelled class `y` under softmax.
 
-    Exact however close to 0 or to 1 the probability is: `sigmoid` of it is the probability, and `softplus` of its
+    It is exact however close to 0 or 1 the probability is. Its `sigmoid` is the probability, and `softplus` of its
     negative is the cross-entropy.
 
     Args:
@@ -29,10 +30,10 @@ def target_log_odds(logits, labels):
     """
     logits = ops.convert_to_tensor(logits)
     target = one_hot(labels, logits)
-    return -log_rest(from_target(ops.cast(logits, divergences.working_dtype(logits)), target), target)
+    return -log_rest(shift_to_target(ops.cast(logits, divergences.working_dtype(logits)), target), target)
 
 
-def target_cross_entropy(logits, labels):
+def target_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Compute the cross-entropy `-log p_y` of hard labels.
 
     Args:
@@ -40,7 +41,7 @@ def target_cross_entropy(logits, labels):
         labels: Integer array `[...]`, class indices.
 
     Returns:
-        Float array `[...]`, nats, with its full relative precision where it is next to nothing.
+        Float array `[...]`, nats, with full relative precision even where it is tiny.
 
     Example:
 
@@ -51,8 +52,8 @@ def target_cross_entropy(logits, labels):
     return ops.softplus(-target_log_odds(logits, labels))
 
 
-def compared(teacher_logits, student_logits, labels):
-    """Bring teacher and student to one precision, the teacher as a constant, with a mask of the labelled class.
+def prepare(teacher_logits: Tensor, student_logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cast teacher and student to one precision, the teacher as a constant, and mark the labelled class.
 
     Args:
         teacher_logits: Float array `[..., classes]`.
@@ -62,29 +63,27 @@ def compared(teacher_logits, student_logits, labels):
     Returns:
         Teacher and student, float arrays `[..., classes]`, and a bool array of their shape.
     """
-    teacher, student = ops.convert_to_tensor(teacher_logits), ops.convert_to_tensor(student_logits)
-    dtype = divergences.working_dtype(teacher, student)
-    # Finite, so that a teacher that rules out every other class says nothing of them rather than NaN.
-    teacher, student = (from_largest(ops.cast(each, dtype)) for each in (teacher, student))
-    return ops.stop_gradient(teacher), student, one_hot(labels, student)
+    # Finite: from a teacher that rules out every other class, the student then learns nothing of them rather than NaN.
+    teacher, student = map(shift_to_largest, divergences.cast_pair(teacher_logits, student_logits))
+    return teacher, student, one_hot(labels, student)
 
 
-def one_hot(labels, logits):
-    """Return a bool array of the shape of the logits, true at the labelled class."""
+def one_hot(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return a bool array of the shape of the logits that is true at the labelled class."""
     return ops.one_hot(labels, logits.shape[-1], dtype="bool")
 
 
-def without(target, logits):
-    """Return logits that rule the labelled class out."""
+def exclude(target: Tensor, logits: Tensor) -> Tensor:
+    """Return logits that rule out the labelled class."""
     return ops.where(target, -math.inf, logits)
 
 
-def from_target(logits, target):
-    """Return logits relative to that of the labelled class; a class ruled out by -inf stays finite."""
-    logits = from_largest(logits)
+def shift_to_target(logits: Tensor, target: Tensor) -> Tensor:
+    """Return logits minus that of the labelled class. A class that is ruled out by -inf stays finite."""
+    logits = shift_to_largest(logits)
     return logits - ops.sum(ops.where(target, logits, ops.zeros_like(logits)), axis=-1, keepdims=True)
 
 
-def log_rest(logits, target):
-    """Return the log-sum-exp of all classes but the labelled one."""
-    return ops.logsumexp(without(target, logits), axis=-1)
+def log_rest(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the log-sum-exp of all classes except the labelled one."""
+    return ops.logsumexp(exclude(target, logits), axis=-1)

@@ -1,38 +1,40 @@
-"""A temperature learnt against the student: a curriculum of soft targets that grow harder."""
+"""A temperature that is learned against the student: a curriculum of soft targets that become harder."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_distill._core.checks import check_number
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import kl_divergence
 from keras_distill.losses.logits.base import LogitLoss
 from keras_distill.losses.registry import method
 
 
-def scale_gradient(x, factor):
-    """Return `x` itself, with its gradient multiplied by `factor`.
+def scale_gradient(x: Tensor, factor: Tensor) -> Tensor:
+    """Return `x` with its gradient multiplied by `factor`.
 
     Args:
         x: Float array of any shape.
         factor: Number or scalar array; a negative one turns a descent into an ascent.
 
     Returns:
-        Float array of the shape of `x`, and of exactly its value.
+        Float array with the shape and exactly the value of `x`.
 
     Example:
 
     >>> float(scale_gradient(3.0, -0.1))
     3.0
     """
-    # A difference that is zero whatever the rounding; only its gradient counts.
+    # The difference is exactly zero in any rounding: only its gradient counts.
     scaled = x * ops.stop_gradient(factor)
     return ops.stop_gradient(x) + (scaled - ops.stop_gradient(scaled))
 
 
-def ctkd(teacher_logits, student_logits, temperature):
-    """Compute `T² KL(p, q)` at a temperature that has a gradient too.
+def ctkd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:
+    """Compute `T² KL(p, q)` at a temperature that receives a gradient as well.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -59,11 +61,11 @@ def ctkd(teacher_logits, student_logits, temperature):
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class GlobalTemperature(keras.layers.Layer):
-    """Hold one temperature for all samples, and train it to raise the loss rather than to lower it.
+    """Hold one temperature for all samples, trained to increase the loss instead of decreasing it.
 
     The temperature is `t_start + t_end sigmoid(global_T)`. The gradient of `global_T` is multiplied by
-    `gradient_scale`, which goes from 0 to -1 along a cosine over the first epochs: at first the temperature rests,
-    then it makes the task harder, ever more in earnest.
+    `gradient_scale`, which goes from 0 to -1 along a cosine over the first epochs: the temperature is constant at
+    first, and then makes the task harder at an increasing rate.
 
     Args:
         t_start: Number > 0, the lowest temperature. Defaults to 1.0.
@@ -82,14 +84,14 @@ class GlobalTemperature(keras.layers.Layer):
     -0.5
     """
 
-    def __init__(self, t_start=1.0, t_end=20.0, ramp_epochs=10, **kwargs):
+    def __init__(self, t_start: float = 1.0, t_end: float = 20.0, ramp_epochs: float = 10, **kwargs: Any):
         super().__init__(**kwargs)
         self.t_start = check_number("t_start", t_start, 0.0, math.inf, open_low=True)
         self.t_end = check_number("t_end", t_end, 0.0, math.inf, open_low=True)
         self.ramp_epochs = check_number("ramp_epochs", ramp_epochs, 0, math.inf)
 
-    def build(self, input_shape=None):
-        """Make the variables; the shape of what the student says does not matter."""
+    def build(self, input_shape: Tensor = None) -> None:
+        """Create the variables. They do not depend on the input shape."""
         self.global_T = self.add_weight(shape=(), initializer="ones", autocast=False, name="global_T")
         self.gradient_scale = self.add_weight(
             shape=(), initializer="zeros", trainable=False, autocast=False, name="gradient_scale"
@@ -98,13 +100,13 @@ class GlobalTemperature(keras.layers.Layer):
         self.built = True
 
     @property
-    def temperature(self):
-        """The temperature, a float scalar tensor."""
+    def temperature(self) -> Any:
+        """The current temperature, a float scalar tensor."""
         raw = scale_gradient(ops.convert_to_tensor(self.global_T), ops.convert_to_tensor(self.gradient_scale))
         return self.t_start + self.t_end * ops.sigmoid(raw)
 
-    def begin_epoch(self, epoch):
-        """Set how far the gradient is reversed. The `Distiller` calls it; call it yourself in a loop of your own.
+    def begin_epoch(self, epoch: int) -> None:
+        """Set how far the gradient is reversed. The `Distiller` calls it; call it yourself in a custom loop.
 
         Args:
             epoch: Number of epochs that have passed, 0 for the first.
@@ -112,21 +114,20 @@ class GlobalTemperature(keras.layers.Layer):
         passed = min(epoch / self.ramp_epochs, 1.0) if self.ramp_epochs else 1.0
         self.gradient_scale.assign(0.5 * (math.cos(math.pi * passed) - 1.0))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "t_start": self.t_start, "t_end": self.t_end, "ramp_epochs": self.ramp_epochs}
 
 
 @method("ctkd", paper="Li et al. 2022", arxiv="2211.16231", peers=("CTKD",))
-@keras.saving.register_keras_serializable(package="keras_distill")
 class CTKD(LogitLoss):
-    """Teach the student the teacher's soft targets at a temperature that learns to make that harder.
+    """Teach the student the teacher's soft targets at a temperature that learns to make them harder: see `ctkd`.
 
-    The loss is `T² KL(softmax(v / T), softmax(z / T))` with `T = t_start + t_end sigmoid(global_T)`. `global_T` starts
-    at 1, and is trained along by the student's optimizer with its gradient reversed, gradually over the first epochs:
-    the student meets ever harder soft targets. The temperature needs no tuning, so there is none to give.
+    The temperature is `T = t_start + t_end sigmoid(global_T)`. `global_T` starts at 1 and is trained by the student's
+    optimizer, with a gradient that is gradually reversed over the first epochs, so that the soft targets become harder.
+    There is no temperature to tune.
 
-    Needs the `Distiller`, which makes and trains the layer that holds `global_T`, and tells it the epoch. In steps
-    outside `fit` the gradient stays where the last epoch set it: at 0, and the temperature at rest, if there was none.
+    Needs the `Distiller`, which creates and trains the layer that holds `global_T`, and passes it the epoch. In steps
+    outside `fit`, the reversal stays as the last epoch set it; before the first epoch, the temperature is constant.
 
     Args:
         t_start: Number > 0, the lowest temperature. Defaults to 1.0.
@@ -135,7 +136,7 @@ class CTKD(LogitLoss):
         name: Name in the logs. Defaults to `"ctkd"`.
 
     Raises:
-        ValueError: If one of the numbers is out of its range.
+        ValueError: If a number is out of range.
 
     Example:
 
@@ -148,34 +149,26 @@ class CTKD(LogitLoss):
     >>> teacher, student = np.array([[4.0, 1.0, -2.0]], "float32"), np.array([[1.0, 2.0, 0.0]], "float32")
     >>> round(float(loss.compute_loss(teacher, student, adapter=adapter)), 4)
     2.407
-
-    Reference:
-        Li, Li, Yang, Zhao, Song, Luo, Li, Yang, "Curriculum Temperature for Knowledge Distillation", 2022,
-        arXiv:2211.16231.
     """
 
-    method = "ctkd"
-    not_top_k = "it learns a temperature, and the mass of the rest is known at those alone that are stored"
+    hyper_parameters = ("t_start", "t_end", "ramp_epochs")
+    not_top_k = "it learns a temperature, and the mass of the rest is known only at the stored temperatures"
 
-    def __init__(self, t_start=1.0, t_end=20.0, ramp_epochs=10, name=None):
+    def __init__(self, t_start: float = 1.0, t_end: float = 20.0, ramp_epochs: float = 10, name: str | None = None):
         super().__init__(name=name)
         self.t_start = check_number("t_start", t_start, 0.0, math.inf, open_low=True)
         self.t_end = check_number("t_end", t_end, 0.0, math.inf, open_low=True)
         self.ramp_epochs = check_number("ramp_epochs", ramp_epochs, 0, math.inf)
 
-    def make_adapter(self, teacher_shape, student_shape):
-        """Return the layer that holds the temperature; it needs no shapes."""
+    def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
+        """Create the layer that holds the temperature. It does not depend on the shapes."""
         layer = GlobalTemperature(self.t_start, self.t_end, self.ramp_epochs, name=f"{self.name}_temperature")
         layer.build()
         return layer
 
-    def adapt(self, student_outputs, adapter, training=False):
-        """Return the student's outputs as they are: the adapter makes the temperature, and no features."""
+    def adapt(self, student_outputs: Any, adapter: Any, training: bool = False) -> Any:
+        """Return the student's outputs unchanged: the adapter computes the temperature only."""
         return student_outputs
 
-    def per_sample(self, teacher_output, student_output, adapter):
+    def per_sample(self, teacher_output: Any, student_output: Any, adapter: Any) -> Tensor:
         return ctkd(teacher_output, student_output, adapter.temperature)
-
-    def get_config(self):
-        numbers = {"t_start": self.t_start, "t_end": self.t_end, "ramp_epochs": self.ramp_epochs}
-        return {**super().get_config(), **numbers}

@@ -1,13 +1,15 @@
-"""Distillation on three levels: each sample, the samples of a batch to each other, the classes to each other."""
+"""Distillation on three levels: single samples, relations between the samples of a batch, and between classes."""
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
-import keras
 from keras import ops
 
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
 from keras_distill.losses.logits.base import LogitLoss, check_temperature
 from keras_distill.losses.logits.rows import as_positions, as_rows, softmax_and_gap
@@ -16,7 +18,7 @@ from keras_distill.losses.registry import method
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
 
 
-def instance_level(teacher_logits, student_logits, temperature=4.0):
+def instance_level(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0) -> Tensor:
     """Compute `T² KL(p, q)` of each row: ordinary soft targets.
 
     Args:
@@ -41,8 +43,10 @@ def instance_level(teacher_logits, student_logits, temperature=4.0):
     return values * ops.square(ops.cast(temperature, values.dtype))
 
 
-def batch_level(teacher_logits, student_logits, temperature=4.0, mask=None):
-    """Compare how alike the rows are to each other: `P P'` of the teacher's probabilities with `Q Q'` of the student's.
+def batch_level(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0, mask: Tensor = None
+) -> Tensor:
+    """Compare the similarities of the rows: `P P'` of the teacher's probabilities with `Q Q'` of the student's.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -57,19 +61,21 @@ def batch_level(teacher_logits, student_logits, temperature=4.0, mask=None):
 
     >>> import numpy as np
     >>> v, z = np.array([[9e3, 0.0], [0.0, 9e3]], "float32"), np.array([[9e3, 0.0], [9e3, 0.0]], "float32")
-    >>> batch_level(v, z).numpy().tolist()  # The teacher tells the two rows apart, the student does not.
+    >>> batch_level(v, z).numpy().tolist()  # The teacher distinguishes the two rows, the student does not.
     [1.0, 1.0]
 
     Reference:
         Jin, Wang, Lin, "Multi-level Logit Distillation", CVPR 2023.
     """
-    # Rows of P - Q sum to zero: a constant in the other factor would add nothing but rounding.
+    # Rows of P - Q sum to zero, so a constant in the other factor would only add rounding.
     p, q, gap = _probabilities(teacher_logits, student_logits, temperature, mask, less=1.0 / student_logits.shape[-1])
     return as_positions(_gram_gap(p, q, gap), student_logits)
 
 
-def class_level(teacher_logits, student_logits, temperature=4.0, mask=None):
-    """Compare how alike the classes are to each other: `P' P` of the teacher's probabilities with `Q' Q`.
+def class_level(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0, mask: Tensor = None
+) -> Tensor:
+    """Compare the similarities of the classes: `P' P` of the teacher's probabilities with `Q' Q` of the student's.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -95,34 +101,34 @@ def class_level(teacher_logits, student_logits, temperature=4.0, mask=None):
 
 
 def mlkd(
-    teacher_logits,
-    student_logits,
-    temperatures=TEMPERATURES,
-    instance_weight=1.0,
-    batch_weight=1.0,
-    class_weight=1.0,
-    mask=None,
-):
-    """Compute multi-level logit distillation: the sum over temperatures of the three levels, weighted.
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperatures: Sequence[float] = TEMPERATURES,
+    instance_weight: float = 1.0,
+    batch_weight: float = 1.0,
+    class_weight: float = 1.0,
+    mask: Tensor = None,
+) -> Tensor:
+    """Compute multi-level logit distillation: the weighted sum of the three levels over all temperatures.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
         student_logits: Float array `[..., classes]`.
-        temperatures: Positive numbers. Defaults to 2, 3, 4, 5 and 6.
+        temperatures: Positive numbers. Defaults to `(2.0, 3.0, 4.0, 5.0, 6.0)`.
         instance_weight: Weight of `instance_level`. Defaults to 1.0.
         batch_weight: Weight of `batch_level`. Defaults to 1.0.
         class_weight: Weight of `class_level`. Defaults to 1.0.
         mask: Optional bool array of the leading axes: which rows count. Defaults to `None`, all.
 
     Returns:
-        Float array `[...]`: the first two levels of each row, and the third added to every one.
+        Float array `[...]`: the first two levels of each row, plus the third, which is the same for all rows.
 
     Example:
 
     >>> import numpy as np
     >>> v, z = np.array([[1.0, 0.0]], "float32"), np.array([[0.0, 1.0]], "float32")
     >>> parts = [mlkd(v, z, (1.0,), *weights) for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))]
-    >>> [round(float(part[0]), 4) for part in parts]  # Alone in its batch, and as sure as the teacher: no second.
+    >>> [round(float(part[0]), 4) for part in parts]  # Alone in its batch and as confident as the teacher.
     [0.4621, 0.0, 0.2136, 0.6757]
 
     Reference:
@@ -136,29 +142,28 @@ def mlkd(
     )
     values = ops.zeros_like(counted[:, 0])
     for weight, level in levels:
-        if weight:  # A level left out costs nothing: that of the classes needs their number squared.
+        if weight:  # A level of weight 0 is not computed: that of the classes needs memory for their number squared.
             values += weight * sum(level(teacher, student, temperature) for temperature in temperatures)
     return as_positions(values, student_logits)
 
 
 @method("mlkd", paper="Jin, Wang, Lin 2023", peers=("Multi-Level-Logit-Distillation",))
-@keras.saving.register_keras_serializable(package="keras_distill")
 class MLKD(LogitLoss):
-    """Teach the student on three levels: soft targets, how alike samples are, and how alike classes are.
+    """Teach the student soft targets, the similarities of samples and the similarities of classes: see `mlkd`.
 
-    At several temperatures at once, so it has none to schedule. See `mlkd` for the formula: the part that one view of
-    each sample is enough for. `multi_level_two_views` is all of what the authors train with. The second and third
-    level need memory for the square of the number of classes.
+    The loss is summed over several temperatures, so there is none to schedule. It is the part of the published training
+    that needs one view of each sample; `multi_level_two_views` computes all of it. The second and third levels need
+    memory for the square of the number of classes.
 
     Args:
-        temperatures: Softnesses T > 0 that are summed over. Defaults to 2, 3, 4, 5 and 6.
-        instance_weight: Weight of `instance_level`. Defaults to 1.0.
-        batch_weight: Weight of `batch_level`. Defaults to 1.0.
-        class_weight: Weight of `class_level`. Defaults to 1.0.
+        temperatures: Softnesses T > 0 to sum over. Defaults to `(2.0, 3.0, 4.0, 5.0, 6.0)`.
+        instance_weight: Weight of `instance_level`, >= 0. Defaults to 1.0.
+        batch_weight: Weight of `batch_level`, >= 0. Defaults to 1.0.
+        class_weight: Weight of `class_level`, >= 0. Defaults to 1.0.
         name: Name in the logs. Defaults to `"mlkd"`.
 
     Raises:
-        ValueError: If there is no temperature, one is not finite and positive, or a weight is not finite or negative.
+        ValueError: If there is no temperature, one is not finite and positive, or a weight is negative or not finite.
 
     Example:
 
@@ -167,15 +172,19 @@ class MLKD(LogitLoss):
     >>> teacher, student = np.array([[1.0, 0.0]], "float32"), np.array([[0.0, 1.0]], "float32")
     >>> round(float(kd.losses.MLKD(temperatures=[1.0]).compute_loss(teacher, student)), 4)
     0.6757
-
-    Reference:
-        Jin, Wang, Lin, "Multi-level Logit Distillation", CVPR 2023.
     """
 
-    method = "mlkd"
+    hyper_parameters = ("instance_weight", "batch_weight", "class_weight")
     not_top_k = "it compares samples with each other class by class, and they do not share the k"
 
-    def __init__(self, temperatures=TEMPERATURES, instance_weight=1.0, batch_weight=1.0, class_weight=1.0, name=None):
+    def __init__(
+        self,
+        temperatures: Sequence[float] = TEMPERATURES,
+        instance_weight: float = 1.0,
+        batch_weight: float = 1.0,
+        class_weight: float = 1.0,
+        name: str | None = None,
+    ):
         super().__init__(name=name)
         if not isinstance(temperatures, (list, tuple)) or not temperatures:
             raise ValueError(expected("temperatures to be a list of one or more", f"temperatures={temperatures!r}"))
@@ -184,31 +193,25 @@ class MLKD(LogitLoss):
         self.batch_weight = check_number("batch_weight", batch_weight, 0.0, math.inf)
         self.class_weight = check_number("class_weight", class_weight, 0.0, math.inf)
 
-    def per_sample(self, teacher_output, student_output, mask=None):
+    def per_sample(self, teacher_output: Any, student_output: Any, mask: Tensor = None) -> Tensor:
         weights = self.instance_weight, self.batch_weight, self.class_weight
         return mlkd(teacher_output, student_output, self.temperatures, *weights, mask)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "temperatures": list(self.temperatures),
-            "instance_weight": self.instance_weight,
-            "batch_weight": self.batch_weight,
-            "class_weight": self.class_weight,
-        }
+    def _settings(self):
+        return {"temperatures": list(self.temperatures), **super()._settings()}
 
 
 def _probabilities(teacher_logits, student_logits, temperature, mask, less=0.0):
-    """Return `P` and `Q` less a constant, and `P - Q` without cancellation, as rows; zeros in those that do not count."""
+    """Return `P - less`, `Q - less`, and `P - Q` without cancellation, as rows: zeros in rows that do not count."""
     teacher, student, counted = as_rows(teacher_logits, student_logits, mask)
     p, q, gap = softmax_and_gap(teacher, student, temperature)
     return (p - less) * counted, (q - less) * counted, -gap * counted
 
 
 def _gram_gap(x, y, gap):
-    """Return the squared norms of the rows of `X X' - Y Y' = X D' + D Y'`, where `D = X - Y` is given.
+    """Return the squared norms of the rows of `X X' - Y Y' = X D' + D Y'`, given `D = X - Y`.
 
-    Nothing larger than the smaller side squared is made, as far as the sides are known before the batch is.
+    No array is larger than the square of the smaller side, if the sides are known statically.
     """
     rows, columns = x.shape
     if rows is not None and (columns is None or rows <= columns):

@@ -1,17 +1,18 @@
-"""Rows of logits, whatever their shape: what the losses that compare rows with each other begin with."""
+"""Rows of logits of any shape: the first steps of the losses that compare rows with each other."""
 
 from keras import ops
 
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
 from keras_distill.losses.base import expand_like
+from keras_distill.losses.kl import shift_to_largest
 
-_FLOOR = -1e30
-# Larger exponents would overflow, and have no digits to save.
+# Larger exponents would overflow, and there are no digits to save.
 _LARGEST = 20.0
 
 
-def as_rows(teacher_logits, student_logits, mask=None):
-    """Bring teacher and student to one precision, the teacher as a constant, and all positions into one axis.
+def as_rows(teacher_logits: Tensor, student_logits: Tensor, mask: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Cast teacher and student to one precision, the teacher as a constant, and flatten all positions into one axis.
 
     Args:
         teacher_logits: Float array `[..., classes]`.
@@ -20,7 +21,7 @@ def as_rows(teacher_logits, student_logits, mask=None):
 
     Returns:
         Teacher and student, float arrays `[rows, classes]` with zeros in rows that do not count, and a float array
-        `[rows, 1]`: 1 for those that do, 0 for the others.
+        `[rows, 1]` with 1 for rows that count and 0 for the others.
 
     Example:
 
@@ -41,28 +42,23 @@ def as_rows(teacher_logits, student_logits, mask=None):
     return *rows, ops.cast(ops.reshape(counted[..., :1], (-1, 1)), dtype)
 
 
-def as_positions(values, logits):
-    """Return values of rows `[rows]` in the leading shape of the logits `[..., classes]` that they came from."""
+def as_positions(values: Tensor, logits: Tensor) -> Tensor:
+    """Reshape values of rows `[rows]` to the leading shape of the logits `[..., classes]` that they came from."""
     return ops.reshape(values, ops.shape(logits)[:-1])
 
 
-def mean_of_rows(values, counted):
-    """Average `[rows, ...]` over the rows that count; zero where none does."""
+def mean_of_rows(values: Tensor, counted: Tensor) -> Tensor:
+    """Average `[rows, ...]` over the rows that count. The result is zero if no row counts."""
     return ops.sum(values * counted, axis=0) / ops.maximum(ops.sum(counted), 1.0)
 
 
-def from_largest(logits):
-    """Return each row less its largest logit, which changes no softmax; a class ruled out by -inf stays finite."""
-    return ops.maximum(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)), _FLOOR)
-
-
-def log_mean_exp(shares, exponents, otherwise):
-    """Compute `log(sum(shares exp(exponents)))`, exact where the exponents are next to nothing.
+def log_mean_exp(shares: Tensor, exponents: Tensor, otherwise: Tensor) -> Tensor:
+    """Compute `log(sum(shares exp(exponents)))`, which stays exact for tiny exponents.
 
     Args:
         shares: Float array `[..., classes]` that sums to one. Constant.
         exponents: Float array `[..., classes]`.
-        otherwise: Float array `[...]`, the same as a difference of two logarithms, for where it is far from zero.
+        otherwise: Float array `[...]`, the same value as a difference of two logarithms, for values far from zero.
 
     Returns:
         Float array `[...]`.
@@ -78,8 +74,8 @@ def log_mean_exp(shares, exponents, otherwise):
     return ops.where(near, ops.log1p(ops.where(near, growth, ops.zeros_like(growth))), otherwise)
 
 
-def softmax_and_gap(reference, logits, temperature):
-    """Compute `softmax(reference / T)`, `softmax(logits / T)`, and the second less the first without cancellation.
+def softmax_and_gap(reference: Tensor, logits: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute `softmax(reference / T)`, `softmax(logits / T)`, and their difference without cancellation.
 
     Args:
         reference: Float array `[..., classes]`. Constant.
@@ -87,16 +83,17 @@ def softmax_and_gap(reference, logits, temperature):
         temperature: Positive number, array or variable that divides both.
 
     Returns:
-        Three float arrays `[..., classes]`. The last is exactly zero where the rows are the same.
+        Three float arrays `[..., classes]`. The last, the second minus the first, is exactly zero where the rows are
+        the same.
     """
-    reference, logits = from_largest(reference), from_largest(logits)
+    reference, logits = shift_to_largest(reference), shift_to_largest(logits)
     temperature = ops.cast(temperature, logits.dtype)
     shift, reference, logits = (logits - reference) / temperature, reference / temperature, logits / temperature
     reference_total, total = ops.logsumexp(reference, axis=-1), ops.logsumexp(logits, axis=-1)
     p, q = ops.exp(reference - reference_total[..., None]), ops.exp(logits - total[..., None])
     log_ratio = shift - log_mean_exp(p, shift, otherwise=total - reference_total)[..., None]
     gap = ops.where(log_ratio < 1.0, p * ops.expm1(ops.minimum(log_ratio, 1.0)), q - p)
-    # Near a probability of 1 what the others gained or lost is exact, and so is its gradient.
-    sure = q > 0.5
-    others = ops.sum(ops.where(sure, ops.zeros_like(gap), gap), axis=-1, keepdims=True)
-    return p, q, ops.where(sure, -others, gap)
+    # Near a probability of 1, the gains and losses of the other classes are exact, and so are their gradients.
+    confident = q > 0.5
+    others = ops.sum(ops.where(confident, ops.zeros_like(gap), gap), axis=-1, keepdims=True)
+    return p, q, ops.where(confident, -others, gap)

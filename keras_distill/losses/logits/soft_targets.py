@@ -1,9 +1,13 @@
-"""Distillation of the last layer: tempered soft targets, and their limit at a high temperature."""
+"""Tempered soft targets, and their limit at a high temperature."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits import top_k
@@ -12,8 +16,12 @@ from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss, takes
 from keras_distill.losses.registry import method
 
 
-def kd(teacher_logits, student_logits, temperature=4.0):
-    """Compute `T² KL(softmax(v / T), softmax(z / T))`.
+def kd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0) -> Tensor:
+    """Compute `T² KL(softmax(v / T), softmax(z / T))` of teacher logits `v` and student logits `z`.
+
+    It is computed from log-softmax throughout: no probability is clipped, and the gradient with respect to `z` is
+    exactly `T (softmax(z / T) - softmax(v / T))`. The factor T² keeps the weight of the soft targets relative to the
+    hard labels when T changes.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -37,7 +45,7 @@ def kd(teacher_logits, student_logits, temperature=4.0):
     return divergence * ops.square(ops.cast(temperature, divergence.dtype))
 
 
-def soft_target_ce(teacher_logits, student_logits, temperature=4.0):
+def soft_target_ce(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0) -> Tensor:
     """Compute T² times the cross-entropy of the tempered student under the tempered teacher.
 
     Args:
@@ -76,28 +84,23 @@ def soft_target_ce(teacher_logits, student_logits, temperature=4.0):
     peers=("timm", "cls_KD"),
     config={"name": "soft_target_ce", "loss": "categorical_crossentropy"},
 )
-@keras.saving.register_keras_serializable(package="keras_distill")
 class LogitsDistillation(PerOutputLoss):
-    """Teach the student the teacher's tempered soft targets.
+    """Teach the student the teacher's tempered soft targets, see `kd` and `soft_target_ce`.
 
-    The loss is `T² KL(softmax(v / T), softmax(z / T))` for teacher logits `v` and student logits `z`, from
-    log-softmax throughout: no probability is clipped, and its gradient with respect to `z` is exactly
-    `T (softmax(z / T) - softmax(v / T))` per sample. The factor T² keeps the weight of the soft targets beside the
-    hard labels when T changes. Softmax heads are looked under; linear heads are taken as they are.
+    If a model ends in a softmax, the logits under it are used. A linear output is used as it is.
 
     Args:
-        temperature: Softness T > 0 of both distributions: a number, or a `keras.Variable` of your own
-            that you move and the optimizer does not. Inside a `Distiller` a number is where the temperature starts.
-            Defaults to 3.0.
-        loss: What compares the two distributions: `"kl_divergence"` or `"categorical_crossentropy"` in any spelling
-            Keras knows (names, functions, `keras.losses` objects); any other Keras loss compares the tempered logits
-            and is scaled by T² as well. A nest of them for a model of several outputs, `None` for an output to leave
-            out. Defaults to `"kl_divergence"`.
+        temperature: Softness T > 0 of both distributions: a number, or a `keras.Variable` of your own, which you update
+            and the optimizer does not. Inside a `Distiller` a number is the initial temperature. Defaults to 3.0.
+        loss: The loss that compares the two distributions: `"kl_divergence"` or `"categorical_crossentropy"` in any
+            form that Keras accepts (name, function, `keras.losses` object). Any other Keras loss compares the tempered
+            logits and is scaled by T² too. A nest of losses for a model with several outputs, with `None` for outputs
+            to leave out. Defaults to `"kl_divergence"`.
         name: Name in the logs. Defaults to `"logits_distillation"`.
         temperature_squared: Whether to multiply by T². Defaults to `True`.
 
     Raises:
-        ValueError: If the temperature is not finite and positive, or a loss is not known.
+        ValueError: If the temperature is not finite and positive, or a loss is unknown.
 
     Example:
 
@@ -109,35 +112,45 @@ class LogitsDistillation(PerOutputLoss):
     2.3722
     >>> float(loss.compute_loss(teacher, teacher))
     0.0
-
-    Reference:
-        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
 
     compares_logits = True
 
-    def __init__(self, temperature=3.0, loss="kl_divergence", name=None, temperature_squared=True):
+    def __init__(
+        self,
+        temperature: Any = 3.0,
+        loss: Any = "kl_divergence",
+        name: str | None = None,
+        temperature_squared: bool = True,
+    ):
         super().__init__(loss, name=name)
         self.temperature = check_temperature(temperature)
         self.temperature_squared = bool(temperature_squared)
 
     @property
-    def takes_top_k(self):
-        """Whether it compares distributions, which can be computed on k classes and the mass of the rest."""
+    def takes_top_k(self) -> bool:
+        """Whether it compares distributions, which is possible on k classes and the mass of the rest."""
         divergence = divergences.kl_divergence, divergences.soft_cross_entropy
         return all(each is None or each in divergence for each in self._comparisons)
 
     not_top_k = "it compares the logits of the classes one by one"
     reduce_top_k = LogitLoss.reduce_top_k
 
-    def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, temperature=None, **kwargs):
+    def compute_loss(
+        self,
+        teacher_outputs: Any,
+        student_outputs: Any,
+        sample_weight: Any = None,
+        temperature: Tensor = None,
+        **kwargs: Any,
+    ) -> Tensor:
         temperature = self.temperature if temperature is None else temperature
         if top_k.is_top_k(teacher_outputs):
             teacher_outputs, student_outputs = top_k.reduced(self, teacher_outputs, student_outputs, temperature)
         return super().compute_loss(teacher_outputs, student_outputs, sample_weight, temperature=temperature, **kwargs)
 
-    def resolve(self, loss):
-        """Turn a spelling of a Keras loss into a function of teacher logits, student logits and temperature."""
+    def resolve(self, loss: Any) -> Callable:
+        """Convert a Keras loss in any form to a function of teacher logits, student logits and temperature."""
         resolved = get_keras_loss(loss)
         if resolved is keras.losses.kl_divergence or isinstance(resolved, keras.losses.KLDivergence):
             return divergences.kl_divergence
@@ -159,29 +172,37 @@ class LogitsDistillation(PerOutputLoss):
 
         return on_tempered_logits
 
-    def validate_outputs(self, teacher_outputs, student_outputs):
-        """Raise a `ValueError` unless both have one structure, and each pair the same two classes or more."""
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        """Raise a `ValueError` unless both have the same structure, and the outputs of each pair the same classes."""
         super().validate_outputs(teacher_outputs, student_outputs)
         for _, teacher, student, _ in self.compared(teacher_outputs, student_outputs):
             check_classes(teacher, student)
 
-    def per_sample(self, teacher_output, student_output, compare=None, temperature=None, **kwargs):
+    def per_sample(
+        self,
+        teacher_output: Any,
+        student_output: Any,
+        compare: Callable | None = None,
+        temperature: Tensor = None,
+        **kwargs: Any,
+    ) -> Tensor:
         temperature = self.temperature if temperature is None else temperature
         teacher, student = logits_of(teacher_output, "teacher"), logits_of(student_output, "student")
         values = super().per_sample(teacher, student, compare, temperature=temperature)
         return values * ops.square(ops.cast(temperature, values.dtype)) if self.temperature_squared else values
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         temperature = float(ops.convert_to_numpy(self.temperature))
         return {**super().get_config(), "temperature": temperature, "temperature_squared": self.temperature_squared}
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class LogitMatching(LogitLoss):
-    """Teach the student the teacher's centred logits: soft targets in the limit of a high temperature.
+    """Teach the student the teacher's centered logits: the limit of soft targets at a high temperature.
 
-    The loss is `1 / (2 N) sum_i (z_i - v_i)²` over the N classes, with the mean of each row of logits taken off.
-    Its gradient `(z_i - v_i) / N` is what T² times that of the soft targets tends to as T grows.
+    The loss is `1 / (2 N) sum_i (z_i - v_i)²` over the N classes, with the mean of each row of logits subtracted. Its
+    gradient `(z_i - v_i) / N` is the limit of T² times the gradient of the soft targets as T grows. See
+    `keras_distill.losses.divergences.logit_matching`.
 
     Args:
         name: Name in the logs. Defaults to `"logit_matching"`.
@@ -193,12 +214,9 @@ class LogitMatching(LogitLoss):
     >>> teacher, student = np.array([[2.0, 0.0, 1.0]], "float32"), np.array([[0.0, 1.0, 2.0]], "float32")
     >>> float(kd.losses.LogitMatching().compute_loss(teacher, student))
     1.0
-
-    Reference:
-        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.1.
     """
 
     not_top_k = "it compares the logits of the classes one by one"
 
-    def per_sample(self, teacher_output, student_output):
+    def per_sample(self, teacher_output: Any, student_output: Any) -> Tensor:
         return divergences.logit_matching(teacher_output, student_output)

@@ -1,4 +1,6 @@
-"""Logits standardised row by row, for any loss of logits: the student need not match the teacher's scale."""
+"""Standardized logits for any loss of logits: the student need not match the teacher's scale."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -6,6 +8,7 @@ from keras import ops
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of, set_mask
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import DistillationLoss
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import logits_of
@@ -13,16 +16,16 @@ from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
 from keras_distill.losses.registry import get, method, wrapper
 
 
-def standardize(logits, epsilon=1e-7):
-    """Compute `(x - mean(x)) / (epsilon + std(x))` of each row, by the unbiased standard deviation.
+def standardize(logits: Tensor, epsilon: float = 1e-7) -> Tensor:
+    """Compute `(x - mean(x)) / (epsilon + std(x))` of each row, with the unbiased standard deviation.
 
     Args:
         logits: Float array `[..., classes]`.
         epsilon: Number > 0 added to the standard deviation. Defaults to 1e-7.
 
     Returns:
-        Float array `[..., classes]`, float64 where the logits are, float32 otherwise. A constant row gives exact
-        zeros; its gradient is that of `(x - mean(x)) / epsilon`.
+        Float array `[..., classes]`, float64 if the logits are, else float32. A constant row gives exact zeros, with
+        the gradient of `(x - mean(x)) / epsilon`.
 
     Example:
 
@@ -35,17 +38,18 @@ def standardize(logits, epsilon=1e-7):
     """
     logits = ops.convert_to_tensor(logits)
     logits = ops.cast(logits, working_dtype(logits))
-    # The largest first: the mean of equal numbers is not always that number, and what is left would be blown up.
+    # The largest is subtracted first: the mean of equal numbers is not always that number, and dividing by the small
+    # deviation would amplify the rest.
     logits = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
     deviations = logits - ops.mean(logits, axis=-1, keepdims=True)
     return deviations / (epsilon + _deviation(deviations))
 
 
 def _deviation(deviations):
-    """Return the unbiased standard deviation of rows of mean 0; where it is 0, so is its gradient."""
+    """Return the unbiased standard deviation of rows with mean 0. Where it is 0, its gradient is 0 too."""
     largest = ops.stop_gradient(ops.max(ops.abs(deviations), axis=-1, keepdims=True))
     constant = largest == 0.0
-    # Squares of numbers near 1 neither overflow nor vanish.
+    # Squares of numbers near 1 neither overflow nor underflow.
     scale = ops.where(constant, ops.ones_like(largest), largest)
     degrees = max(deviations.shape[-1] - 1, 1)
     variance = ops.sum(ops.square(deviations / scale), axis=-1, keepdims=True) / degrees
@@ -68,22 +72,20 @@ def _deviation(deviations):
     peers=("logit-standardization-KD",),
     config={"loss": "dkd"},
 )
-@keras.saving.register_keras_serializable(package="keras_distill")
 class LogitStandardization(DistillationLoss):
-    """Compare standardised logits by another loss of logits.
+    """Compare standardized logits by another loss of logits, see `standardize`.
 
-    Both rows of logits are brought to mean 0 and standard deviation 1 first, so that the student is asked for the
-    teacher's order and proportions, and not for its scale. Whatever else the inner loss does, needs or learns is as
-    it is without.
+    The logits of both models are first brought to mean 0 and standard deviation 1, so that the student learns the
+    teacher's order and proportions, but not its scale. Everything else is as in the inner loss.
 
     Args:
-        loss: The loss that compares the standardised logits: a `LogitLoss`, `LogitsDistillation`, one of your own that
-            says `compares_logits`, or the name of a method. Defaults to `"kd"`.
+        loss: The loss that compares the standardized logits: a `LogitLoss`, `LogitsDistillation`, your own loss with
+            `compares_logits = True`, or the name of a method. Defaults to `"kd"`.
         epsilon: Number > 0 added to the standard deviation. Defaults to 1e-7.
-        name: Name in the logs. Defaults to `"logit_std_"` and the method of the inner loss.
+        name: Name in the logs. Defaults to `"logit_std_"` followed by the method of the inner loss.
 
     Raises:
-        ValueError: If `loss` is not a loss of logits, or `epsilon` is not above zero.
+        ValueError: If `loss` does not compare logits, or `epsilon` is not positive.
 
     Example:
 
@@ -95,48 +97,47 @@ class LogitStandardization(DistillationLoss):
     0.0
     >>> round(float(loss.compute_loss(teacher, -teacher)), 4)
     1.2806
-
-    Reference:
-        Sun, Ren, Li, Wang, Cao, "Logit Standardization in Knowledge Distillation", 2024, arXiv:2403.01427.
     """
 
     method = "logit_std"
     compares_logits = True
     takes_top_k = False
-    not_top_k = "the mean and the deviation of all logits are not in them"
+    not_top_k = "it needs the mean and the standard deviation over all classes"
 
-    def __init__(self, loss="kd", epsilon=1e-7, name=None):
-        self.loss = _loss_of_logits(loss)
+    def __init__(self, loss: Any = "kd", epsilon: float = 1e-7, name: str | None = None):
+        self.loss = _find_loss(loss)
         self.epsilon = check_number("epsilon", epsilon, 0.0, float("inf"), open_low=True)
         super().__init__(name=name or f"{self.method}_{self.loss.method or self.loss.name}")
 
     @property
-    def temperature(self):
-        """Temperature of the inner loss, or `None` where it has none."""
+    def temperature(self) -> Any:
+        """Temperature of the inner loss, or `None` if it has none."""
         return getattr(self.loss, "temperature", None)
 
     @property
-    def needs(self):
-        """Names of the arguments without which the inner loss cannot be computed."""
+    def needs(self) -> tuple[str, ...]:
+        """Names of the arguments that the inner loss requires beyond the two outputs."""
         return self.loss.needs
 
-    def validate_model_compatibility(self, teacher, student):
-        """Raise a `ValueError` where the inner loss does."""
+    def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
+        """Raise the `ValueError` of the inner loss if the models do not fit."""
         self.loss.validate_model_compatibility(teacher, student)
 
-    def validate_outputs(self, teacher_outputs, student_outputs):
-        """Raise a `ValueError` where the inner loss does."""
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        """Raise the `ValueError` of the inner loss if the outputs do not fit."""
         self.loss.validate_outputs(teacher_outputs, student_outputs)
 
-    def make_adapter(self, teacher_shape, student_shape):
-        """Return the layer that is trained along for the inner loss, or `None`."""
+    def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
+        """Create the layer that is trained with the student for the inner loss, or return `None`."""
         return self.loss.make_adapter(teacher_shape, student_shape)
 
-    def adapt(self, student_outputs, adapter, training=False):
-        """Return the student's outputs after the adapter of the inner loss, where there is one."""
+    def adapt(self, student_outputs: Any, adapter: Any, training: bool = False) -> Any:
+        """Return the student's outputs after the adapter of the inner loss, if there is one."""
         return self.loss.adapt(student_outputs, adapter, training)
 
-    def compute_loss(self, teacher_outputs, student_outputs, sample_weight=None, labels=None, **given):
+    def compute_loss(
+        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None, labels: Tensor = None, **given: Any
+    ) -> Tensor:
         if is_top_k(teacher_outputs):
             check_takes_top_k(self)
         teachers = self._standardized(teacher_outputs, "teacher")
@@ -153,20 +154,20 @@ class LogitStandardization(DistillationLoss):
 
         return keras.tree.map_structure(standardized, outputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         loss = keras.saving.serialize_keras_object(self.loss)
         return {**super().get_config(), "loss": loss, "epsilon": self.epsilon}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "LogitStandardization":
         return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"LogitStandardization({self.loss!r}, epsilon={self.epsilon!r})"
 
 
-def _loss_of_logits(loss):
-    """Return the loss that is meant, an object or the name of a method; raise unless it compares logits."""
+def _find_loss(loss):
+    """Return a loss given as an object or by name; raise a `ValueError` unless it compares logits."""
     if isinstance(loss, str):
         loss = get(loss)
     if not isinstance(loss, DistillationLoss) or not loss.compares_logits:

@@ -1,19 +1,22 @@
-"""Soft targets of the k greatest classes: reduced to k + 1 in this one place, or refused with a reason."""
+"""Soft targets of the k largest classes: reduced to k + 1 classes here, or refused with a reason."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of, set_mask
+from keras_distill.answers.answer import Tensor
 from keras_distill.answers.top_k import TopK
 from keras_distill.losses.heads import logits_of
 
-_FIX = "Store all classes (`kd.targets.write` without `top_k`), or take another loss: 'kd' or 'forward_kl', say."
+_FIX = "Store all classes (`kd.targets.write` without `top_k`), or use another loss, such as 'kd' or 'forward_kl'."
 _REASON = "it needs the logits of all classes"
 
 
-def is_top_k(outputs):
-    """Tell whether a teacher's outputs are its k greatest classes and the mass of the rest.
+def is_top_k(outputs: Any) -> bool:
+    """Return whether a teacher's outputs are its k largest classes and the mass of the rest.
 
     Args:
         outputs: A tensor, a `keras_distill.targets.TopK`, or a nest of them.
@@ -21,7 +24,7 @@ def is_top_k(outputs):
     return any(isinstance(output, TopK) for output in keras.tree.flatten(outputs))
 
 
-def check_takes_top_k(loss):
+def check_takes_top_k(loss: Any) -> None:
     """Raise a `ValueError` with the reason unless a loss can be computed on k classes and the mass of the rest.
 
     Args:
@@ -31,11 +34,11 @@ def check_takes_top_k(loss):
         name = getattr(loss, "name", None) or type(loss).__name__
         reason = getattr(loss, "not_top_k", _REASON)
         what = f"soft targets of all classes for the loss {name!r}, because {reason}"
-        raise ValueError(expected(what, "the k greatest alone", _FIX))
+        raise ValueError(expected(what, "the k largest classes only", _FIX))
 
 
-def as_one_hot(outputs):
-    """Return a teacher's outputs as rows of all classes, of which the largest alone says anything of the k greatest.
+def as_one_hot(outputs: Any) -> Any:
+    """Return a teacher's outputs as rows of all classes. Those of a `TopK` are one-hot rows of its largest class.
 
     Args:
         outputs: A tensor, a `keras_distill.targets.TopK`, or a nest of them.
@@ -47,17 +50,17 @@ def as_one_hot(outputs):
     return ops.one_hot(ops.squeeze(first, -1), outputs.classes)
 
 
-def reduced(loss, top_k, student_output, temperature):
-    """Return the logits of teacher and student over the k classes and all others as one.
+def reduced(loss: Any, top_k: Any, student_output: Any, temperature: Any) -> tuple[Tensor, Tensor]:
+    """Return the logits of teacher and student over the k classes and, as one class, all others.
 
     Args:
-        loss: The loss that is to be computed on them.
+        loss: The loss to compute on them.
         top_k: A `keras_distill.targets.TopK`.
         student_output: Float tensor `[..., classes]`, logits or the output of a softmax head.
-        temperature: Positive number or scalar tensor T at which the others are added up.
+        temperature: Positive number or scalar tensor T at which the mass of the others is computed.
 
     Returns:
-        Two float tensors `[..., k + 1]`; the student's has the mask of `student_output`.
+        Two float tensors `[..., k + 1]`. The student's carries the mask of `student_output`.
 
     Raises:
         ValueError: If the loss cannot be computed on them.

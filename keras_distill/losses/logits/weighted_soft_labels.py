@@ -1,24 +1,25 @@
-"""Soft targets weighted sample by sample: less where the student is already better than its teacher."""
+"""Soft targets with a weight for each sample: lower where the student is already better than its teacher."""
 
 import math
+from typing import Any
 
-import keras
 from keras import ops
 
 from keras_distill._core.checks import check_number
+from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
-from keras_distill.losses.logits.base import TemperedLogitLoss
+from keras_distill.losses.logits.base import LabelledLogitLoss
 from keras_distill.losses.logits.labelled_class import target_cross_entropy
 from keras_distill.losses.registry import method
 
 EPSILON = 1e-7
-"""What the authors add to the teacher's cross-entropy before they divide by it."""
+"""Number that the authors add to the teacher's cross-entropy before dividing by it."""
 
 
-def soft_label_weight(teacher_logits, student_logits, labels):
+def soft_label_weight(teacher_logits: Tensor, student_logits: Tensor, labels: Tensor) -> Tensor:
     """Compute `1 - exp(-CE_s / (CE_t + 1e-7))`, with cross-entropies of the hard labels at temperature 1.
 
-    Near 1 where the teacher knows the label much better than the student, near 0 the other way round.
+    It is near 1 where the teacher predicts the label much better than the student, and near 0 in the opposite case.
 
     Args:
         teacher_logits: Float array `[..., classes]`.
@@ -46,8 +47,12 @@ def soft_label_weight(teacher_logits, student_logits, labels):
     return ops.stop_gradient(-ops.expm1(-ratio))
 
 
-def wsld(teacher_logits, student_logits, labels, temperature=2.0, alpha=2.25):
+def wsld(
+    teacher_logits: Tensor, student_logits: Tensor, labels: Tensor, temperature: Tensor = 2.0, alpha: float = 2.25
+) -> Tensor:
     """Compute weighted soft labels: `alpha T² w` times the cross-entropy of the tempered soft targets.
+
+    The weight `w` is `soft_label_weight`.
 
     Args:
         teacher_logits: Float array `[..., classes]`. Constant: no gradient reaches it.
@@ -76,19 +81,18 @@ def wsld(teacher_logits, student_logits, labels, temperature=2.0, alpha=2.25):
 
 
 @method("wsld", paper="Zhou et al. 2021", arxiv="2102.00650", peers=("cls_KD",))
-@keras.saving.register_keras_serializable(package="keras_distill")
-class WSLD(TemperedLogitLoss):
-    """Teach the student soft targets, and weigh down those samples whose label it knows better than its teacher.
+class WSLD(LabelledLogitLoss):
+    """Teach the student soft targets, with less weight on samples that it predicts better than its teacher: see `wsld`.
 
-    Needs hard labels. See `wsld` for the formula, `soft_label_weight` for the weight.
+    Needs hard labels.
 
     Args:
-        temperature: Softness T > 0: a number, or a `keras.Variable` that you move. Defaults to 2.0.
-        alpha: Weight of the loss. Defaults to 2.25.
+        temperature: Softness T > 0 of both distributions, a number or a `keras.Variable`. Defaults to 2.0.
+        alpha: Weight of the loss, >= 0. Defaults to 2.25.
         name: Name in the logs. Defaults to `"wsld"`.
 
     Raises:
-        ValueError: If the temperature is not finite and positive, or the weight is not finite or negative.
+        ValueError: If the temperature is not finite and positive, or the weight is negative or not finite.
 
     Example:
 
@@ -98,21 +102,11 @@ class WSLD(TemperedLogitLoss):
     >>> loss = kd.losses.WSLD(temperature=1.0, alpha=1.0)
     >>> round(float(loss.compute_loss(z, z, labels=np.array([0, 3]))), 4)  # (1 - 1/e) log 4
     0.8763
-
-    Reference:
-        Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance
-        Tradeoff Perspective", 2021, arXiv:2102.00650.
     """
 
-    method = "wsld"
-    not_top_k = "the labelled class may be one of those left out"
+    function = staticmethod(wsld)
+    hyper_parameters = ("alpha",)
 
-    def __init__(self, temperature=2.0, alpha=2.25, name=None):
+    def __init__(self, temperature: Any = 2.0, alpha: float = 2.25, name: str | None = None):
         super().__init__(temperature, name=name)
         self.alpha = check_number("alpha", alpha, 0.0, math.inf)
-
-    def per_sample(self, teacher_output, student_output, labels, temperature):
-        return wsld(teacher_output, student_output, labels, temperature, self.alpha)
-
-    def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha}

@@ -1,5 +1,6 @@
-"""Losses of large vocabularies: the last layer is applied a few tokens at a time, and no logits stay."""
+"""Losses of large vocabularies: the last layer is applied to one chunk of tokens at a time."""
 
-from keras_distill.losses.vocabulary.fused import FusedLoss as FusedLoss
-from keras_distill.losses.vocabulary.fused import fused_distillation as fused_distillation
-from keras_distill.losses.vocabulary.loss import FusedVocabulary as FusedVocabulary
+from keras_distill.losses.vocabulary.fused import FusedLoss, fused_distillation
+from keras_distill.losses.vocabulary.loss import FusedVocabulary
+
+__all__ = ["FusedLoss", "FusedVocabulary", "fused_distillation"]

@@ -1,18 +1,23 @@
-"""Going through the tokens of a batch a few at a time, one chunk after the other."""
+"""Process the tokens of a batch in chunks, one chunk after the other."""
+
+from collections.abc import Callable
+from typing import Any
 
 
-def in_chunks(step, rows, size, values, sums):
-    """Run a step on chunks of tokens, put its values together, and add up its sums.
+def map_chunks(
+    step: Callable, rows: dict[str, Any], size: Any, values: list[Any], sums: list[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Run a step on chunks of tokens, concatenate its values, and add its sums.
 
-    Chunks are as equal as can be, and never run side by side, so that the memory is that of one.
+    Chunks have nearly equal sizes and never run in parallel, so that they need the memory of one.
 
     Args:
-        step: Function of a dict of tensors `[chunk, ...]` to two lists: tensors `[chunk, ...]` as `values` says, and
-            tensors of the shapes of `sums`.
+        step: Function of a dict of tensors `[chunk, ...]` that returns two lists: tensors `[chunk, ...]` as specified
+            by `values`, and tensors with the shapes of `sums`.
         rows: Dict of tensors `[tokens, ...]`.
-        size: How many tokens a chunk has at most.
+        size: Largest number of tokens in a chunk.
         values: List of `tf.TensorSpec`, one for each value of a token.
-        sums: List of tensors to add to.
+        sums: List of tensors, the initial values of the sums.
 
     Returns:
         A list of tensors `[tokens, ...]`, and the list of sums.
@@ -37,7 +42,7 @@ def in_chunks(step, rows, size, values, sums):
 
 
 def _split(rows, count, chunk):
-    """Return rows `[tokens, ...]` as `[count, chunk, ...]`, filled up with zeros."""
+    """Reshape rows `[tokens, ...]` to `[count, chunk, ...]`, padded with zeros."""
     import tensorflow as tf
 
     missing = count * chunk - tf.shape(rows)[0]

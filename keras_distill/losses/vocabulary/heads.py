@@ -1,4 +1,4 @@
-"""Finding the last layer of a language model, and the layer that feeds it."""
+"""Find the last layer of a language model, and the layer that feeds it."""
 
 import keras
 
@@ -6,23 +6,23 @@ from keras_distill._core.messages import expected
 from keras_distill.features.layers import find_layer, forward_steps
 from keras_distill.features.tracing import check_built, shapes_of
 
-_FIX = "Its hidden states must be what a layer returns: put `keras.layers.Identity()` before it."
+_FIX = "Its hidden states must be the output of a layer: put `keras.layers.Identity()` before it."
 
 
-def find_head(model, name=None, role="model"):
-    """Find the layer that makes a model's logits, and the one whose output it is given.
+def find_head(model: keras.Model, name: str | None = None, role: str = "model") -> tuple[str, keras.layers.Dense]:
+    """Find the layer that computes a model's logits, and the layer that feeds it.
 
     Args:
         model: A built `keras.Model`.
-        name: Name or path of the layer that makes the logits. Defaults to `None`, the one that returns the output.
-        role: What the messages call the model. Defaults to `"model"`.
+        name: Name or path of the layer that computes the logits. Defaults to `None`, the one that returns the output.
+        role: The role of the model, for the messages. Defaults to `"model"`.
 
     Returns:
         The path of the layer that feeds it, and the layer itself.
 
     Raises:
-        ValueError: If it is no `keras.layers.Dense` with a linear or softmax activation that runs once, or no layer
-            feeds it.
+        ValueError: If it is not a `keras.layers.Dense` with a linear or softmax activation that runs once, or if no
+            layer feeds it.
 
     Example:
 
@@ -41,14 +41,14 @@ def find_head(model, name=None, role="model"):
         if (step.layer is layer if layer is not None else step.returned is output and _is_head(step.layer))
     ]
     if len(runs) != 1 or not _is_head(steps[runs[0]].layer):
-        received = f"{name!r} of {model.name!r}" if name is not None else f"{model.name!r}, which ends otherwise"
+        received = f"{name!r} of {model.name!r}" if name is not None else f"{model.name!r}, which ends in another way"
         what = f"the last layer of the {role} to be a keras.layers.Dense, linear or softmax, that runs once"
-        raise ValueError(expected(what, received, "Name it: `head`, or `teacher_head` for the teacher."))
+        raise ValueError(expected(what, received, "Name it by `head`, or `teacher_head` for the teacher."))
     head, before = steps[runs[0]], steps[: runs[0]]
-    # The last of those that return it: dropout returns what it was given when it has nothing to drop.
+    # The last of the layers that return it: dropout in inference returns its input.
     feeding = [step.path for step in before if step.returned is head.given]
     if not feeding and before and shapes_of(before[-1].returned) == shapes_of(head.given):
-        feeding = [before[-1].path]  # Cast on the way, between layers of different precision.
+        feeding = [before[-1].path]  # Keras casts between layers of different precision.
     if not feeding:
         raise ValueError(expected(f"a layer that feeds the last layer of the {role}", "none", _FIX))
     return feeding[-1], head.layer

@@ -1,30 +1,34 @@
-"""What a few tokens cost by their logits, and the slope of that: one function for each form of soft targets.
+"""The losses of a chunk of tokens and their slopes in the logits: one function for each form of soft targets.
 
-Each is given logits `[tokens, classes]` and returns hard values (`None` without labels) and soft ones, `[tokens]`,
-and the gradient `[tokens, classes]` of their weighted sum. TensorFlow's own operations: Keras has no scatter that
-adds, and every pass over the logits that is saved counts.
+Each function takes logits `[tokens, classes]`. It returns the hard losses (`None` without labels) and the soft losses,
+`[tokens]`, and the gradient `[tokens, classes]` of their weighted sum. It uses TensorFlow's operations, since Keras has
+no scatter that adds, and since every pass over the logits costs time.
 """
+
+from typing import Any
 
 from keras_distill.losses import divergences
 
 _FLOOR = -1e30
-"""Stands in for -inf: its exponential is 0 too, and differences with it are numbers."""
+"""Replaces -inf: its exponential is 0 too, and differences with it are finite."""
 
 
-def top_k_slopes(logits, labels, weights, temperature, indices, teacher):
-    """Compute values and slopes of tokens whose teacher is known by k classes and the mass of the rest.
+def top_k_slopes(
+    logits: Any, labels: Any, weights: Any, temperature: Any, indices: Any, teacher: Any
+) -> tuple[Any, Any, Any]:
+    """Compute losses and slopes of tokens if the teacher's k largest classes and the mass of the rest are known.
 
-    The rest counts as one class, whose probability the student spreads over its members. So there is one softmax of
-    these for each temperature; all that involves the teacher is `[tokens, k + 1]`, and done in float64.
+    The rest counts as one class. There is one softmax of the student's logits for each temperature. All arrays that
+    involve the teacher are `[tokens, k + 1]`, in float64.
 
     Args:
         logits: Float tensor `[tokens, classes]`, the student's.
         labels: Integer tensor `[tokens]`, or `None` for no hard labels.
-        weights: Two float tensors `[tokens]`, of the hard (`None` without labels) and of the soft values.
+        weights: Two float tensors `[tokens]`, of the hard losses (`None` without labels) and of the soft losses.
         temperature: Positive number or scalar tensor T.
-        indices: Integer tensor `[tokens, k]`, the classes that are known.
-        teacher: Float64 tensor `[tokens, k + 1]`, the teacher's logits at T, the rest last; `[tokens, classes]` where
-            nothing is left out.
+        indices: Integer tensor `[tokens, k]`, the known classes.
+        teacher: Float64 tensor `[tokens, k + 1]`, the teacher's logits at T, with the rest last; `[tokens, classes]` if
+            no class is left out.
     """
     import tensorflow as tf
 
@@ -32,42 +36,42 @@ def top_k_slopes(logits, labels, weights, temperature, indices, teacher):
     known = tf.cast(tf.gather(logits, indices, batch_dims=1), "float64")
     labelled = None if labels is None else tf.cast(tf.gather(logits, labels, batch_dims=1), "float64")
     nothing = tf.fill(tf.shape(indices), tf.cast(_FLOOR, logits.dtype))
-    logits = tf.tensor_scatter_nd_update(logits, _places(indices), nothing)
+    logits = tf.tensor_scatter_nd_update(logits, _row_positions(indices), nothing)
     largest = tf.cast(tf.reduce_max(logits, axis=-1), "float64")
     wide, soft_weight = tf.cast(temperature, "float64"), tf.cast(weights[1], "float64")
 
-    def reduced(shares, temperature):
-        # The largest share is that of the largest logit: all that is missing from the log-sum-exp of the rest.
+    def reduce(shares, temperature):
+        # The largest share is that of the largest logit: together they give the log-sum-exp of the rest.
         rest = largest - temperature * tf.math.log(tf.cast(tf.reduce_max(shares, axis=-1), "float64"))
         return known if whole else tf.concat([known, rest[:, None]], axis=-1)
 
-    def of_rest(slopes):
+    def take_rest(slopes):
         return tf.cast(tf.zeros_like(slopes[:, :1]) if whole else slopes[:, -1:], logits.dtype)
 
     shares = tf.nn.softmax(logits / tf.cast(temperature, logits.dtype))
-    p, q, log_ratio = divergences.distributions(teacher, reduced(shares, wide), wide)
+    p, q, log_ratio = divergences.distributions(teacher, reduce(shares, wide), wide)
     soft = divergences.mixture_divergence(p, q, log_ratio, 1.0) * wide**2
     slopes = (soft_weight * wide)[:, None] * (q - p)
-    gradient = shares * of_rest(slopes)
+    gradient = shares * take_rest(slopes)
     if labels is None:
-        return None, soft, _added(gradient, indices, slopes[:, :k])
-    shares = _at_one(shares, logits, temperature)
-    student = reduced(shares, 1.0)
+        return None, soft, _add_at(gradient, indices, slopes[:, :k])
+    shares = _softmax_at_one(shares, logits, temperature)
+    student = reduce(shares, 1.0)
     hard = tf.reduce_logsumexp(student, axis=-1) - labelled
     hard_weight = tf.cast(weights[0], "float64")
-    of_hard = hard_weight[:, None] * tf.nn.softmax(student)
-    gradient += shares * of_rest(of_hard)
-    slopes = tf.concat([(slopes + of_hard)[:, :k], -hard_weight[:, None]], axis=-1)
-    return hard, soft, _added(gradient, tf.concat([indices, labels[:, None]], axis=-1), slopes)
+    hard_slopes = hard_weight[:, None] * tf.nn.softmax(student)
+    gradient += shares * take_rest(hard_slopes)
+    slopes = tf.concat([(slopes + hard_slopes)[:, :k], -hard_weight[:, None]], axis=-1)
+    return hard, soft, _add_at(gradient, tf.concat([indices, labels[:, None]], axis=-1), slopes)
 
 
-def dense_slopes(logits, labels, weights, temperature, teacher):
-    """Compute values and slopes of tokens whose teacher's logits are all there.
+def dense_slopes(logits: Any, labels: Any, weights: Any, temperature: Any, teacher: Any) -> tuple[Any, Any, Any]:
+    """Compute losses and slopes of tokens if all of the teacher's logits are known.
 
     Args:
         logits: Float tensor `[tokens, classes]`, the student's.
         labels: Integer tensor `[tokens]`, or `None` for no hard labels.
-        weights: Two float tensors `[tokens]`, of the hard (`None` without labels) and of the soft values.
+        weights: Two float tensors `[tokens]`, of the hard losses (`None` without labels) and of the soft losses.
         temperature: Positive number or scalar tensor T.
         teacher: Float tensor `[tokens, classes]`.
     """
@@ -82,25 +86,25 @@ def dense_slopes(logits, labels, weights, temperature, teacher):
     hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     hard_weight = tf.cast(weights[0], logits.dtype)[:, None]
     gradient += hard_weight * tf.nn.softmax(logits)
-    return hard, soft, _added(gradient, labels[:, None], -hard_weight)
+    return hard, soft, _add_at(gradient, labels[:, None], -hard_weight)
 
 
-def _at_one(shares, logits, temperature):
-    """Return the softmax at temperature 1, of which the one at T is no other where T is 1."""
+def _softmax_at_one(shares, logits, temperature):
+    """Return the softmax at temperature 1, which is the one at T if T is 1."""
     import tensorflow as tf
 
     return tf.cond(tf.equal(temperature, 1), lambda: shares, lambda: tf.nn.softmax(logits))
 
 
-def _added(gradient, columns, slopes):
-    """Add slopes `[tokens, k]` at some columns `[tokens, k]` of a gradient `[tokens, classes]`."""
+def _add_at(gradient, columns, slopes):
+    """Add slopes `[tokens, k]` at the columns `[tokens, k]` of a gradient `[tokens, classes]`."""
     import tensorflow as tf
 
-    return tf.tensor_scatter_nd_add(gradient, _places(columns), tf.cast(slopes, gradient.dtype))
+    return tf.tensor_scatter_nd_add(gradient, _row_positions(columns), tf.cast(slopes, gradient.dtype))
 
 
-def _places(columns):
-    """Return the places `[tokens, k, 2]` of the columns `[tokens, k]` of each row."""
+def _row_positions(columns):
+    """Return the positions `[tokens, k, 2]` of the columns `[tokens, k]` of each row."""
     import tensorflow as tf
 
     rows = tf.range(tf.shape(columns)[0])[:, None]

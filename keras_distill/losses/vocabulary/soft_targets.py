@@ -1,4 +1,7 @@
-"""What a teacher says of the tokens of a large vocabulary: three forms, none of which needs all logits at once."""
+"""A teacher's answers for the tokens of a large vocabulary, in three forms that need no logits of a whole batch."""
+
+from collections.abc import Callable
+from typing import Any
 
 from keras import ops
 
@@ -10,8 +13,8 @@ from keras_distill.losses.vocabulary.slopes import dense_slopes, top_k_slopes
 _FLOOR = -1e30
 
 
-def soft_targets_of(targets, temperature, shape):
-    """Return what there is of each token, and what makes values and slopes of it.
+def prepare_targets(targets: Any, temperature: Any, shape: tuple) -> tuple[dict[str, Any], Callable]:
+    """Return the teacher's data for each token, and the function that computes losses and slopes from them.
 
     Args:
         targets: A `keras_distill.targets.TopK`, a tuple `(hidden, kernel, bias)`, or logits `[..., classes]`.
@@ -19,20 +22,20 @@ def soft_targets_of(targets, temperature, shape):
         shape: Static shape `(..., classes)` of the student's logits.
 
     Returns:
-        A dict of tensors `[..., any]`, and a function `(logits, labels, weights, rows)` of a chunk of them, see
+        A dict of tensors `[..., any]`, and a function `(logits, labels, weights, rows)` of a chunk of tokens, see
         `slopes`.
 
     Raises:
-        ValueError: If the targets are not of that shape.
+        ValueError: If the targets do not have that shape.
     """
     if is_top_k(targets):
         _check_shape(targets.shape, shape)
-        return _of_top_k(targets, temperature)
+        return _prepare_top_k(targets, temperature)
     if isinstance(targets, (tuple, list)):
         hidden, *head = targets
         hidden = ops.convert_to_tensor(hidden)
         _check_shape((*hidden.shape[:-1], ops.shape(head[0])[-1]), shape)
-        return _of_head(hidden, head, temperature)
+        return _prepare_head(hidden, head, temperature)
     targets = ops.stop_gradient(ops.convert_to_tensor(targets))
     _check_shape(targets.shape, shape)
     return {"teacher": targets}, lambda logits, labels, weights, rows: dense_slopes(
@@ -40,7 +43,7 @@ def soft_targets_of(targets, temperature, shape):
     )
 
 
-def _of_top_k(top_k, temperature):
+def _prepare_top_k(top_k, temperature):
     values, wide = ops.cast(top_k.values, "float64"), ops.cast(temperature, "float64")
     if not top_k.interpolate:
         values = only_at(top_k.temperatures, temperature, values)
@@ -53,7 +56,7 @@ def _of_top_k(top_k, temperature):
     )
 
 
-def _of_head(hidden, head, temperature):
+def _prepare_head(hidden, head, temperature):
     kernel, bias = (None if each is None else ops.stop_gradient(ops.convert_to_tensor(each)) for each in head)
 
     def slopes(logits, labels, weights, rows):
@@ -67,4 +70,4 @@ def _of_head(hidden, head, temperature):
 def _check_shape(received, wanted):
     pairs = zip(received, wanted, strict=True) if len(received) == len(wanted) else [(0, 1)]
     if not all(None in pair or pair[0] == pair[1] for pair in pairs):
-        raise ValueError(expected(f"soft targets of the shape {tuple(wanted)}", f"{tuple(received)}"))
+        raise ValueError(expected(f"soft targets of shape {tuple(wanted)}", f"{tuple(received)}"))

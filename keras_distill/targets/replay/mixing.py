@@ -1,34 +1,36 @@
-"""Views of two examples: mixup and cutmix with a partner that the seed names."""
+"""Views of two examples: mixup and cutmix with a partner that follows from the seed."""
+
+from typing import Any
 
 import keras
 
+from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
 from keras_distill.data.augmentation import draw_shares
 
 MIXES = ("mixup", "cutmix")
 
 
 class Partners:
-    """Give any example of a data set by its number, inside a pipeline.
+    """Look up any example of a data set by its number, inside a pipeline.
 
     Args:
-        source: Arrays `x` or `(x, y)`, or a function of a number (an int64 tensor) that returns one or the other.
-        count: Number of examples, for a function.
+        source: Arrays `x` or `(x, y)`, or a function of a number (an int64 tensor) that returns `x` or `(x, y)`.
+        count: Number of examples, for a function. Defaults to `None`.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If the source cannot be read at random, or `count` is missing.
     """
 
-    def __init__(self, source, count=None):
+    def __init__(self, source: Any, count: int | None = None):
         import tensorflow as tf
 
         if isinstance(source, (tf.data.Dataset, keras.utils.PyDataset)) or source is None:
-            fix = "Give `Replay(partners=...)`: arrays, or a function of a number with `count`."
+            fix = "Pass `Replay(partners=...)`: arrays, or a function of a number with `count`."
             raise ValueError(expected("partners that can be read at random, to mix", type(source).__name__, fix))
         if callable(source):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 2:
-                raise ValueError(expected("count, the number of examples that partners finds", f"count={count!r}"))
-            self.count, self._find = count, source
+            self.count, self._find = check_whole_number("count", count, 2), source
             return
         with tf.device("CPU:0"):
             tensors = keras.tree.map_structure(tf.convert_to_tensor, source, none_is_leaf=False)
@@ -37,24 +39,25 @@ class Partners:
             lambda each: tf.gather(each, number), tensors, none_is_leaf=False
         )
 
-    def __call__(self, number):
-        """Return inputs and labels, `None` without any, of an example."""
+    def __call__(self, number: Tensor) -> tuple[Any, Any]:
+        """Return the inputs of an example, and its label or `None`."""
         found = self._find(number)
-        return (*found, None)[:2] if isinstance(found, (tuple, list)) else (found, None)
+        x, label = (*found, None)[:2] if isinstance(found, (tuple, list)) else (found, None)
+        return x, label
 
 
-def mixed(kind, x, other, alpha, seed):
+def mix(kind: str, x: Any, other: Any, alpha: float, seed: Tensor) -> tuple[Any, Tensor]:
     """Mix an example with its partner.
 
     Args:
         kind: `"mixup"` or `"cutmix"`.
         x: Inputs of one example.
         other: Inputs of its partner.
-        alpha: The share of the first is drawn from Beta(alpha, alpha).
+        alpha: The share of the example is drawn from Beta(alpha, alpha).
         seed: int32 tensor `[2]`.
 
     Returns:
-        The inputs, and the share that the first has of them, a float64 scalar.
+        The mixed inputs, and the share of the example, a float64 scalar.
     """
     import tensorflow as tf
 
@@ -69,8 +72,8 @@ def mixed(kind, x, other, alpha, seed):
     ), share
 
 
-def _cut(x, other, share, seed):
-    """Put a box of the partner into an image; what hangs over the edge is cut off and not counted."""
+def _cut(x: Any, other: Any, share: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Paste a box of the partner into an image; the part of the box outside the image is not counted."""
     import tensorflow as tf
 
     if keras.tree.is_nested(x) or x.shape.rank != 3:
@@ -86,23 +89,27 @@ def _cut(x, other, share, seed):
     return tf.where(inside[..., None], other, x), kept
 
 
-def mixed_labels(y, other, share, classes):
-    """Return the labels of a mixture, float `[classes]`.
+def mix_labels(y: Any, other: Any, share: Tensor, classes: int | None) -> Tensor | None:
+    """Mix the label of an example with its partner's label.
 
     Args:
-        y: A sparse label, or one value for each class.
-        other: That of the partner, in the same form.
-        share: What the first counts.
+        y: A sparse label, one value for each class, or `None`.
+        other: The partner's label, in the same form.
+        share: Share of the example, a float scalar.
         classes: Number of classes, for sparse labels.
+
+    Returns:
+        Float tensor `[classes]`, `None` without labels.
     """
     import tensorflow as tf
 
     if y is None:
         return None
     if other is None or keras.tree.is_nested(y):
-        raise ValueError(expected("partners with one label each, for labels to be mixed", "none, or several"))
+        received = "no label" if other is None else "several labels"
+        raise ValueError(expected("partners with one label each, to mix labels", received))
 
-    def rows(label):
+    def to_row(label):
         if not label.dtype.is_integer:
             return tf.cast(label, keras.config.floatx())
         if classes is None:
@@ -110,4 +117,4 @@ def mixed_labels(y, other, share, classes):
         return tf.one_hot(tf.reshape(label, []), classes, dtype=keras.config.floatx())
 
     share = tf.cast(share, keras.config.floatx())
-    return share * rows(y) + (1.0 - share) * rows(other)
+    return share * to_row(y) + (1.0 - share) * to_row(other)

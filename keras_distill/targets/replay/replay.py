@@ -1,47 +1,49 @@
-"""Augmentation replay: views of examples kept as seeds, and made again, bit for bit, wherever they are needed."""
+"""Augmentation replay: views of examples are stored as seeds, and made again bit for bit when they are needed."""
 
 import hashlib
 import itertools
+import math
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_distill._core import guards
-from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.checks import check_choice, check_number, check_whole_number
+from keras_distill._core.messages import expected
 from keras_distill.targets.replay import augmentation
 from keras_distill.targets.replay.mixing import MIXES, Partners
-from keras_distill.targets.replay.views import VIEW, Making, may_be_batched
-from keras_distill.targets.store.keying import Keying
+from keras_distill.targets.replay.views import VIEW, ViewMaker
+from keras_distill.targets.store.keys import Keying
 from keras_distill.targets.writing import sources
-
-_CHUNK = 64  # Examples whose seeds are drawn at once where they come one by one.
+from keras_distill.targets.writing.sources import CHUNK, Dataset, assert_cardinality
 
 
 class Replay:
-    """Make M views of each example, each of which follows from the example's key, its own number and a seed.
+    """Make M views of each example; each view follows from the key of the example, the number of the view and a seed.
 
-    A teacher is asked about the views, and a student sees the very same ones: `write(..., replay=replay)` stores an
-    answer for each, `store.join(dataset, replay=replay)` makes the views again and finds their answers. Nothing of a
-    view is stored but 64 bits of a hash of its pixels, half of its key: one that comes out differently is not paired
-    with anything. Views do not depend on order, batches, threads or processes; that the same one comes out elsewhere
-    takes the same library on a machine that rounds alike.
+    The teacher answers the views, and the student sees the same views: `write(..., replay=replay)` stores an answer for
+    each view, `store.join(dataset, replay=replay)` makes the views again and finds their answers. All that is stored
+    of a view is 64 bits of a hash of its pixels, half of its key, so a view that comes out differently is refused.
+    Views do not depend on order, batches, threads or processes. On another machine they are the same if the version of
+    the library is the same and the processor rounds alike.
 
     Args:
         augment_fn: A function `(x, seed) -> x` of one example and an int32 tensor `[2]`, such as those of
             `tf.image.stateless_random_*`; or a Keras layer, a `keras.Sequential` or a list of layers, whose own seeds
-            do not count. Defaults to `None`, mixing alone.
+            are ignored. Defaults to `None`, no augmentation beside `mix`.
         views: Number of views of each example, M. Defaults to 4.
         seed: Integer seed. Defaults to 0.
-        mix: `"mixup"` or `"cutmix"`: each view is mixed with a view of another example, that the seed names. Defaults
-            to `None`.
-        alpha: Shares of a mixture are drawn from Beta(alpha, alpha). Defaults to 1.0.
-        classes: Number of classes, to mix sparse labels: they come as float `[classes]`. Defaults to `None`.
-        partners: What is mixed with: arrays `x` or `(x, y)`, or a function of a number that returns one or the other as
-            tensors. Defaults to `None`: the data set itself, which must be arrays.
-        count: Number of examples that such a function finds. Defaults to `None`.
+        mix: `"mixup"` or `"cutmix"`: each view is mixed with a view of another example, drawn by the seed. Defaults to
+            `None`.
+        alpha: The shares of a mixture are drawn from Beta(alpha, alpha). Defaults to 1.0.
+        classes: Number of classes, needed to mix sparse labels, which become float `[classes]`. Defaults to `None`.
+        partners: The examples to mix with: arrays `x` or `(x, y)`, or a function of a number that returns `x` or
+            `(x, y)` as tensors. Defaults to `None`, the data set itself, which must then be arrays.
+        count: Number of examples of such a function. Defaults to `None`.
 
     Raises:
-        ValueError: If an argument is not what it should be.
+        ValueError: If an argument is invalid.
 
     Example:
 
@@ -58,109 +60,138 @@ class Replay:
     """
 
     def __init__(
-        self, augment_fn=None, views=4, seed=0, *, mix=None, alpha=1.0, classes=None, partners=None, count=None
+        self,
+        augment_fn: Any = None,
+        views: int = 4,
+        seed: int = 0,
+        *,
+        mix: str | None = None,
+        alpha: float = 1.0,
+        classes: int | None = None,
+        partners: Any = None,
+        count: int | None = None,
     ):
-        for name, value, low in (("views", views, 1), ("seed", seed, 0), ("classes", classes or 1, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(expected(f"{name} to be a whole number >= {low}", f"{name}={value!r}"))
-        if mix is not None and mix not in MIXES:
-            raise ValueError(unknown_name("mix", mix, MIXES))
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0.0 < alpha < float("inf"):
-            raise ValueError(expected("a finite alpha > 0", f"alpha={alpha!r}"))
         if mix is None and augment_fn is None:
             raise ValueError(expected("augment_fn, mix or both", "neither"))
-        self._augment, self._source = augmentation.stateless(augment_fn), augment_fn
-        self.per_example, self.seed, self.mix, self.alpha, self.classes = views, seed, mix, float(alpha), classes
+        self.per_example = check_whole_number("views", views)
+        self.seed = check_whole_number("seed", seed, 0)
+        self.mix = None if mix is None else check_choice("mix", mix, MIXES)
+        self.alpha = check_number("alpha", alpha, 0.0, math.inf, open_low=True)
+        self.classes = None if classes is None else check_whole_number("classes", classes)
+        self._augment, self._source = augmentation.make_stateless(augment_fn), augment_fn
         self._partners = None if partners is None else Partners(partners, count)
 
-    def to_dict(self):
-        """Return what a manifest says of it."""
-        record = {"augment": augmentation.record_of(self._source), "views": self.per_example, "seed": self.seed}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record for the manifest."""
+        record = {"augment": augmentation.to_record(self._source), "views": self.per_example, "seed": self.seed}
         return {**record, "mix": self.mix, "alpha": self.alpha if self.mix else None}
 
-    def views(self, dataset, view="cycle", key=None, batch_size=None, batched=None, first_epoch=0):
-        """Make the views of a data set, without a store: for a teacher that is run beside the student.
+    def views(
+        self,
+        dataset: Any,
+        view: str | int = "cycle",
+        key: Any = None,
+        batch_size: int | None = None,
+        batched: bool | None = None,
+        first_epoch: int = 0,
+    ) -> Dataset:
+        """Make the views of a data set without a store, for a teacher that runs beside the student.
 
         Args:
             dataset: A `tf.data.Dataset` of examples or of batches, a `keras.utils.PyDataset`, or arrays.
-            view: `"cycle"`: the first view in the first pass over it, the second in the second; `"random"`: one drawn
-                for each example and pass by the seed; or the number of one. Defaults to `"cycle"`.
-            key: As for `write`. Defaults to `None`, a hash of the inputs.
+            view: `"cycle"` makes the first view of each example in the first pass, the second in the second pass, and
+                so on; `"random"` draws a view for each example and pass by the seed; a number makes that view.
+                Defaults to `"cycle"`.
+            key: The `key` given to `write`. Defaults to `None`, a hash of the inputs.
             batch_size: Examples in a batch, for arrays. Defaults to `None`, 128.
-            batched: Whether the data set is of batches. Defaults to `None`, found out.
-            first_epoch: Number of the first pass, to go on with training. Defaults to 0.
+            batched: Whether the data set yields batches. Defaults to `None`, inferred.
+            first_epoch: Number of the first pass, to continue a training. Defaults to 0.
 
         Returns:
-            A `tf.data.Dataset` of `(x, y, sample_weight, extras)`, in batches where the data set is.
+            A `tf.data.Dataset` of `(x, y, sample_weight, extras)`, in batches if the data set has batches.
         """
-        keying = Keying(key)
-        stream, size = self.keyed(dataset, keying, None, view, batch_size, batched, first_epoch)
+        views, size = self.keyed(dataset, Keying(key), None, view, batch_size, batched, first_epoch)
 
-        def plain(x, y, sample_weight, extras):
+        def drop_identity(x, y, sample_weight, extras):
             return x, y, sample_weight, {name: part for name, part in extras.items() if name != VIEW}
 
-        stream = stream.map(plain)
-        return stream if size is None else stream.batch(size)
+        views = views.map(drop_identity)
+        return views if size is None else views.batch(size)
 
     def keyed(
-        self, dataset, keying, ranks=None, view="cycle", batch_size=None, batched=None, first_epoch=0, examples=None
-    ):
-        """Return the views of a data set one by one with what they are known by, and the size of its batches or `None`.
+        self,
+        dataset: Any,
+        keying: Keying,
+        ranks: list[int] | None = None,
+        view: str | int = "cycle",
+        batch_size: int | None = None,
+        batched: bool | None = None,
+        first_epoch: int = 0,
+        examples: Any = None,
+    ) -> tuple[Dataset, int | None]:
+        """Make the views of a data set one by one, each with its number and identity among the extras.
 
         Args:
             dataset: See `views`.
-            keying: `Keying` of the examples themselves.
-            ranks: Number of axes of each input of an example, `None` where that is not known. Defaults to `None`.
-            view: See `views`, or `"all"`: those of each number one after the other, as they are stored.
+            keying: `Keying` of the examples.
+            ranks: Number of axes of each input of an example, `None` if unknown. Defaults to `None`.
+            view: See `views`, or `"all"`: the first views of all examples, then the second ones, and so on, as a store
+                holds them. Defaults to `"cycle"`.
             batch_size: See `views`.
             batched: See `views`.
             first_epoch: See `views`.
-            examples: Arrays of which partners are taken where the replay has none. Defaults to `None`, the data set.
+            examples: Arrays that hold the partners if the replay has no partners of its own. Defaults to `None`, the
+                data set.
+
+        Returns:
+            A `tf.data.Dataset` of `(x, y, sample_weight, extras)`, and the size of the batches of the data set, `None`
+            if it yields examples.
         """
         if keying.padding is not None:
             raise ValueError(expected("no `padding` with a replay", f"padding={keying.padding!r}"))
         partners, given = self._partners, dataset if examples is None else examples
         if self.mix is not None and partners is None:
             partners = Partners(given)
-        dataset, known = sources.as_dataset(dataset, batch_size)
-        batched = next((each for each in (known, batched) if each is not None), None)
-        batched = sources.is_batched(dataset, keying, ranks) if batched is None else batched
-        size, total = _sizes(dataset, batched)
-        if not hasattr(given, "element_spec") and not isinstance(given, keras.utils.PyDataset):
+        dataset, batched = sources.open_source(dataset, keying, ranks, batch_size, batched)
+        size, total = _find_sizes(dataset, batched)
+        if sources.is_arrays(given):
             total = len(keras.tree.flatten(given)[0])
         if not batched:
-            dataset = dataset.batch(_CHUNK if may_be_batched(dataset.element_spec) else 1)
-        making = Making(self, keying, partners, self._augment, with_labels=view != "all")
-        stream = making.stream(dataset, self._passes(view, first_epoch), view == "random")
-        return (stream if total is None else _known(stream, total * (self.per_example if view == "all" else 1))), size
+            dataset = dataset.batch(CHUNK if sources.has_static_shapes(dataset) else 1)
+        maker = ViewMaker(self, keying, partners, self._augment, with_labels=view != "all")
+        views = maker.apply(dataset, self._passes(view, first_epoch), view == "random")
+        if total is not None:
+            views = assert_cardinality(views, total * (self.per_example if view == "all" else 1))
+        return views, size
 
-    def _passes(self, view, first_epoch):
-        """Return a data set of the numbers of the passes that one pass over the views is made of."""
+    def _passes(self, view: str | int, first_epoch: int) -> Dataset:
+        """Return a data set of the numbers of the passes to make."""
         import tensorflow as tf
 
         if view == "all":
             return tf.data.Dataset.range(self.per_example)
         if view in ("cycle", "random"):
-            passed = itertools.count(first_epoch)  # Goes on whenever somebody begins to read.
+            passed = itertools.count(first_epoch)  # Counts on each time the data set is iterated.
             spec = tf.TensorSpec((), tf.int64)
             return tf.data.Dataset.from_generator(lambda: iter([next(passed)]), output_signature=spec)
         if isinstance(view, bool) or not isinstance(view, int) or not 0 <= view < self.per_example:
-            raise ValueError(
-                expected(f'view to be "cycle", "random" or from 0 to {self.per_example - 1}', f"view={view!r}")
-            )
+            what = f'view to be "cycle", "random" or from 0 to {self.per_example - 1}'
+            raise ValueError(expected(what, f"view={view!r}"))
         return tf.data.Dataset.from_tensors(tf.constant(view, tf.int64))
 
-    def draw(self, keys, epoch, at_random, count):
-        """Return what follows from the keys of examples and the number of a pass.
+    def draw(
+        self, keys: np.ndarray, epoch: int, at_random: bool, count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the views of examples in a pass; they follow from the keys, the number of the pass and the seed.
 
         Args:
             keys: uint64 array `[batch, 2]`.
             epoch: Number of the pass.
-            at_random: Whether the view is drawn for each example.
+            at_random: Whether to draw the view of each example, rather than take it from the number of the pass.
             count: Number of partners.
 
         Returns:
-            Identities uint64 `[batch]`, numbers of the views int64 `[batch]`, those of the partners int64 `[batch]`,
+            Identities uint64 `[batch]`, numbers of the views int64 `[batch]`, numbers of the partners int64 `[batch]`,
             and seeds int32 `[batch, 6]`.
         """
         numbers = np.full(len(keys), int(epoch) % self.per_example, "int64")
@@ -173,24 +204,18 @@ class Replay:
         return words[:, 0], numbers, partner, np.ascontiguousarray(words[:, 2:5]).view("<i4")
 
 
-def _digest(key, what, number, seed):
+def _digest(key: np.ndarray, what: bytes, number: int, seed: int) -> bytes:
     text = b"%s %d %d" % (what, number, seed)
     return hashlib.blake2b(np.asarray(key, "<u8").tobytes() + text, digest_size=64).digest()
 
 
-def _sizes(dataset, batched):
-    """Return the size of the batches, `None` for examples, and the number of examples, `None` where it is not known."""
+def _find_sizes(dataset: Dataset, batched: bool) -> tuple[int | None, int | None]:
+    """Return the size of the batches, `None` without batches, and the number of examples, `None` if unknown."""
     count = int(dataset.cardinality())
     if not batched:
         return None, count if count >= 0 else None
-    size = keras.tree.flatten(dataset.element_spec)[0].shape[0]
+    size = sources.find_batch_size(dataset)
     if size is not None:
         return size, count * size if count >= 0 else None
     with guards.explained():
         return len(keras.tree.flatten(next(iter(dataset.take(1))))[0]), None
-
-
-def _known(stream, total):
-    import tensorflow as tf
-
-    return stream.apply(tf.data.experimental.assert_cardinality(total))

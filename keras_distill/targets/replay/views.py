@@ -1,6 +1,8 @@
-"""The pipeline of a replay: keys of examples, seeds that follow from them, views, and what these are known by."""
+"""The pipeline of a replay: the keys of examples, the seeds that follow from them, and the views with their own keys."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,43 +10,39 @@ import numpy as np
 from keras_distill._core import guards
 from keras_distill._core.batches import unpack
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
 from keras_distill.targets.replay import augmentation
-from keras_distill.targets.replay.mixing import mixed, mixed_labels
-from keras_distill.targets.store.keying import Keying
-from keras_distill.targets.store.keys import content_keys, names_of
-from keras_distill.targets.writing import sources
+from keras_distill.targets.replay.mixing import Partners, mix, mix_labels
+from keras_distill.targets.store.keys import Keying, content_keys, names_of
+from keras_distill.targets.writing.sources import Dataset, inputs_spec, keep_order, unwrap
 
 VIEW = "view"
-"""Name of the part of an element that says which view it is, until it is joined."""
+"""Key of the view's number and identity among the extras of an element, until the element is joined."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ViewKeying(Keying):
-    """Know a view by 64 bits of its example, its number and the seed, and 64 bits of its pixels.
+    """Compute the keys of views: 64 bits for the example, the view's number and the seed, and 64 bits for the pixels.
 
     Attributes:
-        inner: `Keying` of the examples themselves.
+        inner: `Keying` of the examples.
     """
 
     inner: Keying = Keying()
 
-    def __init__(self, inner):
-        super().__init__()
-        object.__setattr__(self, "inner", inner)
-
-    def to_dict(self):
-        """Return what the manifest says of it: how the examples are known."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record for the manifest: how the examples are identified."""
         return self.inner.to_dict()
 
-    def split(self, element):
+    def split(self, element: Any) -> tuple[Any, Tensor]:
         """Return the inputs of a view, and its identity."""
         x, _, _, extras = unpack(element)
         if VIEW not in extras:
-            raise ValueError(expected("views for a store of views", "a data set as it is", "Pass `replay=`."))
+            raise ValueError(expected("views for a store of views", "a data set without views", "Pass `replay=`."))
         return x, extras[VIEW]["identity"]
 
-    def of(self, x, ids, batched=True):
-        """Return the keys of a batch of views, uint64 `[batch, 2]`, and `None`."""
+    def compute(self, x: Any, ids: Tensor, batched: bool = True) -> tuple[Tensor, None]:
+        """Compute the keys of a batch of views in a graph, uint64 `[batch, 2]`; the second value is `None`."""
         import tensorflow as tf
 
         names, leaves = names_of(x), keras.tree.flatten(x)
@@ -53,70 +51,71 @@ class ViewKeying(Keying):
             arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in arrays]
             return np.stack([np.reshape(identities, [-1]), content_keys(names, arrays)[:, 1]], axis=1)
 
-        found = tf.numpy_function(guards.marked(run), [ids, *leaves], tf.uint64, stateful=False)
-        found.set_shape((leaves[0].shape[0] if batched else 1, 2))
-        return found, None
+        keys = tf.numpy_function(guards.marked(run), [ids, *leaves], tf.uint64, stateful=False)
+        keys.set_shape((leaves[0].shape[0] if batched else 1, 2))
+        return keys, None
 
 
-class Making:
-    """The steps of the pipeline: seeds for each example, and its view."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class ViewMaker:
+    """Make the views of a data set: draw seeds for each example, then apply the augmentation.
 
-    def __init__(self, replay, keying, partners, augment, with_labels):
-        self._replay, self._keying, self._partners, self._augment = replay, keying, partners, augment
-        self._with_labels = with_labels
+    Attributes:
+        replay: The `Replay`.
+        keying: `Keying` of the examples.
+        partners: `Partners` to mix with, or `None`.
+        augment: Function `(x, seed) -> x` of one example.
+        with_labels: Whether to keep labels, weights and extras beside the inputs.
+    """
 
-    def stream(self, dataset, passes, at_random):
+    replay: Any
+    keying: Keying
+    partners: Partners | None
+    augment: Callable[[Any, Tensor], Any]
+    with_labels: bool
+
+    def apply(self, dataset: Dataset, passes: Dataset, at_random: bool) -> Dataset:
+        """Return the views of a batched data set one by one.
+
+        Args:
+            dataset: A `tf.data.Dataset` of batches.
+            passes: A `tf.data.Dataset` of the numbers of the passes to make.
+            at_random: Whether to draw the view of each example, rather than take it from the number of the pass.
+        """
         import tensorflow as tf
 
-        as_it_is = tf.autograph.experimental.do_not_convert
-        spec = sources.inputs_spec(dataset, self._keying)
-        augmentation.check(self._augment, keras.tree.map_structure(_of_example, spec))
-        options = tf.data.Options()
-        options.deterministic = True
+        as_is = tf.autograph.experimental.do_not_convert
+        spec = keras.tree.map_structure(
+            lambda each: tf.TensorSpec(each.shape[1:], each.dtype), inputs_spec(dataset, self.keying)
+        )
+        augmentation.check_seeded(self.augment, spec)
 
-        def one_pass(epoch):
-            seeded = dataset.map(as_it_is(lambda *element: self._seeded(epoch, at_random, element)))
-            return seeded.unbatch().map(as_it_is(self._view), num_parallel_calls=tf.data.AUTOTUNE)
+        def make_pass(epoch):
+            drawn = dataset.map(as_is(lambda *element: self._draw(epoch, at_random, element)))
+            return drawn.unbatch().map(as_is(self._make_view), num_parallel_calls=tf.data.AUTOTUNE)
 
-        return passes.flat_map(as_it_is(one_pass)).with_options(options)
+        return keep_order(passes.flat_map(as_is(make_pass)))
 
-    def _seeded(self, epoch, at_random, element):
+    def _draw(self, epoch: Tensor, at_random: bool, element: tuple) -> tuple:
         import tensorflow as tf
 
-        element = element[0] if len(element) == 1 else element
-        inputs, ids = self._keying.split(element)
-        found, _ = self._keying.of(inputs, ids)
-        # A teacher is asked about inputs alone; labels that cannot be mixed are nothing to it.
-        _, y, sample_weight, extras = unpack(element) if self._with_labels else (None, None, None, {})
-        count = 0 if self._partners is None else self._partners.count
-        run, kinds = guards.marked(self._replay.draw), (tf.uint64, tf.int64, tf.int64, tf.int32)
-        drawn = tf.numpy_function(run, [found, epoch, at_random, count], kinds, stateful=False)
+        element = unwrap(element)
+        inputs, ids = self.keying.split(element)
+        keys, _ = self.keying.compute(inputs, ids)
+        # A teacher needs the inputs alone, so labels that cannot be mixed do no harm there.
+        _, y, sample_weight, extras = unpack(element) if self.with_labels else (None, None, None, {})
+        count = 0 if self.partners is None else self.partners.count
+        run, kinds = guards.marked(self.replay.draw), (tf.uint64, tf.int64, tf.int64, tf.int32)
+        drawn = tf.numpy_function(run, [keys, epoch, at_random, count], kinds, stateful=False)
         for tensor, shape in zip(drawn, ((), (), (), (6,)), strict=True):
-            tensor.set_shape((found.shape[0], *shape))
+            tensor.set_shape((keys.shape[0], *shape))
         return inputs, y, sample_weight, extras, tuple(drawn)
 
-    def _view(self, x, y, sample_weight, extras, drawn):
+    def _make_view(self, x: Any, y: Any, sample_weight: Any, extras: dict[str, Any], drawn: tuple) -> tuple:
         identity, number, partner, words = drawn
-        x = self._augment(x, words[:2])
-        if self._partners is not None:
-            other, label = self._partners(partner)
-            x, share = mixed(self._replay.mix, x, self._augment(other, words[2:4]), self._replay.alpha, words[4:])
-            y = mixed_labels(y, label, share, self._replay.classes)
+        x = self.augment(x, words[:2])
+        if self.partners is not None:
+            other, label = self.partners(partner)
+            x, share = mix(self.replay.mix, x, self.augment(other, words[2:4]), self.replay.alpha, words[4:])
+            y = mix_labels(y, label, share, self.replay.classes)
         return x, y, sample_weight, {**extras, VIEW: {"identity": identity, "number": number}}
-
-
-def _of_example(spec):
-    import tensorflow as tf
-
-    return tf.TensorSpec(spec.shape[1:], spec.dtype)
-
-
-def may_be_batched(spec):
-    """Tell whether examples are of one shape, so that they may come in batches."""
-    import tensorflow as tf
-
-    leaves = tf.nest.flatten(spec)
-    return all(
-        isinstance(leaf, tf.NoneTensorSpec) or isinstance(leaf, tf.TensorSpec) and leaf.shape.is_fully_defined()
-        for leaf in leaves
-    )

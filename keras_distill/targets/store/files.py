@@ -1,62 +1,63 @@
-"""Files of a store, on a local disk or wherever `tf.io.gfile` reads: written beside, then renamed."""
+"""Files of a store, on a local disk or any file system of `tf.io.gfile`; each is written beside its place and renamed.
+
+A local file is opened, mapped, renamed and removed by the operating system; everything else goes through `tf.io.gfile`.
+"""
 
 import hashlib
 import io
 import json
 import os
 import re
+import shutil
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-_BESIDE = ".beside"
+BESIDE = ".beside"
+"""Suffix of a file while it is being written."""
 
 
-def path_of(path):
-    """Return a path as a string without a slash at its end."""
+def normalize(path: str | os.PathLike) -> str:
+    """Return a path as a string: absolute if it is local, unchanged if it is a URL."""
     path = os.fspath(path)
     return path if is_remote(path) else os.path.abspath(os.path.expanduser(path))
 
 
-def is_remote(path):
-    """Tell whether a path is a URL, such as `gs://bucket/folder`, which nothing can map into memory."""
+def is_remote(path: str) -> bool:
+    """Return whether a path is a URL, such as `gs://bucket/folder`, whose files cannot be mapped into memory."""
     return re.match(r"[a-z][a-z0-9+.-]*://", path) is not None
 
 
-def join(path, *names):
-    """Return the path of something in a folder."""
+def join(path: str, *names: str) -> str:
+    """Return the path of a file or folder inside a folder."""
     return "/".join([path.rstrip("/"), *names])
 
 
-def exists(path):
-    """Tell whether there is a file or a folder."""
-    return _gfile().exists(path) if is_remote(path) else os.path.exists(path)
+def exists(path: str) -> bool:
+    """Return whether there is a file or a folder at a path."""
+    return _gfile().exists(path)
 
 
-def listed(path):
-    """Return the names of what is in a folder, sorted; none where there is no folder."""
-    if not is_remote(path):
-        return sorted(os.listdir(path)) if os.path.isdir(path) else []
+def list_folder(path: str) -> list[str]:
+    """Return the sorted names in a folder, an empty list if there is no folder."""
     gfile = _gfile()
     return sorted(name.rstrip("/") for name in gfile.listdir(path)) if gfile.isdir(path) else []
 
 
-def size(path):
-    """Return the number of bytes of a file, -1 where there is none."""
-    if is_remote(path):
-        gfile = _gfile()
-        return gfile.stat(path).length if gfile.exists(path) and not gfile.isdir(path) else -1
-    return os.path.getsize(path) if os.path.isfile(path) else -1
+def size(path: str) -> int:
+    """Return the number of bytes of a file, -1 if there is no file."""
+    gfile = _gfile()
+    return gfile.stat(path).length if gfile.exists(path) and not gfile.isdir(path) else -1
 
 
-def make_folder(path):
-    """Make a folder and those above it."""
-    _gfile().makedirs(path) if is_remote(path) else os.makedirs(path, exist_ok=True)
+def make_folder(path: str) -> None:
+    """Make a folder and its parents."""
+    _gfile().makedirs(path)
 
 
-def remove(path):
-    """Remove a file or a folder, if there is one."""
-    import shutil
-
+def remove(path: str) -> None:
+    """Remove a file or a folder if it exists."""
     if is_remote(path):
         gfile = _gfile()
         if gfile.exists(path):
@@ -67,14 +68,14 @@ def remove(path):
         os.remove(path)
 
 
-def read(path):
+def read(path: str) -> bytes:
     """Return the bytes of a file."""
     with _open(path, "rb") as file:
         return file.read()
 
 
-def write(path, content):
-    """Write bytes beside a file, then in its place.
+def write(path: str, content: bytes | Callable[[Any], object]) -> dict[str, Any]:
+    """Write a file beside its place, then rename it, so that a reader never finds half a file.
 
     Args:
         path: Path of the file.
@@ -83,8 +84,8 @@ def write(path, content):
     Returns:
         `{"bytes": ..., "sha256": ...}`.
     """
-    beside = path + _BESIDE
-    remove(beside)  # Not every file system begins a file anew.
+    beside = path + BESIDE
+    remove(beside)  # Some file systems append to a file that exists.
     with _open(beside, "wb") as file:
         hashing = _Hashing(file)
         content(hashing) if callable(content) else hashing.write(content)
@@ -95,24 +96,24 @@ def write(path, content):
     return {"bytes": hashing.bytes, "sha256": hashing.digest.hexdigest()}
 
 
-def write_json(path, record):
-    """Write a dict as JSON that is the same wherever and whenever it is written."""
+def write_json(path: str, record: Any) -> dict[str, Any]:
+    """Write a record as JSON; equal records give equal bytes."""
     return write(path, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
 
 
-def write_array(path, array):
+def write_array(path: str, array: np.ndarray) -> dict[str, Any]:
     """Write an array as `.npy`."""
     return write(path, lambda file: np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False))
 
 
-def read_array(path):
-    """Return the array of a `.npy` file: mapped into memory where it is local, read where it is not."""
+def read_array(path: str) -> np.ndarray:
+    """Return the array of a `.npy` file: mapped into memory if the file is local, read whole if it is remote."""
     if is_remote(path):
         return np.load(io.BytesIO(read(path)), allow_pickle=False)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def sha256(path):
+def sha256(path: str) -> str:
     """Return the checksum of a file."""
     digest = hashlib.sha256()
     with _open(path, "rb") as file:
@@ -122,7 +123,7 @@ def sha256(path):
 
 
 class _Hashing:
-    """A file to write to that counts and hashes what is written."""
+    """A file for writing that counts and hashes the bytes."""
 
     def __init__(self, file):
         self._file, self.bytes, self.digest = file, 0, hashlib.sha256()
@@ -133,11 +134,11 @@ class _Hashing:
         self.bytes += len(portion)
 
 
-def _open(path, mode):
+def _open(path: str, mode: str) -> Any:
     return _gfile().GFile(path, mode) if is_remote(path) else open(path, mode)
 
 
-def _gfile():
+def _gfile() -> Any:
     import tensorflow as tf
 
     return tf.io.gfile

@@ -1,13 +1,13 @@
-"""Finding examples by their keys: 24 bytes of memory for each."""
+"""Finding examples by their keys, with 24 bytes of memory for each example."""
 
 import numpy as np
 
 
 class Index:
-    """Find the position of keys.
+    """Find the positions of keys.
 
     Args:
-        keys: uint64 array `[examples, 2]`. Of equal ones the first is found.
+        keys: uint64 array `[examples, 2]`. If some are equal, the first one is found.
 
     Example:
 
@@ -15,15 +15,15 @@ class Index:
     [2, 0, -1]
     """
 
-    def __init__(self, keys):
-        order = np.lexsort((keys[:, 1], keys[:, 0]))  # Stable: equal keys stay in their order.
+    def __init__(self, keys: np.ndarray):
+        order = np.lexsort((keys[:, 1], keys[:, 0]))  # Stable: equal keys keep their order.
         self._high, self._low, self._order = keys[order, 0], keys[order, 1], order
-        # Keys are hashes: 64 bits rarely meet, so that more than one step is next to never made.
+        # Keys are hashes: two examples rarely share their first 64 bits, so `find` almost always takes one step.
         repeats = np.flatnonzero(np.append(True, self._high[1:] != self._high[:-1]))
         self._steps = int(np.diff(np.append(repeats, len(order))).max(initial=1))
 
-    def find(self, keys):
-        """Return the position of each key, -1 for one that is not there.
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """Return the position of each key, -1 for a key that is missing.
 
         Args:
             keys: uint64 array `[batch, 2]`.

@@ -1,6 +1,7 @@
-"""What a store says of itself: a plan while it is written, a manifest once it is whole."""
+"""The description of a store: a plan while the store is being written, a manifest once it is finished."""
 
 import json
+from typing import Any
 
 from keras_distill._core.messages import expected
 from keras_distill.targets.store import files
@@ -8,17 +9,17 @@ from keras_distill.targets.store import files
 FORMAT, VERSION = "keras_distill.targets", 1
 MANIFEST, PLAN = "manifest.json", "plan.json"
 
-_TOLD = ("teacher", "encoding", "features", "key", "inputs", "dataset", "preprocessing", "class_names", "examples")
+_FIRST = ("teacher", "encoding", "features", "key", "inputs", "dataset", "preprocessing", "class_names", "examples")
 
 
-def header(**facts):
+def header(**facts: Any) -> dict[str, Any]:
     """Return the part that is known before the first shard is written, a dict of plain values."""
-    plain = json.loads(json.dumps(facts))  # Tuples as lists, as they will be read.
+    plain = json.loads(json.dumps(facts))  # Tuples become lists, as a reader finds them.
     return {"format": FORMAT, "version": VERSION, **plain}
 
 
-def differences(plan, other):
-    """Return what two plans differ in, as text; empty where they are the same.
+def differences(plan: dict[str, Any], other: dict[str, Any]) -> str:
+    """Return the differences between two plans as text, empty if the plans are equal.
 
     Example:
 
@@ -32,54 +33,57 @@ def differences(plan, other):
             inner = differences(before, now)
             found += [f"{name} {each}" for each in inner.split("; ")] if inner else []
         elif before != now:
-            found.append(f"{name} ({_short(before)}, now {_short(now)})")
+            found.append(f"{name} ({_shorten(before)}, now {_shorten(now)})")
     return "; ".join(found)
 
 
-def read(path, name=MANIFEST):
-    """Return a plan or a manifest; raise a `ValueError` unless it is one, and of this version.
+def read(path: str, name: str = MANIFEST) -> dict[str, Any]:
+    """Read a plan or a manifest.
 
     Args:
         path: Folder of the store.
         name: Name of the file. Defaults to `"manifest.json"`.
 
+    Returns:
+        A dict of plain values.
+
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is none of ours, or of another version.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file has another format or version.
     """
     file = files.join(path, name)
     if not files.exists(file):
         begun = name == MANIFEST and files.exists(files.join(path, PLAN))
-        fix = "It was begun and not finished: call `write` again." if begun else None
+        fix = "The store was begun and not finished: call `write` again." if begun else None
         raise FileNotFoundError(expected(f"a store of soft targets, with its {name}", path, fix))
     try:
         record = json.loads(files.read(file))
     except ValueError as error:
         raise ValueError(expected(f"{file} to be JSON", str(error))) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(expected(f"{file} of the format {FORMAT}", "something else"))
+        raise ValueError(expected(f"{file} of the format {FORMAT}", "another format"))
     if record.get("version") != VERSION:
-        fix = "Read it by the version of keras_distill that wrote it, or write it anew."
+        fix = "Read it with the version of keras_distill that wrote it, or write it anew."
         raise ValueError(expected(f"{file} of version {VERSION}", f"version {record.get('version')!r}", fix))
     return record
 
 
-def describe(manifest):
-    """Return all that a manifest tells, but the checksums of its files, as text."""
+def describe(manifest: dict[str, Any]) -> str:
+    """Return the content of a manifest as text, without the checksums of the files."""
     size = sum(file["bytes"] for shard in manifest["shards"] for file in shard["files"].values())
     examples = manifest["examples"]
     lines = [f"{examples:,} examples in {len(manifest['shards'])} shards, {size:,} bytes, {size / examples:.1f} each"]
-    lines += [f"{name}: {_text(manifest[name])}" for name in _TOLD if manifest.get(name) not in (None, [], {})]
-    rest = (name for name in sorted(manifest) if name not in (*_TOLD, "shards", "format"))
-    return "\n".join(lines + [f"{name}: {_text(manifest[name])}" for name in rest if manifest[name] is not None])
+    lines += [f"{name}: {_to_text(manifest[name])}" for name in _FIRST if manifest.get(name) not in (None, [], {})]
+    rest = (name for name in sorted(manifest) if name not in (*_FIRST, "shards", "format"))
+    return "\n".join(lines + [f"{name}: {_to_text(manifest[name])}" for name in rest if manifest[name] is not None])
 
 
-def _text(value):
+def _to_text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(each)}" for name, each in value.items() if each is not None)
-    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{name} {_to_text(each)}" for name, each in value.items() if each is not None)
+    return ", ".join(map(_to_text, value)) if isinstance(value, list) else str(value)
 
 
-def _short(value):
+def _shorten(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,75 +1,85 @@
-"""Stored soft targets, read at random or in order."""
+"""Reading a store of soft targets, at random or in order."""
 
 import functools
 import threading
-import types
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected, unknown_name
-from keras_distill.targets import joining
-from keras_distill.targets.store import files, fingerprints, keys, manifest, shards, verifying
+from keras_distill.targets.joining.join import join as join_dataset
+from keras_distill.targets.store import files, fingerprints, keys, manifest, shards
 from keras_distill.targets.store.encoding import Encoding
 from keras_distill.targets.store.index import Index
+from keras_distill.targets.store.verifying import verify as verify_store
 from keras_distill.targets.writing.asking import FEATURE
 
 CHECKS = ("first_use", "all", "sizes")
 
-_HELD = 4  # Shards of a remote store in memory at once.
+_HELD = 4  # Shards of a remote store in memory at the same time.
+
+
+class InputSpec(NamedTuple):
+    """One input of an example: its name in the nest of inputs, its shape without a batch axis, and its dtype."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
 
 
 class TargetStore:
-    """Read what a teacher said of each example of a data set.
+    """Read a teacher's answers to the examples of a data set.
 
-    Arrays on a local disk are mapped into memory, and take no more of it than the system has to spare; of a store
-    elsewhere four shards at a time are held. Joining needs 16 bytes for the key of each example, and 24 more to find
-    them in any order. `join` pairs the examples of a data set with what is stored of them;
-    given as the teacher of a `Distiller`, the store then stands for the teacher itself.
+    Arrays on a local disk are mapped into memory, so the operating system frees their memory when it is needed; of a
+    remote store, four shards are held at a time. Joining takes 16 bytes of memory for the key of each example, and 24
+    more to find examples in any order. `join` pairs the examples of a data set with their stored answers. A `Distiller`
+    takes the store in place of the teacher.
 
     Args:
         path: Folder of the store.
-        check: When the checksums of a shard are compared: `"first_use"`, `"all"` now, or `"sizes"`, never; sizes are
-            always compared at once. Defaults to `"first_use"`.
+        check: When to compare the checksums of a shard: `"first_use"`, `"all"` now, or `"sizes"` never. The sizes of
+            files are always compared now. Defaults to `"first_use"`.
 
     Attributes:
         path: Folder of the store.
-        manifest: What the manifest holds, a dict.
+        manifest: Content of the manifest, a dict.
         encoding: The `Encoding`.
-        inputs: Shape and dtype of each input of an example, objects with `name`, `shape` and `dtype`.
-        fingerprint: Hash of the manifest, and so of everything in the store.
+        inputs: Tuple of the inputs of an example, each with `name`, `shape` and `dtype`.
+        fingerprint: Hash of the manifest, and therefore of everything in the store.
 
     Raises:
         FileNotFoundError: If there is no store, or it is not finished.
         ValueError: If the store is damaged or of another version.
     """
 
-    def __init__(self, path, check="first_use"):
-        if check not in CHECKS:
-            raise ValueError(unknown_name("check", check, CHECKS))
-        self.path = files.path_of(path)
+    def __init__(self, path: Any, check: str = "first_use"):
+        self._check = check_choice("check", check, CHECKS)
+        self.path = files.normalize(path)
         self.manifest = manifest.read(self.path)
         self.encoding = Encoding.from_dict(self.manifest["encoding"])
-        self.fingerprint = fingerprints.of_json(self.manifest)
+        self.fingerprint = fingerprints.hash_json(self.manifest)
         self.inputs = tuple(
-            types.SimpleNamespace(name=each["name"], shape=tuple(each["shape"]), dtype=each["dtype"])
-            for each in self.manifest["inputs"]
+            InputSpec(each["name"], tuple(each["shape"]), each["dtype"]) for each in self.manifest["inputs"]
         )
-        self._check, self._lock, self._open, self._checked = check, threading.Lock(), {}, set()
+        self._lock = threading.Lock()
+        self._open: dict[int, shards.Shard] = {}
+        self._checked: set[int] = set()
         counts = [record["examples"] for record in self.manifest["shards"]]
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         for number in range(len(counts)):
-            self._shard_of(number).check_files()
+            self._make_shard(number).check_files()
             if check == "all":
                 self._shard(number)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"TargetStore({self.path!r}, examples={len(self)}, {self.encoding.kind}, {self.encoding.dtype})"
 
-    def __getitem__(self, index):
-        """Return the fields of an example, or of several: by position, a slice or an array of positions."""
+    def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
+        """Return the fields of one example, or of several: by position, by a slice or by an array of positions."""
         if isinstance(index, slice):
             return self.gather(np.arange(*index.indices(len(self))))
         positions = np.asarray(index)
@@ -80,45 +90,45 @@ class TargetStore:
         return fields if positions.ndim else {name: field[0] for name, field in fields.items()}
 
     @property
-    def fields(self):
-        """The fields of an example, a dict of name to `(dtype, shape)` with `None` for a length of its own."""
+    def fields(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+        """The fields of an example, a dict of name to `(dtype, shape)`, with `None` where lengths differ."""
         return {name: (dtype, tuple(shape)) for name, (dtype, shape) in self.manifest["fields"].items()}
 
     @property
-    def feature_shapes(self):
-        """The stored layers, a dict of name to the shape of one example."""
+    def feature_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The stored layers, a dict of name to the shape for one example."""
         return {name: tuple(shape) for name, shape in self.manifest["features"].items()}
 
     @property
-    def class_names(self):
-        """Names of the classes, `None` where none were given."""
+    def class_names(self) -> list[str] | None:
+        """Names of the classes, `None` if they were not given."""
         return self.manifest["class_names"]
 
     @property
-    def asked_at(self):
-        """The one temperature at which the answers hold, for teachers of several models; `None` for all others."""
+    def asked_at(self) -> float | None:
+        """The only temperature of the answers if several models answered together, `None` for a single model."""
         return None if self.encoding.interpolate else self.encoding.temperatures[0]
 
     @functools.cached_property
-    def keys(self):
+    def keys(self) -> np.ndarray:
         """The keys of all examples, a uint64 array `[examples, 2]`."""
-        found = [self._shard_of(number) for number in range(len(self._starts) - 1)]
+        found = [self._make_shard(number) for number in range(len(self._starts) - 1)]
         for shard in found if self._check != "sizes" else ():
-            shard.check_content([shards.KEYS])  # Of these files alone: what else there is may be large.
+            shard.check_content([shards.KEYS])  # The other files of a shard may be large.
         return np.concatenate([shard.keys for shard in found])
 
     @functools.cached_property
-    def index(self):
-        """Where each key is, an `Index`."""
+    def index(self) -> Index:
+        """The positions of all keys, an `Index`."""
         return Index(self.keys)
 
-    def feature_field(self, name):
-        """Return the field that holds a stored layer."""
+    def feature_field(self, name: str) -> str:
+        """Return the name of the field of a stored layer."""
         if name not in self.feature_shapes:
             raise ValueError(unknown_name("stored layer", name, self.feature_shapes))
         return FEATURE.format(list(self.feature_shapes).index(name))
 
-    def rows(self, wanted):
+    def rows(self, wanted: np.ndarray) -> dict[str, np.ndarray]:
         """Return the fields of examples by their keys.
 
         Args:
@@ -137,77 +147,55 @@ class TargetStore:
             raise ValueError(expected(f"keys that are in {self.path}", f"{keys.text_of(wanted[row])}, row {row}"))
         return self.gather(positions)
 
-    def gather(self, positions, length=None):
+    def gather(self, positions: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
         """Return the fields of examples by their positions.
 
         Args:
             positions: Int array `[batch]`.
-            length: Length that ragged fields are filled up to, by zeros. Defaults to `None`, that of the longest.
+            length: Length to pad ragged fields to, with zeros. Defaults to `None`, the length of the longest example.
 
         Returns:
             A dict of arrays `[batch, ...]`.
         """
         owners = np.searchsorted(self._starts, positions, side="right") - 1
-        parts = [(number, np.flatnonzero(owners == number)) for number in np.unique(owners)]
-        parts = [(self._shard(number), places, positions[places] - self._starts[number]) for number, places in parts]
+        found = [(number, np.flatnonzero(owners == number)) for number in np.unique(owners)]
+        parts = [(self._shard(number), places, positions[places] - self._starts[number]) for number, places in found]
         if self._ragged and length is None:
             length = max((int(shard.lengths(rows).max(initial=0)) for shard, _, rows in parts), default=0)
         arrays = {
-            name: np.zeros((len(positions), *(length if each is None else each for each in shape)), dtype)
+            name: np.zeros((len(positions), *(length or 0 if each is None else each for each in shape)), dtype)
             for name, (dtype, shape) in self.fields.items()
         }
         for shard, places, rows in parts:
             shard.fill(rows, places, arrays)
         return arrays
 
-    def lengths(self, positions):
-        """Return the number of positions of examples that have a length of their own."""
+    def lengths(self, positions: np.ndarray) -> np.ndarray:
+        """Return the number of positions of each example, int64 `[batch]`, for a store of ragged fields."""
         owners = np.searchsorted(self._starts, positions, side="right") - 1
         pairs = zip(owners, positions - self._starts[owners], strict=True)
         return np.array([self._shard(number).lengths(row) for number, row in pairs], "int64")
 
-    def join(
-        self,
-        dataset,
-        order="same",
-        key=None,
-        batch_size=None,
-        batched=None,
-        replay=None,
-        view="cycle",
-        first_epoch=0,
-    ):
-        """Pair each example of a data set with what is stored of it. See `keras_distill.targets.joining.join`."""
-        return joining.join(self, dataset, order, key, batch_size, batched, replay, view, first_epoch)
+    join = join_dataset
+    verify = verify_store
 
-    def verify(self, teacher, dataset, n=256, seed=0, key=None, replay=None):
-        """Ask the teacher again for some examples. See `keras_distill.targets.verifying.verify`.
-
-        Of a store of views, `replay` makes them again.
-        """
-        joining.check_replay(self, replay)
-        if replay is not None:
-            ranks = [len(each.shape) for each in self.inputs]
-            dataset, _ = replay.keyed(dataset, joining.keying_of(self, key).inner, ranks, "all")
-        return verifying.verify(self, teacher, dataset, n, seed, key)
-
-    def describe(self):
-        """Return all that the manifest tells, as text."""
+    def describe(self) -> str:
+        """Return the content of the manifest as text."""
         return manifest.describe(self.manifest)
 
     @functools.cached_property
-    def _ragged(self):
+    def _ragged(self) -> frozenset[str]:
         return frozenset(name for name, (_, shape) in self.fields.items() if shape[:1] == (None,))
 
-    def _shard_of(self, number):
+    def _make_shard(self, number: int) -> shards.Shard:
         return shards.Shard(self.path, self.manifest["shards"][number], self._ragged)
 
-    def _shard(self, number):
-        """Return a shard that has been checked, one of those that are held."""
+    def _shard(self, number: int) -> shards.Shard:
+        """Return a shard after checking its content once, and hold it for the next call."""
         number = int(number)
         with self._lock:
-            shard = self._open.pop(number, None) or self._shard_of(number)
-            self._open[number] = shard  # The last in the dict is the one used last.
+            shard = self._open.pop(number, None) or self._make_shard(number)
+            self._open[number] = shard  # The dict keeps the order of use, the latest last.
             if files.is_remote(self.path) and len(self._open) > _HELD:
                 del self._open[next(iter(self._open))]
             if number not in self._checked and self._check != "sizes":
@@ -216,12 +204,12 @@ class TargetStore:
         return shard
 
 
-def open(path, check="first_use"):
+def open(path: Any, check: str = "first_use") -> TargetStore:
     """Open a store of soft targets.
 
     Args:
         path: Folder of the store.
-        check: `"first_use"`, `"all"` or `"sizes"`: when the checksums of a shard are compared. Defaults to
+        check: `"first_use"`, `"all"` or `"sizes"`: when to compare the checksums of a shard. Defaults to
             `"first_use"`.
 
     Returns:

@@ -1,4 +1,7 @@
-"""Asking the teacher again: whether a store still holds what its teacher says."""
+"""Verification: the teacher answers some examples again, and its answers are compared with the store."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -6,65 +9,79 @@ from keras import ops
 from keras_distill._core import guards
 from keras_distill._core.messages import expected
 from keras_distill.answers.top_k import log_sum_of_others
-from keras_distill.targets.joining import keying_of
+from keras_distill.targets.joining.checks import check_replay, make_keying
+from keras_distill.targets.replay.views import ViewKeying
 from keras_distill.targets.store import fingerprints, manifest
+from keras_distill.targets.store.encoding import Encoding
 from keras_distill.targets.writing import sources
 from keras_distill.targets.writing.asking import Asker
 from keras_distill.teachers.loading import as_teacher
 
 _ROUNDING = 1e-3
-"""By how much the same teacher may differ on another machine, of the greatest logit."""
+"""Largest difference between two machines that run the same teacher, relative to the largest logit."""
 
 
-def verify(store, teacher, dataset, n=256, seed=0, key=None):
-    """Ask a teacher again for some examples, and compare with what is stored.
+def verify(
+    store: Any,
+    teacher: Any,
+    dataset: Any,
+    n: int = 256,
+    seed: int = 0,
+    key: Any = None,
+    replay: Any = None,
+) -> dict[str, Any]:
+    """Run a teacher on some examples again, and compare its answers with the stored ones.
 
     Args:
         store: A `TargetStore`.
-        teacher: The teacher, or whatever `keras_distill.teachers.as_teacher` takes.
+        teacher: The teacher, or anything that `keras_distill.teachers.as_teacher` takes.
         dataset: The data set, in any order.
-        n: Examples to compare, at least; whole batches are. Defaults to 256.
-        seed: Seed of the choice of batches. Defaults to 0.
-        key: As given to `write`, where that is a function. Defaults to `None`.
+        n: Smallest number of examples to compare; the batches that hold them are compared whole. Defaults to 256.
+        seed: Seed for the choice of batches. Defaults to 0.
+        key: The `key` given to `write`, if it was a function. Defaults to `None`.
+        replay: The `Replay` that the store was written with, if it holds views. Defaults to `None`.
 
     Returns:
-        A dict of `examples`, how many were compared, `difference`, the largest one found between a stored value and
-        what the teacher says now, and `allowed`, what storing and rounding may do.
+        A dict of `examples`, the number of examples compared; `difference`, the largest difference between a stored
+        value and the teacher's value; and `allowed`, the largest difference that encoding and rounding explain.
 
     Raises:
-        ValueError: If it is another teacher, its weights changed, an example is not in the store, or a value differs
-            by more than that.
+        ValueError: If the teacher or its weights have changed, an example is missing from the store, or a difference
+            is larger than `allowed`.
     """
+    check_replay(store, replay)
     teacher = as_teacher(teacher)
-    keying = keying_of(store, key)
-    if found := manifest.differences(store.manifest["teacher"], fingerprints.of_teacher(teacher)):
-        raise ValueError(expected(f"the teacher that {store.path} was written with", f"another one: {found}"))
+    keying, ranks = make_keying(store, key), [len(each.shape) for each in store.inputs]
+    if found := manifest.differences(store.manifest["teacher"], fingerprints.fingerprint_teacher(teacher)):
+        raise ValueError(expected(f"the teacher that {store.path} was written with", f"another teacher: {found}"))
+    if replay is not None:
+        dataset, _ = replay.keyed(dataset, keying, ranks, "all")
+        keying = ViewKeying(inner=keying)
     encoding = store.encoding
     asker = Asker(teacher, encoding.temperatures)
-    batches = sources.batches(dataset, keying, [len(each.shape) for each in store.inputs])
     compared, difference, largest = 0, 0.0, 1.0
     with guards.explained():
-        for batch in _some(batches, n, seed):
+        for batch in _sample(sources.batches(dataset, keying, ranks), n, seed):
             positions = store.index.find(batch["key"].numpy())
             if (positions < 0).any():
-                row = int(np.argmax(positions < 0))
-                raise ValueError(expected(f"examples of {store.path}", f"one that is not in it, row {row} of a batch"))
+                received = f"an example that is not in it, row {int(np.argmax(positions < 0))} of a batch"
+                raise ValueError(expected(f"examples of {store.path}", received))
             exact = encoding.prepared(asker.logits(batch["x"]))
             within = np.ones(exact.shape[:-1], bool)
             if encoding.ragged:
                 within = np.arange(exact.shape[1]) < batch["length"].numpy()[:, None]
             stored = store.gather(positions, exact.shape[1] if encoding.ragged else None)
-            far, size = _difference(encoding, stored, exact, within)
+            far, size = _compare(encoding, stored, exact, within)
             compared, difference, largest = compared + len(positions), max(difference, far), max(largest, size)
     allowed = store.manifest["error"] + _ROUNDING * largest
     if difference > allowed:
-        fix = "The store does not hold what this teacher says: write it anew."
+        fix = "The stored values are not this teacher's answers: write the store anew."
         raise ValueError(expected(f"stored values within {allowed:g} of the teacher's", f"{difference:g}", fix))
     return {"examples": compared, "difference": difference, "allowed": allowed}
 
 
-def _some(batches, n, seed):
-    """Yield batches at random places, until they hold `n` examples; the first ones where the length is unknown."""
+def _sample(batches: sources.Dataset, n: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield random batches with at least `n` examples; the first batches if the length of the data set is unknown."""
     count = int(batches.cardinality())
     chosen = None
     if count > 0:
@@ -79,8 +96,8 @@ def _some(batches, n, seed):
             return
 
 
-def _difference(encoding, stored, exact, within):
-    """Return the largest difference to stored values, and the largest value."""
+def _compare(encoding: Encoding, stored: dict[str, Any], exact: Any, within: np.ndarray) -> tuple[float, float]:
+    """Return the largest difference between stored and exact values, and the largest exact value."""
     answer = encoding.decode({name: ops.convert_to_tensor(field) for name, field in stored.items()})
     pairs = [(answer, exact)]
     if encoding.kind == "top_k":
@@ -88,10 +105,10 @@ def _difference(encoding, stored, exact, within):
         rest = [log_sum_of_others(exact / temperature, indices) for temperature in encoding.temperatures]
         pairs = [(answer.values, ops.take_along_axis(exact, indices, axis=-1)), (answer.rest, ops.stack(rest, axis=-1))]
     found = [_largest(np.asarray(one)[within], np.asarray(other)[within]) for one, other in pairs]
-    return tuple(map(max, zip(*found, strict=True)))
+    return max(far for far, _ in found), max(size for _, size in found)
 
 
-def _largest(stored, exact):
+def _largest(stored: np.ndarray, exact: np.ndarray) -> tuple[float, float]:
     counted = np.isfinite(exact) & (np.abs(exact) <= np.finfo("float16").max)
     far, size = np.where(counted, stored, 0.0) - np.where(counted, exact, 0.0), np.where(counted, exact, 0.0)
     return float(np.abs(far).max(initial=0.0)), float(np.abs(size).max(initial=0.0))

@@ -1,42 +1,40 @@
-"""One writer at a time on one path."""
+"""A lock that lets one writer at a time work on a folder."""
 
 import contextlib
 import os
 import socket
 import uuid
+from collections.abc import Iterator
 
 from keras_distill._core.messages import expected
 from keras_distill.targets.store import files
-
-try:
-    import fcntl
-except ImportError:  # Not on every operating system.
-    fcntl = None
 
 LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def only_writer(path):
-    """Keep other writers off a folder.
+def only_writer(path: str) -> Iterator[None]:
+    """Hold the lock of a folder.
 
-    On a local disk by a lock of the operating system, which is free again when the process ends, however it ends. On
-    other file systems by a file that names its owner; what a killed process leaves of it has to be removed by hand.
+    On a local disk the operating system holds the lock and releases it when the process ends, even if it is killed. On
+    other file systems the lock is a file that names its owner; if a writer is killed, remove that file by hand.
 
     Args:
-        path: Folder, which is there.
+        path: Folder, which must exist.
 
     Raises:
-        FileExistsError: If another writer is at it.
+        FileExistsError: If another writer holds the lock.
     """
     lock = files.join(path, LOCK)
-    by_file = files.is_remote(path) or fcntl is None
-    with _of_file(lock, path) if by_file else _of_system(lock, path):
+    by_file = files.is_remote(path) or os.name != "posix"
+    with _lock_by_file(lock, path) if by_file else _lock_by_system(lock, path):
         yield
 
 
 @contextlib.contextmanager
-def _of_system(lock, path):
+def _lock_by_system(lock: str, path: str) -> Iterator[None]:
+    import fcntl
+
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT)
         try:
@@ -44,13 +42,13 @@ def _of_system(lock, path):
         except OSError as error:
             owner = os.read(handle, 200).decode(errors="replace") or "another process"
             os.close(handle)
-            raise _taken(path, owner) from error
+            raise _make_error(path, owner) from error
         if os.path.exists(lock) and os.path.samestat(os.fstat(handle), os.stat(lock)):
             break
-        os.close(handle)  # Whoever had it removed it in between: what is locked is no longer the file of that name.
+        os.close(handle)  # The last owner removed the file after it was opened here, so this lock protects nothing.
     try:
         os.truncate(handle, 0)
-        os.write(handle, _owner().encode())
+        os.write(handle, _describe_owner().encode())
         yield
     finally:
         os.unlink(lock)
@@ -58,23 +56,23 @@ def _of_system(lock, path):
 
 
 @contextlib.contextmanager
-def _of_file(lock, path):
-    owner = f"{_owner()}, {uuid.uuid4().hex}"
+def _lock_by_file(lock: str, path: str) -> Iterator[None]:
+    owner = f"{_describe_owner()}, {uuid.uuid4().hex}"
     if files.exists(lock):
         fix = f"If it no longer runs, remove {lock}."
-        raise _taken(path, files.read(lock).decode(errors="replace"), fix)
+        raise _make_error(path, files.read(lock).decode(errors="replace"), fix)
     files.write(lock, owner.encode())
     if files.read(lock).decode(errors="replace") != owner:
-        raise _taken(path, "another process, at the same moment")
+        raise _make_error(path, "another process that started at the same moment")
     try:
         yield
     finally:
         files.remove(lock)
 
 
-def _owner():
+def _describe_owner() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def _taken(path, owner, fix="Wait for it, or write to another path."):
+def _make_error(path: str, owner: str, fix: str = "Wait for it, or write to another path.") -> FileExistsError:
     return FileExistsError(expected(f"to be the only writer of {path}", f"a lock held by {owner}", fix))

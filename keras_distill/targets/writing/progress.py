@@ -1,31 +1,33 @@
-"""Telling how far a writer is: how many examples, how many a second, how long it will take."""
+"""Progress of a writer: the number of examples done, the rate and the time left."""
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
-def reported(progress, total, title):
-    """Yield a function that is told how many examples are done, and how many of them were already there.
+def report_progress(progress: Any, total: int | None, title: str) -> Iterator[Callable[[int], object]]:
+    """Yield a function that takes the number of examples done so far.
 
     Args:
         progress: `True` for a bar in the terminal, `False` or `None` for nothing, or a function `(done, total)`.
-        total: Number of examples, `None` where that is unknown.
-        title: What the bar is called.
+        total: Number of examples, `None` if unknown.
+        title: Title of the bar.
     """
     if progress is True:
-        with _bar() as bar:
+        with _make_bar() as bar:
             task = bar.add_task(title, total=total)
             yield lambda done: bar.update(task, completed=done)
     else:
         yield (lambda done: progress(done, total)) if callable(progress) else lambda done: None
 
 
-def _bar():
+def _make_bar() -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Examples a second."""
+        """Examples per second."""
 
         def render(self, task):
             speed = task.finished_speed or task.speed

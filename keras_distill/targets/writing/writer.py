@@ -1,8 +1,9 @@
-"""Asking the teacher once: its answers to a data set, written shard by shard, to be gone on with after any stop."""
+"""Writing a store on this machine: the teacher answers a data set, and its answers are written shard by shard."""
 
 import concurrent.futures
-import hashlib
 import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,83 +11,87 @@ import numpy as np
 from keras_distill._core import guards
 from keras_distill._core.messages import expected
 from keras_distill.targets.replay.views import ViewKeying
-from keras_distill.targets.store import files, manifest, shards
-from keras_distill.targets.store.keying import Keying
-from keras_distill.targets.store.keys import text_of
+from keras_distill.targets.store import files, shards
+from keras_distill.targets.store.keys import Keying
 from keras_distill.targets.store.reader import TargetStore
-from keras_distill.targets.writing import sources
+from keras_distill.targets.writing import planning, sources
 from keras_distill.targets.writing.asking import Asker, of_positions, to_numpy
 from keras_distill.targets.writing.locking import only_writer
-from keras_distill.targets.writing.planning import begin, check_place, check_same_start, plan_of, ragged_fields
-from keras_distill.targets.writing.progress import reported
+from keras_distill.targets.writing.progress import report_progress
 from keras_distill.teachers.loading import as_teacher
+
+Report = Callable[[int], object]
+"""A function that takes the number of examples done so far."""
 
 
 def write(
-    teacher,
-    dataset,
-    path,
+    teacher: Any,
+    dataset: Any,
+    path: Any,
     *,
-    top_k=None,
-    values="logits",
-    dtype="float16",
-    features=None,
-    key=None,
-    temperatures=(1.0,),
-    padding=None,
-    shard_size=None,
-    batch_size=None,
-    batched=None,
-    overwrite=False,
-    progress=None,
-    name=None,
-    preprocessing=None,
-    class_names=None,
-    replay=None,
-):
-    """Run a teacher over a data set once, and store what it says of each example.
+    top_k: int | None = None,
+    values: str = "logits",
+    dtype: str = "float16",
+    features: Iterable[str] | None = None,
+    key: Any = None,
+    temperatures: Iterable[float] = (1.0,),
+    padding: float | dict[str, float] | None = None,
+    shard_size: int | None = None,
+    batch_size: int | None = None,
+    batched: bool | None = None,
+    overwrite: bool = False,
+    progress: Any = None,
+    name: str | None = None,
+    preprocessing: str | None = None,
+    class_names: Sequence[str] | None = None,
+    replay: Any = None,
+) -> TargetStore:
+    """Run a teacher over a data set once, and store its answer to each example.
 
-    The store is a folder of memory-mapped arrays in shards and a manifest, which is written last: there is one exactly
-    when the store is whole. Stopped anywhere, the same call goes on where it was: finished shards are kept, and
-    their keys compared with the data set while it is read past them. What is finished is the same, byte for byte, as
-    if it had never been stopped (given a teacher that answers the same to the same batch).
+    The store is a folder of memory-mapped arrays in shards and a manifest. The manifest is written last, so a folder
+    with a manifest is a whole store. After any interruption the same call resumes: finished shards are kept, and their
+    keys are compared with the data set. A resumed store has the same bytes as one written without interruption, if the
+    teacher gives the same answer to the same batch.
 
-    Each example is known by a hash of its inputs, or by an id of its own, so that no student is ever given the answer
-    to another example. Memory holds two shards, and 16 bytes for each example when they are all written.
+    Each example is identified by a hash of its inputs, or by an id from the data set, so no student ever gets the
+    answer to another example. Memory holds two shards, and 16 bytes for each example once all shards are written.
 
     Args:
-        teacher: A `keras.Model` or whatever `keras_distill.teachers.as_teacher` takes.
+        teacher: A `keras.Model`, or anything that `keras_distill.teachers.as_teacher` takes.
         dataset: A `tf.data.Dataset` of examples or of batches, a `keras.utils.PyDataset`, or arrays `x` or `(x, y)`.
-            Each pass over it must give the same examples in the same order.
-        path: Folder to write, local or whatever `tf.io.gfile` opens.
-        top_k: Number of classes to keep of each row; the mass of the others is kept beside. Defaults to `None`, all.
+            Each pass over it must yield the same examples in the same order.
+        path: Folder to write, local or on any file system of `tf.io.gfile`.
+        top_k: Number of classes to keep in each row; the mass of the other classes is kept too. Defaults to `None`,
+            all classes.
         values: `"logits"` or `"log_probabilities"`. Defaults to `"logits"`.
         dtype: `"float32"`, `"float16"` or `"int8"`. Defaults to `"float16"`.
-        features: Names of layers of the teacher to keep as well. Defaults to `None`.
+        features: Names of layers of the teacher to store too. Defaults to `None`.
         key: Name of the ids (integers or strings) among the inputs or in the fourth part of an element, or a function
-            of the parts of an element that returns them. Defaults to `None`: a hash of the inputs.
-        temperatures: Temperatures at which the mass of the rest is kept for top-k; for an ensemble, the one at which
-            it is asked. Defaults to `(1.0,)`.
-        padding: Value that fills up sequences of tokens, or a dict of the one input that has it to that value. Given,
-            each example is stored in its own length and known by what is not padding at its end. Defaults to `None`.
-        shard_size: Examples in a shard, or a few more: it ends with a batch. Defaults to `None`, about 64 MiB.
-        batch_size: Examples that the teacher is given at once. Defaults to `None`: the batches as they come, or 128.
-        batched: Whether the data set is of batches, where the teacher's inputs do not tell. Defaults to `None`.
-        overwrite: Whether a store that is there, finished or not, is removed once the teacher has answered a first
-            batch. Defaults to `False`.
+            of the parts of an element that returns the ids. Defaults to `None`, a hash of the inputs.
+        temperatures: Temperatures at which the mass of the rest is kept for top-k; for an ensemble, the one temperature
+            of its answers. Defaults to `(1.0,)`.
+        padding: Value that fills up sequences of tokens, or a dict of the name of the padded input to that value. Each
+            example is then stored at its own length, and its key ignores the padding at its end. Defaults to `None`.
+        shard_size: Examples in a shard; a shard ends with a batch, so it may hold a few more. Defaults to `None`, about
+            64 MiB.
+        batch_size: Examples that the teacher answers at once. Defaults to `None`: the batches of the data set, or 128.
+        batched: Whether the data set yields batches, if the teacher's inputs do not show it. Defaults to `None`.
+        overwrite: Whether to replace an existing store, finished or not, once the teacher has answered a first batch.
+            Defaults to `False`.
         progress: `True` for a bar with rate and time left, or a function `(done, total)`. Defaults to `None`.
-        name: What the data set is called: name, version and split. Defaults to `None`.
-        preprocessing: What was done to the inputs, in words. Defaults to `None`.
+        name: Name, version and split of the data set. Defaults to `None`.
+        preprocessing: Description of the preprocessing of the inputs. Defaults to `None`.
         class_names: Names of the classes. Defaults to `None`.
-        replay: A `keras_distill.targets.Replay`: the teacher is asked about each of its views of each example. Defaults
-            to `None`, the examples as they are.
+        replay: A `keras_distill.targets.Replay`: the teacher answers each of its views of each example. Defaults to
+            `None`, the examples as they are.
 
     Returns:
         The `TargetStore`.
 
     Raises:
-        ValueError: If an argument is not what it should be, the data set is not what it was, or the teacher fails.
-        FileExistsError: If something else is at the path, or another writer.
+        ValueError: If an argument is invalid, the data set has changed since the store was begun, or an answer is not
+            finite.
+        FileExistsError: If the path holds anything else, or another writer works on it.
 
     Example:
 
@@ -100,59 +105,98 @@ def write(
     """
     teacher = as_teacher(teacher)
     keying = Keying(key, padding)
-    check_counts(shard_size=shard_size, batch_size=batch_size)
-    axes = ranks(teacher)
+    shard_size, batch_size = planning.check_counts(shard_size=shard_size, batch_size=batch_size)
+    axes = count_axes(teacher)
     if replay is not None:
         dataset, _ = replay.keyed(dataset, keying, axes, "all", batch_size, batched)
-        keying, batched = ViewKeying(keying), False
+        keying, batched = ViewKeying(inner=keying), False
     batches = sources.batches(dataset, keying, axes, batch_size, batched)
     facts = {"name": name, "preprocessing": preprocessing, "class_names": class_names, "batch_size": batch_size}
     asker = Asker(teacher, temperatures, features or ())
-    path = files.path_of(path)
-    check_place(path)
+    path = files.normalize(path)
+    planning.check_place(path)
     files.make_folder(path)
     with only_writer(path), guards.explained():
-        first, stream = first_of(batches)
+        first, stream = take_first(batches)
         encoding, shapes = asker.settle(first["x"], padding is not None, top_k=top_k, values=values, dtype=dtype)
-        plan = plan_of(asker, encoding, shapes, keying, first, shard_size, facts, replay)
-        if not begin(path, plan, overwrite):
-            check_same_start(path, first)
+        plan = planning.make_plan(asker, encoding, shapes, keying, first, shard_size, facts, replay)
+        if not planning.begin(path, plan, overwrite):
+            planning.check_same_start(path, first)
             return TargetStore(path)
-        total = _total(dataset, batches, first)
-        with reported(progress, total, f"{teacher.name} on {name or 'the data set'}") as report:
+        total = _count_examples(dataset, batches, first)
+        with report_progress(progress, total, f"{teacher.name} on {name or 'the data set'}") as report:
             _Writer(path, plan, asker).run(stream, report)
         return TargetStore(path)
 
 
-class _Writer:
-    """Fill the shards of a plan, and close the store with a manifest."""
+class ShardBuffer:
+    """Collect the answers to consecutive batches until they fill a shard.
 
-    def __init__(self, path, plan, asker):
-        self._path, self._plan, self._asker = path, plan, asker
-        self._ragged = ragged_fields(plan)
-        self._records, self._done = [], 0
+    Args:
+        ragged: Names of the fields in which the length differs from example to example.
+    """
+
+    def __init__(self, ragged: frozenset[str]):
+        self._ragged = ragged
         self._clear()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._keys))
+
+    def add(self, batch: dict[str, Any], fields: dict[str, Any], error: Any) -> None:
+        """Add the answer to a batch.
+
+        Args:
+            batch: An element of `sources.batches`.
+            fields: Dict of field name to tensor.
+            error: Float scalar, the largest error of the encoding.
+        """
+        lengths = batch["length"].numpy() if "length" in batch else None
+        self._keys.append(batch["key"].numpy())
+        self._fields.append(of_positions(to_numpy(fields), lengths, self._ragged))
+        self._lengths.append(lengths)
+        self._error = max(self._error, float(error))
+
+    def drain(self) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None, dict[str, float]]:
+        """Return the arguments of `write_shard` from `keys` on, and empty the buffer."""
+        fields = {name: np.concatenate([each[name] for each in self._fields]) for name in self._fields[0]}
+        lengths = np.concatenate(self._lengths) if self._lengths[0] is not None else None
+        drained = np.concatenate(self._keys), fields, lengths, {"error": self._error}
+        self._clear()
+        return drained
+
+    def _clear(self) -> None:
+        self._keys, self._fields, self._lengths, self._error = [], [], [], 0.0
+
+
+class _Writer:
+    """Write the shards of a plan, then the manifest."""
+
+    def __init__(self, path: str, plan: dict[str, Any], asker: Asker):
+        self._path, self._plan, self._asker = path, plan, asker
+        self._buffer = ShardBuffer(planning.ragged_fields(plan))
+        self._records, self._done = [], 0
         self._disk = concurrent.futures.ThreadPoolExecutor(1)
         self._writing = None
 
-    def run(self, stream, report):
+    def run(self, stream: Iterable[dict[str, Any]], report: Report) -> None:
         with self._disk:
             pending = None
-            for batch in self._past_the_finished(stream, report):
-                # The next batch is asked for before the answers to the last one are fetched.
-                asked = (batch, *self._asker(batch["x"]))
+            for batch in self._skip_finished(stream, report):
+                # The teacher starts on the next batch before the answers to the last batch are fetched.
+                fields, error = self._asker(batch["x"])
                 if pending is not None:
-                    self._take(*pending, report)
-                pending = asked
+                    self._take(report, *pending)
+                pending = batch, fields, error
             if pending is not None:
-                self._take(*pending, report)
-            if self._rows:
+                self._take(report, *pending)
+            if len(self._buffer):
                 self._close_shard()
             self._finish_writing()
-        finish(self._path, self._plan, self._records)
+        planning.finish(self._path, self._plan, self._records)
 
-    def _past_the_finished(self, stream, report):
-        """Yield the batches that are still to be answered; compare the keys of the others with what is there."""
+    def _skip_finished(self, stream: Iterable[dict[str, Any]], report: Report) -> Iterator[dict[str, Any]]:
+        """Yield the batches without an answer yet; compare the keys of the other batches with the finished shards."""
         stream = iter(stream)
         while (record := shards.read_record(self._path, len(self._records))) is not None:
             shard = shards.Shard(self._path, record)
@@ -164,106 +208,56 @@ class _Writer:
                 stored = shard.keys[position : position + max(len(found), 1)]
                 if found.shape != stored.shape or (found != stored).any():
                     rows = np.flatnonzero((found[: len(stored)] != stored[: len(found)]).any(1)) if len(found) else [0]
-                    self._changed(int(rows[0]) if len(rows) else min(len(found), len(stored)), position)
+                    row = int(rows[0]) if len(rows) else min(len(found), len(stored))
+                    received = f"another example at position {self._done + position + row}"
+                    raise ValueError(describe_change(self._path, received))
                 position += len(found)
                 report(self._done + position)
             self._records.append(record)
             self._done += len(shard)
         yield from stream
 
-    def _changed(self, row, position):
-        fix = "Give the data set that it was begun with, or start anew with `overwrite=True`."
-        received = f"another one at example {self._done + position + row}"
-        raise ValueError(expected(f"the examples that {self._path} was begun with, in their order", received, fix))
-
-    def _take(self, batch, fields, error, report):
-        lengths = batch["length"].numpy() if "length" in batch else None
-        self._keys.append(batch["key"].numpy())
-        self._fields.append(of_positions(to_numpy(fields), lengths, self._ragged))
-        self._lengths.append(lengths)
-        self._error = max(self._error, float(error))
-        self._rows += len(self._keys[-1])
-        report(self._done + self._rows)
-        if self._rows >= self._plan["shard_size"]:
+    def _take(self, report: Report, batch: dict[str, Any], fields: dict[str, Any], error: Any) -> None:
+        self._buffer.add(batch, fields, error)
+        report(self._done + len(self._buffer))
+        if len(self._buffer) >= self._plan["shard_size"]:
             self._close_shard()
 
-    def _close_shard(self):
+    def _close_shard(self) -> None:
         self._finish_writing()
-        fields = {name: np.concatenate([each[name] for each in self._fields]) for name in self._fields[0]}
-        lengths = np.concatenate(self._lengths) if self._lengths[0] is not None else None
-        arguments = (self._path, len(self._records), np.concatenate(self._keys), fields, lengths)
-        self._writing = self._disk.submit(shards.write_shard, *arguments, {"error": self._error})
+        self._done += len(self._buffer)
+        self._writing = self._disk.submit(shards.write_shard, self._path, len(self._records), *self._buffer.drain())
         self._records.append(None)
-        self._done += self._rows
-        self._clear()
 
-    def _clear(self):
-        self._keys, self._fields, self._lengths, self._rows, self._error = [], [], [], 0, 0.0
-
-    def _finish_writing(self):
+    def _finish_writing(self) -> None:
         if self._writing is not None:
             self._records[-1] = self._writing.result()
             self._writing = None
 
 
-def finish(path, plan, records):
-    """Close a store whose shards are all written: what they hold is counted, and the manifest put in place.
-
-    Args:
-        path: Folder of the store.
-        plan: What `plan.json` holds.
-        records: Records of the shards, in order.
-
-    Raises:
-        ValueError: If an id is that of two examples.
-    """
-    keys = np.concatenate([shards.Shard(path, record).keys for record in records])
-    if plan["key"]["kind"] != "content":
-        _check_unique(keys)
-    digest = hashlib.blake2b(np.ascontiguousarray(keys).tobytes(), digest_size=16).hexdigest()
-    facts = {
-        "examples": len(keys),
-        "dataset": {**plan["dataset"], "keys": digest},
-        "error": max(record["error"] for record in records),
-        "shards": records,
-    }
-    files.write_json(files.join(path, manifest.MANIFEST), {**plan, **facts})
-    files.remove(files.join(path, manifest.PLAN))
+def describe_change(path: str, received: str) -> str:
+    """Return the message for a data set that differs from the one that a store was begun with."""
+    fix = "Pass the same data set, or start anew with `overwrite=True`."
+    return expected(f"the examples that {path} was begun with, in the same order", received, fix)
 
 
-def _check_unique(keys):
-    _, first, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
-    if (counts > 1).any():
-        key = keys[first[counts > 1].min()]
-        places = np.flatnonzero((keys == key).all(1))[:2]
-        received = f"one for the examples {places[0]} and {places[1]} (key {text_of(key)})"
-        raise ValueError(expected("an id of its own for each example", received))
-
-
-def check_counts(**counts):
-    """Raise a `ValueError` unless each argument is a whole number >= 1, or `None`."""
-    for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(expected(f"{name} to be a whole number >= 1", f"{name}={value!r}"))
-
-
-def first_of(batches):
-    """Return the first batch and an iterator of all of them, the first included."""
+def take_first(batches: Iterable[Any]) -> tuple[Any, Iterator[Any]]:
+    """Return the first batch, and an iterator over all batches including the first."""
     stream = iter(batches)
     first = next(stream, None)
     if first is None:
-        raise ValueError(expected("a data set with at least one example", "an empty one"))
+        raise ValueError(expected("a data set with at least one example", "an empty data set"))
     return first, itertools.chain([first], stream)
 
 
-def ranks(teacher):
-    """Return the number of axes of each input of one example; `None` where the teacher does not tell."""
+def count_axes(teacher: Any) -> list[int] | None:
+    """Return the number of axes of each input of one example, `None` if the teacher does not define its inputs."""
     inputs = getattr(teacher, "inputs", None)
     return None if inputs is None else [len(each.shape) - 1 for each in keras.tree.flatten(inputs)]
 
 
-def _total(dataset, batches, first):
-    if not hasattr(dataset, "element_spec") and not isinstance(dataset, keras.utils.PyDataset):
+def _count_examples(dataset: Any, batches: sources.Dataset, first: dict[str, Any]) -> int | None:
+    if sources.is_arrays(dataset):
         return len(keras.tree.flatten(dataset)[0])
     count = int(batches.cardinality())
     return count * len(first["key"]) if count >= 0 else None

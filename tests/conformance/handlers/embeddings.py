@@ -1,4 +1,4 @@
-"""`rkd`, `pkt`, `cc` and `crd`."""
+"""Handlers of `rkd`, `pkt`, `cc` and `crd`."""
 
 import keras
 
@@ -29,7 +29,7 @@ def _cc(case):
 
 
 def _crd(case):
-    """Every computation starts from the stored variables: the stored step is the only one."""
+    """Every computation starts from the stored variables and makes one step."""
     layer, stored = _memory(case)
     temperature, momentum = case.number("nce_t"), case.number("momentum")
     loss = CRD(case.number("n_data"), layer.width, temperature, momentum)
@@ -58,7 +58,7 @@ def _crd(case):
 
 
 def _memory(case):
-    """Return the layer of a case, and of each of its variables what makes the stored value from the inputs."""
+    """Return the layer of a case, and for each variable the function that returns its stored value."""
     teacher, student, bank = (case[key].shape for key in ("teacher_embed", "student_embed", "memory_student"))
     layer = ContrastiveMemory(*bank, case.number("nce_t"), case.number("momentum"), dtype=case.dtype)
     layer.build(teacher_shape=teacher, student_shape=student)

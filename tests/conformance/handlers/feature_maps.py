@@ -1,4 +1,4 @@
-"""Handlers of the losses that compare feature maps as they are, or after a plain convolution."""
+"""Handlers of the losses that compare feature maps directly or after a convolution."""
 
 import functools
 
@@ -63,7 +63,9 @@ def _fitnet(case):
     def adapted(inputs):
         arrays = [inputs[name] for name in ("kernel", "bias", "bn_gamma", "bn_beta")]
         if layer.stride == 0.5:
-            arrays[0] = ops.transpose(arrays[0], (0, 1, 3, 2))  # A transposed convolution has them the other way round.
+            arrays[0] = ops.transpose(
+                arrays[0], (0, 1, 3, 2)
+            )  # A transposed convolution has the last two axes swapped.
         with keras.StatelessScope(state_mapping=list(zip(layer.trainable_variables, arrays, strict=True))):
             return layer(inputs["student_feat"], training=True)
 
@@ -71,9 +73,9 @@ def _fitnet(case):
 
 
 def _regressor(case, teacher_shape, student_shape):
-    """Build the regressor that the loss asks for, in the precision of the case."""
-    asked = FeatureDistillation(adapter="regressor", preactivation=not case.number("use_relu"))
-    config = asked.make_adapter(teacher_shape, student_shape).get_config()
+    """Build the regressor of the loss in the precision of the case."""
+    loss = FeatureDistillation(adapter="regressor", preactivation=not case.number("use_relu"))
+    config = loss.make_adapter(teacher_shape, student_shape).get_config()
     layer = ConvRegressor.from_config({**config, "dtype": case.dtype})
     assert case.number("stride") in (layer.stride, 1 / layer.stride)
     assert "padding" not in case or case.number("padding") == 1

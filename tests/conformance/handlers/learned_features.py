@@ -1,4 +1,4 @@
-"""`vid`, `ab`, `ft`, `reviewkd_hcl` and `ofd`: what may train layers along."""
+"""Handlers of `vid`, `ab`, `ft`, `reviewkd_hcl` and `ofd`, the methods with adapters."""
 
 import keras
 from keras import ops
@@ -23,7 +23,7 @@ def _vid(case):
 
     def value(inputs):
         held = [(each.kernel, inputs[f"kernel_{index}"]) for index, each in enumerate(adapter.convolutions)]
-        # Not assigned: gradients are to flow to the tensors.
+        # Not assigned, so that gradients reach the tensors.
         with keras.StatelessScope(state_mapping=[*held, (adapter.log_scale, inputs["log_scale"])]):
             return loss.compute_loss(teacher, inputs["student_feat"], adapter=adapter)
 
@@ -45,7 +45,7 @@ def _ab(case):
 
 def _ft(case):
     teacher = case["teacher_feat"]
-    assert case.number("eps") == 1e-12  # That of `maps.unit`.
+    assert case.number("eps") == 1e-12  # The epsilon of `maps.unit`.
     if case.name.startswith("authors"):
         loss = FT("factor", power=case.number("p"))
     else:

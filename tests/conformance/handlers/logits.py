@@ -1,4 +1,4 @@
-"""Divergences of logits in their many forms, transformations of the logits, and a learnt temperature."""
+"""Divergences of logits, transformed logits, and a learned temperature."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from tests.conformance.cases import Quantities
 
 
 def _counted(case):
-    """Return which positions count: those whose label is not -100; all where there are no labels."""
+    """Return which positions count: those whose label is not -100, or all if there are no labels."""
     shape = case["student_logits"].shape[:-1]
     return case["labels"] != -100 if "labels" in case else np.ones(shape, bool)
 
@@ -52,7 +52,7 @@ def _generalized_jsd(case):
 
 
 def _standardized(make):
-    """Return the handler of a loss on standardised logits."""
+    """Return the handler of a loss on standardized logits."""
 
     def handler(case):
         loss = standardized.LogitStandardization(make(case), epsilon=case.number("eps"))

@@ -1,4 +1,4 @@
-"""`dkd`, `nkd`, `wsld`, `dist` and `mlkd`."""
+"""Handlers of `dkd`, `nkd`, `wsld`, `dist` and `mlkd`."""
 
 from keras import ops
 

@@ -1,4 +1,4 @@
-"""`kd` and `soft_target_ce`."""
+"""Handlers of `kd` and `soft_target_ce`."""
 
 import keras
 

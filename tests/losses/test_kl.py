@@ -1,4 +1,4 @@
-"""Long rows one after another are what all of them are at once."""
+"""Long rows, computed one after another, give the same divergence as all rows at once."""
 
 import keras
 import numpy as np
@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose
 
-from keras_distill.losses import by_rows, divergences
+from keras_distill.losses import divergences, kl
 
-CLASSES = by_rows.LONG
+CLASSES = kl.LONG
 
 
 def value_and_slopes(teacher, student, temperature):
@@ -33,7 +33,7 @@ def test_divergence(monkeypatch, shape, run):
     monkeypatch.setattr(keras.ops, "map", lambda *given, map=keras.ops.map: rows.append(given) or map(*given))
     one_by_one = run(value_and_slopes)(*arguments)
     assert len(rows) == 1
-    monkeypatch.setattr(by_rows, "LONG", CLASSES + 1)
+    monkeypatch.setattr(kl, "LONG", CLASSES + 1)
     at_once = run(lambda *given: value_and_slopes(*given))(*arguments)
     assert len(rows) == 1
     for mine, whole in zip(one_by_one, at_once, strict=True):

@@ -1,0 +1,1 @@
+"""Pairing the examples of a data set with the answers of a store."""
