@@ -27,7 +27,7 @@ def command(recipe, data_dir, download, quick, steps, out, threads):
     such a file is run, like any Python script. The models are built and not trained: that changes no time. The parts are timed by the step cut
     off after each, in turn, and add up to the whole step; what is left is the call of the step itself.
     """
-    with session.users_errors():
+    with session.report_users_errors():
         session.start_tensorflow(threads)
 
         from keras_distill import recipes

@@ -57,7 +57,7 @@ class Recipe:
     flip: bool = False
     samples: int | None = None
     transfer_samples: int | None = None
-    views: Callable[[Any, Any, int, int], Any] | None = None
+    views: Callable[..., Any] | None = None
     quick: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
