@@ -1,6 +1,7 @@
 """Results survive their way to JSON and back, in the format of `results.json`."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -31,6 +32,12 @@ def test_a_round_trip_changes_nothing():
     held = json.loads(json.dumps(results.to_json()))
     assert Results.from_json(held, "results.json") == results
     assert Results.from_json(held, "results.json").to_json() == held
+
+
+def test_a_file_of_version_0_1_is_read_and_written_as_it_is():
+    path = pathlib.Path(__file__).parents[1] / "compatibility" / "files" / "run" / "results.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    assert {"producer": held["producer"], **Results.from_json(held, path).to_json()} == held
 
 
 def test_other_figures_of_a_file_are_kept():
