@@ -92,7 +92,7 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
     path = pathlib.Path(path).expanduser().resolve()
     results, reason = _read(path)
     if reason is None and (path.name.endswith(_PARTIAL) or set(results) == {"producer"}):
-        reason = "a run that goes on or was interrupted"
+        reason = "a run that is still running or was interrupted"
     if reason is None:
         return results
     wanted = expected(f"the folder of a finished run, with its {RESULTS}", f"{path}, {reason}", _hint(path))
@@ -134,7 +134,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], str | None]:
 
 def _hint(path: pathlib.Path) -> str | None:
     beside = path.with_name(path.name + _PARTIAL)
-    return f"{beside.name} beside it goes on or was interrupted." if beside.is_dir() else None
+    return f"{beside.name} beside it is still running or was interrupted." if beside.is_dir() else None
 
 
 def _clear(path: pathlib.Path) -> None:

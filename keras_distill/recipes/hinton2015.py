@@ -11,6 +11,8 @@ Expected    see benchmarks/results/hinton2015.json; the recipe itself, which pic
             split and keeps that split out of the training, has not been measured yet
 """
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -51,7 +53,7 @@ def teacher(dropout: tuple[float, float] = (0.1, 0.3), max_norm: float = 3.5) ->
     )
 
 
-def _bounded(units: int, max_norm: float, activation: str | None = None) -> keras.layers.Layer:
+def _bounded(units: int, max_norm: Any, activation: str | None = None) -> keras.layers.Layer:
     return layers.Dense(units, activation, kernel_constraint=keras.constraints.MaxNorm(max_norm, axis=0))
 
 

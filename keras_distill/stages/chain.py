@@ -12,6 +12,7 @@ from keras_distill._core.messages import expected
 from keras_distill.distiller import validation
 from keras_distill.distiller.model import Distiller
 
+_LOSS: Any = keras.distillation.DistillationLoss
 _COPY_FIX = "Copy a model with keras.models.clone_model."
 
 Train = Callable[[Distiller, int], Any]
@@ -92,10 +93,7 @@ def copy_losses(losses: Any, position: int) -> Any:
     if callable(losses):
         return losses(position)
     given: list[Any] = list(losses) if isinstance(losses, (list, tuple)) else [losses]
-    return [
-        type(loss).from_config(loss.get_config()) if isinstance(loss, keras.distillation.DistillationLoss) else loss
-        for loss in given
-    ]
+    return [type(loss).from_config(loss.get_config()) if isinstance(loss, _LOSS) else loss for loss in given]
 
 
 def check_students(students: Any, least: int) -> list[keras.Model]:

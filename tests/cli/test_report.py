@@ -37,7 +37,7 @@ def test_users_errors_are_one_line_and_2(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps({"producer": "keras_distill run"}))
     for arguments, words in (
         ((tmp_path / "none",), "the folder of a finished run"),
-        ((tmp_path,), "a run that goes on or was interrupted"),
+        ((tmp_path,), "a run that is still running or was interrupted"),
         ((tmp_path, "--format", "pdf"), "'pdf' is not one of"),
     ):
         result = invoke(*arguments)

@@ -87,9 +87,9 @@ def test_reading_a_folder_without_results(tmp_path):
         read_results(tmp_path)
     begun = RunFolder(tmp_path / "run")
     begun.begin()
-    with pytest.raises(FileNotFoundError, match=r"run\.partial beside it goes on or was interrupted"):
+    with pytest.raises(FileNotFoundError, match=r"run\.partial beside it is still running or was interrupted"):
         read_results(tmp_path / "run")
     for name in ("run.partial", "renamed"):
         begun.partial = begun.partial.rename(tmp_path / name)
-        with pytest.raises(ValueError, match="a run that goes on or was interrupted"):
+        with pytest.raises(ValueError, match="a run that is still running or was interrupted"):
             read_results(tmp_path / name)

@@ -34,7 +34,7 @@ RESULTS = {
     "foreign": (lambda path: (path / "results.json").write_text("{}"), "of another origin"),
     "begun": (
         lambda path: (path / "results.json").write_text('{"producer": "keras_distill run"}'),
-        "a run that goes on or was interrupted",
+        "a run that is still running or was interrupted",
     ),
     "no teacher": (lambda path: changed(path, lambda held: held.pop("teacher")), "to hold teacher, an object"),
     "a text for a number": (
@@ -120,9 +120,9 @@ def test_damage_is_reported_and_nothing_is_written(run_folder, damage, message):
 def test_an_unfinished_run_is_refused(run_folder):
     path = run_folder()
     partial = path.rename(path.with_name("run.partial"))
-    with pytest.raises(ValueError, match="a run that goes on or was interrupted"):
+    with pytest.raises(ValueError, match="a run that is still running or was interrupted"):
         reading.read(partial)
-    with pytest.raises(FileNotFoundError, match="run.partial beside it goes on or was interrupted"):
+    with pytest.raises(FileNotFoundError, match="run.partial beside it is still running or was interrupted"):
         reading.read(path)
 
 

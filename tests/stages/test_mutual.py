@@ -42,7 +42,7 @@ def test_a_step_is_one_step_of_each_distiller(mlp, data, jit_compile):
     mutual.compile(keras.optimizers.SGD(0.5), HARD, jit_compile=jit_compile)
     logs = mutual.fit(*data, batch_size=len(data[0]), verbose=0).history
     one = distil(copy_of(by_hand[1]), by_hand[0], data)
-    two = distil(copy_of(by_hand[0]), by_hand[1], data)  # Sequential: by the first student as it is now.
+    two = distil(copy_of(by_hand[0]), by_hand[1], data)  # Taught by the first student after its step.
     assert_same_weights(first, by_hand[0])
     assert_same_weights(second, by_hand[1])
     assert_allclose(logs["student_1_loss"], one["loss"], rtol=1e-5)
