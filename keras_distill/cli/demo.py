@@ -7,9 +7,10 @@ import click
 from keras_distill.cli import session
 
 _INTRODUCTION = """\
-Knowledge distillation: a large network, the teacher, has learned which digits look alike. A small network, the student, \
-learns from the teacher's soft targets – all ten probabilities, not just the right answer. A temperature softens them, so \
-that the small probabilities are large enough to learn from. The same student trained alone shows the difference.
+Knowledge distillation: a large network, the teacher, has learned which digits look alike. A small network, the \
+student, learns from the teacher's soft targets – all ten probabilities, not just the right answer. A temperature \
+softens them, so that the small probabilities are large enough to learn from. The same student trained alone shows the \
+difference.
 """
 
 

@@ -6,7 +6,8 @@ from keras_distill.cli import session
 
 
 @click.command(
-    epilog="Examples: keras-distill report runs/mnist; keras-distill report runs/mnist --format html --directory pages/mnist"
+    epilog="Examples: keras-distill report runs/mnist; keras-distill report runs/mnist --format html --directory "
+    "pages/mnist"
 )
 @click.argument("run", type=click.Path())
 @session.directory_option("Folder to write to.  [default: RUN]")

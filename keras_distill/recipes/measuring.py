@@ -100,7 +100,7 @@ def gather_predictions(
     exported: int,
     count: int = 9,
 ) -> dict[str, np.ndarray]:
-    """Gather the outputs of every model on the test split, and where the exported student differs most from its teacher.
+    """Gather all models' outputs on the test split, and the samples on which the exported student differs most.
 
     Args:
         test: Pair `(x, y)`.

@@ -32,7 +32,7 @@ _SETTINGS_ABOVE = ("name", "summary")
 
 def contents(run: Run) -> dict[str, Any]:
     """Return the content of the report on a run, a dict of JSON types."""
-    results, held = run.results, run.results.to_json()
+    results, held, has_outputs = run.results, run.results.to_json(), run.predictions is not None
     content = {
         "producer": REPORTER,
         "version": __version__,
@@ -41,9 +41,9 @@ def contents(run: Run) -> dict[str, Any]:
         "models": {way: _measure_model(run, way) for way in WAYS},
         "learning": {way: [each.history["val_accuracy"] for each in results.trainings(way)] for way in WAYS},
         "temperature": results.distilled[0].history["temperature"],
-        "calibration": run.predictions and {way: _bin_reliability(run, way) for way in WAYS},
-        "classes": run.predictions and _describe_classes(run),
-        "disagreements": run.predictions and _find_disagreements(run),
+        "calibration": {way: _bin_reliability(run, way) for way in WAYS} if has_outputs else None,
+        "classes": _describe_classes(run) if has_outputs else None,
+        "disagreements": _find_disagreements(run) if has_outputs else None,
         "files": [{name: getattr(file, name) for name in _FILE} for file in results.export.artifacts],
         "reproduction": _describe_reproduction(results),
         "left_out": _explain_gaps(run),

@@ -32,8 +32,9 @@ def write_html(content: dict[str, Any], run: Run) -> str:
         content: The content of the report, from `keras_distill.report.contents.contents`.
         run: The `keras_distill.report.reading.Run` of that content.
     """
-    held = run.predictions or {"farthest": (), "x": ()}
-    shown = {int(sample): _encode_picture(x) for sample, x in zip(held["farthest"], held["x"], strict=True)}
+    held = run.predictions
+    samples = [] if held is None else zip(held["farthest"], held["x"], strict=True)
+    shown = {int(sample): _encode_picture(x) for sample, x in samples}
     return _render("page.html", content, figures=_draw_figures(content, run.results), pictures=shown)
 
 
@@ -64,7 +65,7 @@ def require(formats: Collection[str]) -> None:
 
 
 def _render(template: str, content: dict[str, Any], **more: Any) -> str:
-    environment = _jinja2().Environment(
+    environment: Any = _jinja2().Environment(
         loader=_jinja2().PackageLoader("keras_distill.report"),
         # Names of classes, recipes and files are text, never markup; Markdown would let HTML through, too.
         autoescape=True,
@@ -73,8 +74,16 @@ def _render(template: str, content: dict[str, Any], **more: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": numbers.percent, "size": numbers.size, "time": _write_time, "date": _write_date}
-    environment.filters |= {"plain": _write_setting, "cell": _escape_cell, "tight": _tighten}
+    filters: dict[str, Callable[..., Any]] = {
+        "percent": numbers.percent,
+        "size": numbers.size,
+        "time": _write_time,
+        "date": _write_date,
+        "plain": _write_setting,
+        "cell": _escape_cell,
+        "tight": _tighten,
+    }
+    environment.filters |= filters
     return environment.get_template(template).render(
         **content,
         measures=MEASURES,

@@ -98,7 +98,8 @@ def tune(
     ...     return kd.Distiller(teacher, model(4), kd.losses.LogitsDistillation(temperature=4.0))
     >>> space = {"temperature": (1.0, 4.0), "student_loss_weight": 0.1}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     result = kd.tuning.tune(build, (x, y), (x, y), space=space, search="random", trials=1, epochs=1, directory=folder)
+    ...     options = {"search": "random", "trials": 1, "epochs": 1, "directory": folder}
+    ...     result = kd.tuning.tune(build, (x, y), (x, y), space=space, **options)
     >>> 1.0 < result.best["temperature"] < 4.0, result.best["student_loss_weight"]
     (True, 0.1)
 

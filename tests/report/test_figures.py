@@ -1,12 +1,7 @@
-"""Figures of the page: their data read back from the axes, their descriptions, and their SVG."""
+"""Figures of the page: their data read back from the axes, and their descriptions."""
 
-import re
-from xml.etree import ElementTree
-
-import numpy as np
 import pytest
 
-from keras_distill.drawing import pictures, style, svg
 from keras_distill.report import figures
 from tests.run_results import FILE, make_results, training
 
@@ -66,45 +61,3 @@ def test_a_figure_is_described_in_words():
 def test_a_reliability_diagram_without_bins_is_empty():
     axes, _ = figures.draw_reliability([], "teacher").axes
     assert not axes.patches
-
-
-def drawn(name="first", title="<b>&"):
-    figure, axes = style.new_figure(3, 2)
-    axes.scatter([1, 2], [1, 2])
-    axes.set_title(title)
-    return svg.inline(figure, name, 'two "points"')
-
-
-def test_svg_is_described_named_and_the_same_twice():
-    text = drawn()
-    root = ElementTree.fromstring(text)
-    assert root.attrib == {"viewBox": "0 0 216 144", "role": "img", "aria-label": 'two "points"'}
-    assert "<b>&" in [element.text for element in root.iter("text")]
-    ids = re.findall(r'\bid="([^"]+)"', text)
-    assert ids and all(each.startswith("first-") for each in ids)
-    assert not {*ids} & {*re.findall(r'\bid="([^"]+)"', drawn("second"))}
-    assert text == drawn() and "<style" not in text and "<metadata" not in text
-
-
-def test_pictures_survive_as_png():
-    import base64
-    import io
-
-    from PIL import Image
-
-    grey = np.arange(6.0).reshape(2, 3, 1) / 5.0
-    kind, _, content = pictures.data_uri(grey).partition(",")
-    image = Image.open(io.BytesIO(base64.b64decode(content)))
-    assert kind == "data:image/png;base64" and image.format == "PNG"
-    assert np.asarray(image).tolist() == [[255, 204, 153], [102, 51, 0]]
-    assert Image.open(
-        io.BytesIO(base64.b64decode(pictures.data_uri(np.zeros((500, 300, 3))).partition(",")[2]))
-    ).size == (
-        154,
-        256,
-    )
-
-
-@pytest.mark.parametrize(("values", "bytes_"), [([0, 127.5, 255], [0, 128, 255]), ([-2.0, 0.0, 2.0], [0, 128, 255])])
-def test_pixels_of_any_range(values, bytes_):
-    assert pictures.pixels(np.array([[values]])).tolist() == [[bytes_]]
