@@ -66,13 +66,16 @@ def renamed_arguments(**names: str) -> Callable:
     """
 
     def decorate(function):
+        # A constructor is called by the name of its class.
+        called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+
         @functools.wraps(function)
         def call(*args, **kwargs):
             for old, new in names.items():
                 if old in kwargs:
                     if new in kwargs:
                         raise ValueError(expected(f"either {new} or {old}, its old name", "both"))
-                    warn(f"{function.__name__}({old}=...)", f"{function.__name__}({new}=...)")
+                    warn(f"{called}({old}=...)", f"{called}({new}=...)")
                     kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 

@@ -26,7 +26,7 @@ def command(files, data, threads, rounds, style):
     With data, their answers are compared with those of the first file, and with the labels. Each file runs in a
     process of its own; one that crashes is a row that says so, and exit code 1.
     """
-    with session.users_errors():
+    with session.report_users_errors():
         counts = _counts(threads)
         held = files_.samples(data)
         session.start_tensorflow()

@@ -38,7 +38,7 @@ def command(
     file that does not agree is not kept. Keras's safe mode stays on: models that hold code are refused. With --scale,
     --mean or --std the files take bytes, as a camera gives them, and give probabilities; so does the data.
     """
-    with session.users_errors():
+    with session.report_users_errors():
         model = files.existing(model, ".keras", "a model saved by Keras")
         data = {"calibration_data": files.samples(calibration_data), "evaluation_data": files.samples(evaluation_data)}
         names = files.lines(labels, "class names")

@@ -1,15 +1,17 @@
-"""Reading the files that commands are given."""
+"""Reading the input files of commands."""
 
+import os
 import pathlib
+from typing import Any
 
 from keras_distill._core.messages import expected
 
 
-def existing(path, suffix, what):
-    """Return the path of a file that is there, and of that kind.
+def existing(path: str | os.PathLike, suffix: str, what: str) -> pathlib.Path:
+    """Return the path of an existing file with a suffix.
 
     Raises:
-        FileNotFoundError: if it is not.
+        FileNotFoundError: If the file does not exist, or has another suffix.
     """
     path = pathlib.Path(path)
     if path.suffix != suffix or not path.is_file():
@@ -17,18 +19,18 @@ def existing(path, suffix, what):
     return path
 
 
-def samples(path):
-    """Read samples, and labels where there are any.
+def samples(path: str | os.PathLike | None) -> Any:
+    """Read samples and, if the file has them, labels.
 
     Args:
-        path: None, or path of an .npz file with an array `x`, or one per input, and, for labels, `y`.
+        path: Path of an .npz file with an array `x`, or one array per input, and optionally labels `y`; or `None`.
 
     Returns:
-        None without a path; the samples, an array or a dict of them; or a tuple of samples and labels.
+        The samples, an array or a dict of arrays; or a tuple of samples and labels; `None` without a path.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it holds no samples, or pickles.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it has no samples, or contains pickles.
     """
     if path is None:
         return None
@@ -42,18 +44,18 @@ def samples(path):
     except (ValueError, OSError) as error:
         raise ValueError(expected(f"{path} to be a NumPy file without pickles", str(error))) from error
     labels = held.pop("y", None)
-    # NumPy's own names say that nobody gave any.
+    # NumPy names arrays so if the user gave no name.
     if all(name.startswith("arr_") for name in held):
         raise ValueError(expected(f"{path} to hold an array named x", ", ".join(held) or "no samples"))
     x = held["x"] if set(held) == {"x"} else held
     return x if labels is None else (x, labels)
 
 
-def lines(path, what):
-    """Return the lines of a text file that are not empty; None without a path.
+def lines(path: str | os.PathLike | None, what: str) -> list[str] | None:
+    """Return the lines of a text file that are not empty; `None` without a path.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
     if path is None:
         return None

@@ -12,11 +12,12 @@ _DTYPES, _VALUES = ("float32", "float16", "int8"), ("logits", "log_probabilities
 
 
 @click.command(
-    epilog="Examples: keras-distill label digits --out targets/digits; keras-distill label teacher.keras --data "
-    "train.npz --out targets/mine; keras-distill label teacher.onnx --tfds mnist --scale 255 --out targets/mnist"
+    epilog="Examples: keras-distill label digits --directory targets/digits; keras-distill label teacher.keras --data "
+    "train.npz --directory targets/mine; keras-distill label teacher.onnx --tfds mnist --scale 255 --directory "
+    "targets/mnist"
 )
 @click.argument("teacher")
-@click.option("--out", type=click.Path(), required=True, help="Folder of the store, local or remote (gs://).")
+@session.directory_option("Folder of the store, local or remote (gs://).", required=True)
 @click.option("--teacher-file", type=click.Path(), help="Teacher of a recipe.  [default: runs/RECIPE/teacher.keras]")
 @click.option("--quick", is_flag=True, help="Use the quick form of the recipe, as its teacher did.")
 @click.option("--data", type=click.Path(), help="Examples for a model: a NumPy file (.npz) with an array x.")
@@ -40,7 +41,7 @@ _DTYPES, _VALUES = ("float32", "float16", "int8"), ("logits", "log_probabilities
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 def command(
     teacher: str,
-    out: str,
+    directory: str,
     teacher_file: str | None,
     quick: bool,
     data: str | None,
@@ -57,7 +58,7 @@ def command(
     TEACHER is a recipe, whose trained teacher labels its transfer set, or a model: a .keras, .tflite or .onnx file or
     the folder of a SavedModel, which labels --data or --tfds. After an interruption, the same command resumes.
     """
-    with session.users_errors():
+    with session.report_users_errors():
         session.start_tensorflow()
         from keras_distill import targets
 
@@ -72,10 +73,10 @@ def command(
         else:
             raise ValueError(expected("one of --data and --tfds for a model", "both" if data else "neither"))
         options["temperatures"] = options["temperatures"] or (1.0,)
-        store = targets.write(model, examples, out, **facts, **options, progress=True)
+        store = targets.write(model, examples, directory, **facts, **options, progress=True)
     console = session.console()
     console.print(store.describe(), soft_wrap=True, highlight=False, markup=False)
-    console.print(f'\nTrain on it: store = keras_distill.targets.open("{out}"), Distiller(teacher=store, ...)')
+    console.print(f'\nTrain on it: store = keras_distill.targets.open("{directory}"), Distiller(teacher=store, ...)')
 
 
 def _is_recipe(teacher: str) -> bool:
@@ -95,7 +96,7 @@ def _load_recipe(name: str, file: str | None, quick: bool, data_dir: str | None,
     data = recipe.data(data_dir, download).first(recipe.samples).first(recipe.transfer_samples)
     facts = {"name": f"{recipe.name}, transfer set", "class_names": data.class_names}
     if recipe.shift or recipe.flip or recipe.views:
-        facts["preprocessing"] = "as the recipe loads them, before they are moved, mirrored or mixed"
+        facts["preprocessing"] = "as the recipe loads them, before they are shifted, mirrored or mixed"
     return _load_model(path, "logits"), data.train, facts
 
 
@@ -118,7 +119,7 @@ def _load_tfds(name: str, split: str, scale: float | None, data_dir: str | None,
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        builder: Any = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         raise ValueError(expected("the name of a TensorFlow Datasets data set", repr(name))) from error
     if download:

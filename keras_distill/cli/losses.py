@@ -1,4 +1,4 @@
-"""`keras-distill losses`: the table of listing."""
+"""`keras-distill losses`: list the distillation methods."""
 
 import click
 
@@ -10,9 +10,9 @@ from keras_distill.cli import session
 )
 @click.argument("name", required=False)
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
-def command(name, style):
-    """List the distillation methods, or tell all about the one called NAME."""
-    with session.users_errors():
+def command(name: str | None, style: str) -> None:
+    """List the distillation methods, or describe the method NAME."""
+    with session.report_users_errors():
         session.start_tensorflow()
 
         from keras_distill.losses import listing

@@ -36,7 +36,7 @@ def command(
     The step is cut off after each of its parts, and the prefixes are timed in turn, so that the parts add up. The
     residual is the time of the call of the step itself.
     """
-    with session.users_errors():
+    with session.report_users_errors():
         session.start_tensorflow(threads)
 
         from keras_distill import recipes

@@ -1,4 +1,4 @@
-"""`keras-distill report`: a page on a finished run."""
+"""`keras-distill report`: write a report on a finished run."""
 
 import click
 
@@ -6,10 +6,11 @@ from keras_distill.cli import session
 
 
 @click.command(
-    epilog="Examples: keras-distill report runs/mnist; keras-distill report runs/mnist --format html --out pages/mnist"
+    epilog="Examples: keras-distill report runs/mnist; keras-distill report runs/mnist --format html --directory "
+    "pages/mnist"
 )
 @click.argument("run", type=click.Path())
-@click.option("--out", type=click.Path(), help="Folder to write to.  [default: RUN]")
+@session.directory_option("Folder to write to.  [default: RUN]")
 @click.option(
     "--format",
     "formats",
@@ -19,16 +20,16 @@ from keras_distill.cli import session
     show_default=True,
     help="What to write; may be given several times.",
 )
-def command(run, out, formats):
-    """Write what RUN, the folder of a finished run, found: as a page, as Markdown, and as JSON.
+def command(run: str, directory: str | None, formats: tuple[str, ...]) -> None:
+    """Write a report on RUN, the folder of a finished run: one page, Markdown, and JSON.
 
-    The page is one HTML file that loads nothing: the students beside their teacher over all seeds, in accuracy,
-    fidelity, calibration and cost; learning curves; the samples on which student and teacher disagree most; the
-    exported files; and the command that makes the run again.
+    The page is one HTML file that loads nothing. It compares the students with their teacher over all seeds, in
+    accuracy, fidelity, calibration and cost, and shows learning curves, the samples on which student and teacher
+    disagree most, the exported files, and the command that repeats the run.
     """
-    with session.users_errors():
+    with session.report_users_errors():
         session.start_tensorflow()
-        from keras_distill.report import write
+        from keras_distill import report
 
-        written = write(run, out, formats)
+        written = report.write(run, directory, formats)
     session.console().print(written, soft_wrap=True)

@@ -1,28 +1,27 @@
 """CIFAR-10: 60,000 colour photographs of 32x32 pixels in ten classes.
 
 Command     keras-distill run cifar10 --download        (or --data-dir FOLDER, where it is prepared)
-Cost        about 40 minutes on 4 cores, reckoned from the quick form; --quick --seeds 1: 2.5 minutes on 2 cores
-Expected    --quick --seeds 1, which ends long before they have learnt: test accuracy of the teacher 42 %, of the
-            student alone 32 %, distilled 32 %; the whole recipe is yet to be measured
+Cost        about 40 minutes on 4 cores, estimated from the quick form; --quick --seeds 1: 2.5 minutes on 2 cores
+Expected    --quick --seeds 1, which stops long before convergence: test accuracy of the teacher 42 %, of the
+            student alone 32 %, distilled 32 %; the full recipe has not been measured yet
 """
 
 import keras
 from keras import layers
 
-from keras_distill import schedules
-from keras_distill.data.loading import load
+from keras_distill import data, schedules
 from keras_distill.recipes.recipe import Recipe
 
 SHAPE, CLASSES = (32, 32, 3), 10
 
 
-def load_data(data_dir=None, download=False):
+def load_data(data_dir: str | None = None, download: bool = False) -> data.Data:
     """Load CIFAR-10 with 5,000 of its training photographs kept for validation."""
-    return load("cifar10", data_dir=data_dir, download=download)
+    return data.load("cifar10", data_dir=data_dir, download=download)
 
 
-def _block(channels, strides=1):
-    # Normalised before the activation: exporting folds the normalisation into the convolution.
+def _block(channels: int, strides: int = 1) -> list[keras.layers.Layer]:
+    # Normalised before the activation, so that the export can fold the normalisation into the convolution.
     return [
         layers.Conv2D(channels, 3, strides=strides, padding="same", use_bias=False),
         layers.BatchNormalization(momentum=0.9),
@@ -30,7 +29,7 @@ def _block(channels, strides=1):
     ]
 
 
-def teacher():
+def teacher() -> keras.Model:
     """Build a convolutional net of three widths with dropout, 141 thousand parameters."""
     return keras.Sequential(
         [
@@ -47,7 +46,7 @@ def teacher():
     )
 
 
-def student():
+def student() -> keras.Model:
     """Build a convolutional net of three narrow layers, 19.6 thousand parameters."""
     return keras.Sequential(
         [
@@ -64,7 +63,7 @@ def student():
 
 RECIPE = Recipe(
     name="cifar10",
-    summary="small photographs; a student a seventh of its teacher's size, with a quarter of its photographs.",
+    summary="small photographs; a student of a seventh of its teacher's size, with a quarter of its photographs.",
     data=load_data,
     teacher=teacher,
     student=student,

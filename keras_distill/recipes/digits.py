@@ -9,19 +9,18 @@ Expected    test accuracy of the teacher 98.7 %; of the student, learning from 2
 import keras
 from keras import layers
 
-from keras_distill import schedules
-from keras_distill.data.loading import digits
+from keras_distill import data, schedules
 from keras_distill.recipes.recipe import Recipe
 
 SHAPE, CLASSES = (8, 8, 1), 10
 
 
-def load_data(data_dir=None, download=False):
-    """Load the digits; they are always there."""
-    return digits()
+def load_data(data_dir: str | None = None, download: bool = False) -> data.Data:
+    """Load the digits, which need no download."""
+    return data.digits()
 
 
-def teacher():
+def teacher() -> keras.Model:
     """Build a convolutional net with dropout, 45 thousand parameters."""
     return keras.Sequential(
         [
@@ -41,7 +40,7 @@ def teacher():
     )
 
 
-def student():
+def student() -> keras.Model:
     """Build two small hidden layers, 3.5 thousand parameters."""
     return keras.Sequential(
         [
@@ -57,7 +56,7 @@ def student():
 
 RECIPE = Recipe(
     name="digits",
-    summary="real digits of 8x8 pixels, nothing to download; the student learns from a sixth of its teacher's.",
+    summary="real digits of 8x8 pixels, no download; the student learns from a sixth of its teacher's digits.",
     data=load_data,
     teacher=teacher,
     student=student,

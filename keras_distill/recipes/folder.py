@@ -1,8 +1,11 @@
-"""A run's folder: refused where it is somebody else's, written beside, put in place when all is done."""
+"""The folder of a run: it is written beside its place and moved there once the run is complete."""
 
 import json
+import os
 import pathlib
 import shutil
+from collections.abc import Mapping
+from typing import Any
 
 from keras_distill._core.messages import expected
 
@@ -11,23 +14,23 @@ EXAMPLES = "examples.npz"
 PREDICTIONS = "predictions.npz"
 PRODUCER = "keras_distill run"
 ENTRIES = ("logs", "plots", "student", "student.keras", "teacher.keras", EXAMPLES, PREDICTIONS, RESULTS)
-# Written into a run's folder later, by `keras_distill.report`; they tell of these results and leave with them.
+# `keras_distill.report` adds these to a run's folder later; they describe these results and are removed with them.
 REPORTS = {"html": "report.html", "md": "report.md", "json": "report.json"}
 REPORTER = "keras_distill report"
 _PARTIAL = ".partial"
-# How a page, a Markdown file and a JSON one name what wrote them, among their first characters.
+# How the head of an HTML, a Markdown and a JSON report names its producer.
 _BEFORE_REPORTER = ('name="generator" content="', "<!-- ", '"producer": "')
 _HEAD = 500
 
 
 class RunFolder:
-    """Gather a run's files in `<path>.partial`, so that an interrupted run leaves the results of the last one whole.
+    """Collect a run's files in `<path>.partial`, so that an interrupted run keeps the earlier results intact.
 
     Args:
         path: Folder of the run: new, empty, or of an earlier run.
 
     Raises:
-        FileExistsError: If something else is there.
+        FileExistsError: If the folder exists and holds anything else.
 
     Example:
 
@@ -41,30 +44,30 @@ class RunFolder:
     ['results.json']
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path).expanduser().resolve()
         self.partial = self.path.with_name(self.path.name + _PARTIAL)
         for folder in (self.path, self.partial):
             _check_ours(folder)
 
-    def begin(self):
-        """Make the folder that is written to; until then nothing is touched."""
+    def begin(self) -> None:
+        """Create the partial folder; nothing is changed before."""
         _clear(self.partial)
         self.partial.mkdir(parents=True, exist_ok=True)
-        # The mark by which the next run knows that what is left of an interrupted one may go.
+        # Marks the folder as ours, so that the next run may remove what an interrupted run left.
         self.write_results({})
 
-    def __truediv__(self, name):
-        """Return the path of an entry while the run goes on."""
+    def __truediv__(self, name: str) -> pathlib.Path:
+        """Return the path of an entry during the run."""
         return self.partial / name
 
-    def write_results(self, results):
-        """Write `results.json`, marked as ours."""
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write `results.json`, with the name of its producer."""
         text = json.dumps({"producer": PRODUCER, **results}, indent=2)
         (self.partial / RESULTS).write_text(text + "\n", encoding="utf-8")
 
-    def publish(self):
-        """Put everything in place of the earlier run; what else users keep in that folder stays."""
+    def publish(self) -> None:
+        """Replace the files of the earlier run; other files that users keep in the folder stay."""
         _clear(self.path)
         self.path.mkdir(exist_ok=True)
         for name in ENTRIES:
@@ -73,31 +76,31 @@ class RunFolder:
         self.partial.rmdir()
 
 
-def read_results(path):
-    """Read the results of a run.
+def read_results(path: str | os.PathLike) -> dict[str, Any]:
+    """Read `results.json` from the folder of a run.
 
     Args:
         path: The run's folder.
 
     Returns:
-        A dict: what `results.json` holds.
+        The content of `results.json`, a dict.
 
     Raises:
-        FileNotFoundError: If there are no results.
-        ValueError: If they are damaged, not ours, or those of a run that has not finished.
+        FileNotFoundError: If the folder has no results.
+        ValueError: If the results are damaged, have another producer, or belong to an unfinished run.
     """
     path = pathlib.Path(path).expanduser().resolve()
     results, reason = _read(path)
     if reason is None and (path.name.endswith(_PARTIAL) or set(results) == {"producer"}):
-        reason = "a run that goes on or was interrupted"
+        reason = "a run that is still running or was interrupted"
     if reason is None:
         return results
     wanted = expected(f"the folder of a finished run, with its {RESULTS}", f"{path}, {reason}", _hint(path))
     raise (ValueError if (path / RESULTS).is_file() else FileNotFoundError)(wanted)
 
 
-def is_report(path):
-    """Say whether a file is a report that `keras_distill.report` wrote."""
+def is_report(path: str | os.PathLike) -> bool:
+    """Return whether `keras_distill.report` wrote a file."""
     try:
         with open(path, encoding="utf-8") as file:
             head = file.read(_HEAD)
@@ -106,35 +109,35 @@ def is_report(path):
     return any(before + REPORTER in head for before in _BEFORE_REPORTER)
 
 
-def _check_ours(path):
+def _check_ours(path: pathlib.Path) -> None:
     if path.is_dir() and (not any(path.iterdir()) or _read(path)[1] is None):
         return
     if path.exists():
-        fix = "Choose another one with --out, or remove it."
+        fix = "Choose another directory, or remove it."
         raise FileExistsError(
             expected("a folder that is new, empty, or of an earlier run", f"{path}, which is not", fix)
         )
 
 
-def _read(path):
-    """Return the results in a folder, and the reason, or None, for which they are not those of a run."""
+def _read(path: pathlib.Path) -> tuple[dict[str, Any], str | None]:
+    """Return the results in a folder, and why they are not those of a run, or `None`."""
     try:
         results = json.loads((path / RESULTS).read_text(encoding="utf-8"))
     except OSError as error:
-        return None, f"where it cannot be read ({error.strerror or error})"
+        return {}, f"where it cannot be read ({error.strerror or error})"
     except (ValueError, RecursionError) as error:
-        return None, f"where it is damaged ({error})"
+        return {}, f"where it is damaged ({error})"
     if not isinstance(results, dict) or results.get("producer") != PRODUCER:
-        return None, "where it is of another origin"
+        return {}, "where it is of another origin"
     return results, None
 
 
-def _hint(path):
+def _hint(path: pathlib.Path) -> str | None:
     beside = path.with_name(path.name + _PARTIAL)
-    return f"{beside.name} beside it goes on or was interrupted." if beside.is_dir() else None
+    return f"{beside.name} beside it is still running or was interrupted." if beside.is_dir() else None
 
 
-def _clear(path):
+def _clear(path: pathlib.Path) -> None:
     for name in ENTRIES:
         entry = path / name
         if entry.is_dir() and not entry.is_symlink():

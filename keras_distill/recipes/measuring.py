@@ -1,28 +1,39 @@
-"""Measuring a trained model: what it answers, how well, how like the teacher, how large, how fast."""
+"""Measuring a trained model: its outputs, their accuracy, their agreement with the teacher, its size and latency."""
 
+import pathlib
 import statistics
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_distill.losses.divergences import kl_divergence
 from keras_distill.metrics import agreement
+from keras_distill.recipes.results import Cost
+from keras_distill.recipes.training import Trained
 
 _BATCH = 500
 _TIMED_RUNS = 200
 
 
-def outputs(model, split):
+def compute_outputs(model: keras.Model, split: tuple[Any, Any]) -> np.ndarray:
     """Return a model's logits `[samples, classes]` on a split `(x, y)`."""
-    # Called rather than predict(): TensorFlow takes one short predict() for each of many models for a mistake.
+    # Called rather than predict(): TensorFlow warns about retracing when many models predict briefly.
     x = split[0]
     batches = [model(x[start : start + _BATCH], training=False) for start in range(0, len(x), _BATCH)]
-    return np.concatenate([keras.ops.convert_to_numpy(batch) for batch in batches])
+    return np.concatenate([np.asarray(keras.ops.convert_to_numpy(batch)) for batch in batches])
 
 
-def record(trained, logits, teacher_logits, test):
-    """Return the figures of one training: those of the `Trained`, and those of its logits on the test split."""
+def measure_training(
+    trained: Trained, logits: np.ndarray, teacher_logits: np.ndarray, test: tuple[Any, Any]
+) -> dict[str, Any]:
+    """Return the figures of one training: those of the `Trained`, and those of its logits on the test split.
+
+    Returns:
+        Dict of the fields of a `keras_distill.recipes.results.Training`.
+    """
     return {
         **trained.record(),
         "test_accuracy": float(np.mean(np.argmax(logits, axis=-1) == test[1])),
@@ -30,20 +41,17 @@ def record(trained, logits, teacher_logits, test):
     }
 
 
-def cost(model, path):
-    """Return what a model costs: parameters, bytes of its file, microseconds for one image.
+def measure_cost(model: Any, path: pathlib.Path) -> Cost:
+    """Return what a model costs.
 
     Args:
         model: A built `keras.Model`.
         path: Path of its file.
-
-    Returns:
-        A dict of `parameters`, `bytes` and `latency_us`: the median time of one image as a TensorFlow graph.
     """
-    return {"parameters": model.count_params(), "bytes": path.stat().st_size, "latency_us": _latency_us(model)}
+    return Cost(parameters=model.count_params(), bytes=path.stat().st_size, latency_us=_measure_latency_us(model))
 
 
-def _latency_us(model):
+def _measure_latency_us(model: Any) -> float:
     import tensorflow as tf
 
     graph = tf.function(lambda image: model(image, training=False))
@@ -56,25 +64,27 @@ def _latency_us(model):
     return 1e6 * statistics.median(times)
 
 
-def examples(test, teacher, alone, distilled, count=4):
-    """Pick test images that show much: teacher and student are right, the teacher is least sure, no class comes twice.
+def pick_examples(
+    test: tuple[Any, Any], teacher: np.ndarray, alone: np.ndarray, distilled: np.ndarray, count: int = 4
+) -> dict[str, np.ndarray]:
+    """Pick instructive test images: teacher and student are right, the teacher is least sure, and classes differ.
 
     Args:
         test: Pair `(x, y)`.
         teacher: The teacher's logits `[samples, classes]`.
-        alone: Logits of the student alone.
-        distilled: Logits of the distilled student.
-        count: How many to pick. Defaults to 4.
+        alone: Logits of the student alone, of the same shape.
+        distilled: Logits of the distilled student, of the same shape.
+        count: Number of images. Defaults to 4.
 
     Returns:
-        A dict of arrays: `x`, `y`, and the logits `teacher`, `alone`, `distilled` of the picked images.
+        Dict of arrays: `x`, `y`, and the logits `teacher`, `alone`, `distilled` of the picked images.
     """
     x, y = test
     scaled = teacher - teacher.max(axis=-1, keepdims=True)
     probabilities = np.exp(scaled) / np.exp(scaled).sum(axis=-1, keepdims=True)
     right = (teacher.argmax(axis=-1) == y) & (distilled.argmax(axis=-1) == y)
     sureness = np.where(right, probabilities.max(axis=-1), np.inf)
-    picked = {}
+    picked: dict[int, int] = {}
     for row in np.argsort(sureness, kind="stable"):
         picked.setdefault(int(y[row]), row)
     rows = np.array(list(picked.values())[:count])
@@ -82,24 +92,31 @@ def examples(test, teacher, alone, distilled, count=4):
     return {"x": x[rows], "y": y[rows], **{name: values[rows] for name, values in logits.items()}}
 
 
-def predictions(test, teacher, alone, distilled, exported, count=9):
-    """Gather what every model answers on the test split, and where the exported student is farthest from its teacher.
+def gather_predictions(
+    test: tuple[Any, Any],
+    teacher: np.ndarray,
+    alone: Sequence[np.ndarray],
+    distilled: Sequence[np.ndarray],
+    exported: int,
+    count: int = 9,
+) -> dict[str, np.ndarray]:
+    """Gather all models' outputs on the test split, and the samples on which the exported student differs most.
 
     Args:
         test: Pair `(x, y)`.
         teacher: The teacher's logits `[samples, classes]`.
         alone: Logits of the students alone, a list by seed.
         distilled: Logits of the distilled students, a list by seed.
-        exported: Position in that list of the student that is exported.
-        count: How many samples to show of those with the largest divergence. Defaults to 9.
+        exported: Position of the exported student in that list.
+        count: Number of samples with the largest divergence to keep the inputs of. Defaults to 9.
 
     Returns:
-        A dict of arrays: labels `y` `[samples]`; logits `teacher` `[samples, classes]`, and `alone` and `distilled`
+        Dict of arrays: labels `y` `[samples]`; logits `teacher` `[samples, classes]`, and `alone` and `distilled`
         `[seeds, samples, classes]`; `farthest` `[count]`, positions of samples by falling divergence, and `x`
         `[count, ...]`, their inputs.
     """
     x, y = test
-    divergence = keras.ops.convert_to_numpy(kl_divergence(teacher, distilled[exported]))
+    divergence = np.asarray(keras.ops.convert_to_numpy(kl_divergence(teacher, distilled[exported])))
     farthest = np.argsort(-divergence, kind="stable")[:count]
     logits = {"teacher": teacher, "alone": np.stack(alone), "distilled": np.stack(distilled)}
     return {"y": y, **logits, "farthest": farthest, "x": x[farthest]}

@@ -1,7 +1,7 @@
 """MNIST: 70,000 handwritten digits of 28x28 pixels, a student of 14.5 thousand parameters.
 
-The teacher learns from 55,000 of them; the student, alone or distilled, from 5,000, as where most of the data that a
-teacher learnt from is no longer at hand. In short trials with all 55,000, soft targets brought such students nothing.
+The teacher learns from 55,000 of them; the student, alone or distilled, learns from 5,000, as if most of the teacher's
+training data were no longer available. In short trials with all 55,000, soft targets did not help such students.
 
 Command     keras-distill run mnist --download          (or --data-dir FOLDER, where it is prepared)
 Cost        7 minutes on 2 cores; --quick: 1 minute
@@ -12,24 +12,23 @@ Expected    test accuracy of the teacher 99.2 %; of the student, over three seed
 import keras
 from keras import layers
 
-from keras_distill import schedules
-from keras_distill.data.loading import load
+from keras_distill import data, schedules
 from keras_distill.recipes.recipe import Recipe
 
 SHAPE, CLASSES = (28, 28, 1), 10
 
 
-def load_data(data_dir=None, download=False):
+def load_data(data_dir: str | None = None, download: bool = False) -> data.Data:
     """Load MNIST with 5,000 of its training digits kept for validation."""
-    return load("mnist", data_dir=data_dir, download=download)
+    return data.load("mnist", data_dir=data_dir, download=download)
 
 
-def teacher():
+def teacher() -> keras.Model:
     """Build a convolutional net with dropout, 226 thousand parameters."""
     return keras.Sequential(
         [
             keras.Input(SHAPE),
-            # Strides in place of pooling: a third of the arithmetic, and MNIST does not mind.
+            # Strides in place of pooling take a third of the arithmetic, and suffice for MNIST.
             layers.Conv2D(32, 5, strides=2, activation="relu"),
             layers.Conv2D(64, 3, strides=2, activation="relu"),
             layers.Dropout(0.25),
@@ -42,7 +41,7 @@ def teacher():
     )
 
 
-def student():
+def student() -> keras.Model:
     """Build two narrow convolutions and a small hidden layer, 14.5 thousand parameters."""
     return keras.Sequential(
         [

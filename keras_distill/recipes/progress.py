@@ -1,28 +1,30 @@
-"""What a run tells whoever watches it. The default watches nothing."""
+"""The interface by which a run reports its progress. The default ignores it."""
+
+from typing import Any
 
 
 class Progress:
-    """Hear of every stage and every training of a run; override what is of interest."""
+    """Receive every stage and every training of a run. Override the methods that you need."""
 
-    def stage(self, title, explanation=""):
-        """Hear that a stage begins.
+    def stage(self, title: str, explanation: str = "") -> None:
+        """Receive the beginning of a stage.
 
         Args:
-            title: What begins, in a few words.
-            explanation: What happens in it and why, in plain sentences. Defaults to `""`.
+            title: Title of the stage, a few words.
+            explanation: What happens in the stage and why, in full sentences. Defaults to `""`.
         """
 
-    def training(self, title, epochs):
-        """Hear that a training begins.
+    def training(self, title: str, epochs: int) -> list[Any]:
+        """Receive the beginning of a training.
 
         Args:
             title: Which model is trained.
-            epochs: How many epochs it takes.
+            epochs: Number of epochs.
 
         Returns:
-            Keras callbacks for it, a list.
+            List of Keras callbacks for the training.
         """
         return []
 
-    def note(self, text):
-        """Hear a remark on something that was left out, and why."""
+    def note(self, text: str) -> None:
+        """Receive a remark on a part that was left out, and why."""

@@ -1,8 +1,10 @@
-"""What a recipe is: everything a run needs to know, in one frozen thing."""
+"""The definition of a recipe: everything that a run needs to know."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
+from keras_distill._core.checks import check_number, check_whole_number
 from keras_distill._core.messages import expected
 
 _FUNCTIONS = ("data", "teacher", "student", "temperature", "views")
@@ -11,41 +13,41 @@ _COUNTS = ("teacher_epochs", "student_epochs", "batch_size")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Say which data, which teacher, which student and how the one teaches the other.
+    """Define the data, the teacher, the student, and how the student learns from the teacher.
 
     Attributes:
-        name: Short name; the run's folder is called so.
-        summary: One line that says what it shows.
+        name: Short name; also the name of the run's folder.
+        summary: One line on what the recipe shows.
         data: Function `(data_dir, download)` that returns a `keras_distill.data.Data`.
-        teacher: Function of no arguments that builds the teacher, with logits as its output.
-        student: Function of no arguments that builds the student, with logits as its output.
+        teacher: Function of no arguments that builds the teacher, which outputs logits.
+        student: Function of no arguments that builds the student, which outputs logits.
         temperature: Function of the number of epochs that returns a schedule: epoch -> temperature.
-        teacher_epochs: Epochs the teacher is trained.
-        student_epochs: Epochs a student is trained, alone and distilled.
-        student_loss_weight: Weight, from 0 to 1, of the hard labels beside the soft targets. Defaults to 0.1.
+        teacher_epochs: Number of epochs that the teacher is trained for.
+        student_epochs: Number of epochs that each student is trained for, alone and distilled.
+        student_loss_weight: Weight of the hard labels beside the soft targets, from 0 to 1. Defaults to 0.1.
         batch_size: Samples per batch. Defaults to 128.
-        learning_rate: First learning rate of Adam; it falls to 0 along half a cosine. Defaults to 0.002.
-        shift: Largest random move of an image, in pixels, in every training. Defaults to 0.
-        flip: Whether half of the images are mirrored, in every training. Defaults to `False`.
-        samples: Training samples the teacher learns from. Defaults to `None`, all of them.
-        transfer_samples: How many of these are the transfer set, which the students learn from, alone and distilled.
-            Defaults to `None`, all of them.
-        views: Function `(x, y, batch_size, seed)` that returns a `tf.data.Dataset` of batches `(x, y)` with labels as
-            rows of shares `[batch, classes]`: what the students learn from, alone and distilled, in place of the
-            images as they are, moved and mirrored. Defaults to `None`.
-        quick: Attributes that replace these where a run has to be quick.
+        learning_rate: Initial learning rate of Adam, which decays to 0 along half a cosine. Defaults to 0.002.
+        shift: Largest random shift of an image in pixels, in every training. Defaults to 0.
+        flip: Whether to mirror half of the images, in every training. Defaults to `False`.
+        samples: Number of training samples that the teacher learns from. Defaults to `None`, all of them.
+        transfer_samples: Number of these samples in the transfer set, from which the students learn, alone and
+            distilled. Defaults to `None`, all of them.
+        views: Function `(x, y, batch_size, seed)` that returns a `tf.data.Dataset` of batches `(x, y)`, with labels as
+            probabilities of shape `[batch, classes]`. Students learn from it, alone and distilled, in place of the
+            shifted and mirrored images. Defaults to `None`.
+        quick: Attributes that the quick form replaces.
 
     Raises:
-        TypeError: If a function is none.
-        ValueError: If a number is not what it should be.
+        TypeError: If an attribute that should be a function is not callable.
+        ValueError: If a number is out of range.
     """
 
     name: str
     summary: str
-    data: Callable
-    teacher: Callable
-    student: Callable
-    temperature: Callable
+    data: Callable[[Any, bool], Any]
+    teacher: Callable[[], Any]
+    student: Callable[[], Any]
+    temperature: Callable[[int], Callable[[int], float]]
     teacher_epochs: int
     student_epochs: int
     student_loss_weight: float = 0.1
@@ -55,25 +57,23 @@ class Recipe:
     flip: bool = False
     samples: int | None = None
     transfer_samples: int | None = None
-    views: Callable | None = None
-    quick: Mapping = dataclasses.field(default_factory=dict)
+    views: Callable[..., Any] | None = None
+    quick: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in _FUNCTIONS:
-            if not callable(getattr(self, field)) and not (field == "views" and self.views is None):
-                raise TypeError(expected(f"{field} of a recipe to be a function", repr(getattr(self, field))))
-        for field in _COUNTS:
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(expected(f"{field} of a recipe to be a positive whole number", repr(value)))
-        if not 0.0 <= self.student_loss_weight <= 1.0:
-            raise ValueError(expected("student_loss_weight of a recipe from 0 to 1", repr(self.student_loss_weight)))
+            if not callable(value) and not (field == "views" and value is None):
+                raise TypeError(expected(f"{field} to be a function", f"{field}={value!r}"))
+        for field in _COUNTS:
+            check_whole_number(field, getattr(self, field))
+        check_number("student_loss_weight", self.student_loss_weight, 0.0, 1.0)
 
-    def quickened(self):
-        """Return the quick form: seconds or minutes instead of the whole time, and weaker figures."""
+    def quickened(self) -> "Recipe":
+        """Return the quick form, which takes seconds or minutes and reaches lower accuracies."""
         return dataclasses.replace(self, **self.quick)
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """Return the attributes that are plain values, for the record of a run."""
         fields = (field.name for field in dataclasses.fields(self) if field.name not in (*_FUNCTIONS, "quick"))
         return {name: getattr(self, name) for name in fields}

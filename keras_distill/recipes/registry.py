@@ -1,20 +1,29 @@
-"""Finding a recipe: one of ours by its name, one of yours by the path of its file."""
+"""Recipes by name, and recipes of users by the path of their file."""
 
 import importlib
 import importlib.util
+import os
 import pathlib
+import types
 
-from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.checks import check_choice
+from keras_distill._core.messages import expected
 from keras_distill.recipes.recipe import Recipe
 
-# A new recipe is a new file of this folder and its name here.
-NAMES = ("cifar10", "digits", "function_matching", "hinton2015", "mnist")
+NAMES: tuple[str, ...] = tuple(
+    sorted(
+        path.stem
+        for path in pathlib.Path(__file__).parent.glob("*.py")
+        if "\nRECIPE = " in path.read_text(encoding="utf-8")
+    )
+)
+"""Names of the recipes that come with the package: the files beside this one that define `RECIPE`."""
 
 
-def load(name_or_path):
+def load(name_or_path: str | os.PathLike) -> Recipe:
     """Load a recipe by its name, or from a Python file that defines `RECIPE`.
 
-    Loading a file runs its code, as `python FILE` would: load only what you would run.
+    Loading a file runs its code, as `python FILE` does: load only files that you trust.
 
     Args:
         name_or_path: A name in `NAMES`, or the path of a `.py` file.
@@ -23,9 +32,9 @@ def load(name_or_path):
         The `Recipe`.
 
     Raises:
-        TypeError: If the file defines no `Recipe` named `RECIPE`.
+        TypeError: If the file does not define a `Recipe` named `RECIPE`.
         ValueError: If the name is unknown.
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
 
     Example:
 
@@ -37,17 +46,15 @@ def load(name_or_path):
     """
     name_or_path = str(name_or_path)
     if name_or_path.endswith(".py"):
-        return _of_file(pathlib.Path(name_or_path))
-    if name_or_path not in NAMES:
-        raise ValueError(unknown_name("recipe", name_or_path, NAMES))
-    return importlib.import_module(f"keras_distill.recipes.{name_or_path}").RECIPE
+        return _load_file(pathlib.Path(name_or_path))
+    return importlib.import_module(f"keras_distill.recipes.{check_choice('recipe', name_or_path, NAMES)}").RECIPE
 
 
-def _of_file(path):
-    if not path.is_file():
+def _load_file(path: pathlib.Path) -> Recipe:
+    spec = importlib.util.spec_from_file_location(path.stem, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
         raise FileNotFoundError(expected("the path of a recipe file", str(path)))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
+    module: types.ModuleType = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):

@@ -1,102 +1,62 @@
-"""The results of a run as tables for a terminal, and the verdict in one sentence."""
+"""The results of a run as tables for a terminal, and the verdict in a sentence or two."""
 
 import numpy as np
 from rich.table import Table
 
-from keras_distill._core.messages import expected
 from keras_distill.drawing.numbers import percent, size, spread
+from keras_distill.drawing.style import LABELS
+from keras_distill.recipes.results import WAYS, Results
 
 
-def tables(results):
-    """Build the tables of a run: the models, and the files of the exported student.
-
-    Args:
-        results: What `results.json` holds, a dict.
-
-    Returns:
-        A list of two `rich.table.Table`.
-    """
-    return [models(results), files(results)]
+def build_tables(results: Results) -> list[Table]:
+    """Build the tables of a run: the models, and the files of the exported student."""
+    return [build_models_table(results), build_files_table(results)]
 
 
-def models(results):
+def build_models_table(results: Results) -> Table:
     """Build the table of teacher, student alone and student distilled.
 
-    Args:
-        results: What `results.json` holds, a dict.
-
-    Returns:
-        A `rich.table.Table`; with several seeds, means ± standard deviations.
+    With several seeds, figures are means ± standard deviations.
     """
-    seeds = len(results["seeds"])
-    table = _table(
-        f"Models on {results['samples']['test']:,} test images, students over {seeds} seed{'s' * (seeds > 1)}"
-    )
+    seeds = len(results.seeds)
+    table = new_table(f"Models on {results.samples.test:,} test images, students over {seeds} seed{'s' * (seeds > 1)}")
     for column in ("model", "parameters", "accuracy", "agreement with teacher", "size", "one image"):
         table.add_column(column, justify="left" if column == "model" else "right")
-    teacher, student = results["teacher"], results["student"]
-    rows = (
-        ("teacher", teacher, [teacher], False),
-        ("student alone", student, results["alone"], True),
-        ("student distilled", student, results["distilled"], True),
-    )
-    for name, cost, trainings, compared in rows:
+    for way in WAYS:
+        trainings, cost = results.trainings(way), results.cost(way)
         table.add_row(
-            name,
-            f"{cost['parameters']:,}",
-            spread([training["test_accuracy"] for training in trainings]),
-            spread([training["agreement"] for training in trainings]) if compared else "–",
-            size(cost["bytes"]),
-            f"{cost['latency_us']:.0f} µs",
+            LABELS[way],
+            f"{cost.parameters:,}",
+            spread([training.test_accuracy for training in trainings]),
+            "–" if way == "teacher" else spread([training.agreement for training in trainings]),
+            size(cost.bytes),
+            f"{cost.latency_us:.0f} µs",
         )
     return table
 
 
-def files(results):
-    """Build the table of exported files.
-
-    Args:
-        results: What `results.json` holds, a dict.
-
-    Returns:
-        A `rich.table.Table`.
-    """
-    table = _table(f"Files of the student distilled with seed {results['exported_seed']}")
+def build_files_table(results: Results) -> Table:
+    """Build the table of exported files."""
+    table = new_table(f"Files of the student distilled with seed {results.exported_seed}")
     for column in ("file", "verification", "accuracy", "agreement with student", "size", "one image"):
         table.add_column(column, justify="left" if column in ("file", "verification") else "right")
-    for row in results["export"]["artifacts"]:
-        passed = row["status"] == "passed"
+    for file in results.export.artifacts:
         table.add_row(
-            row["format"],
-            "passed" if passed else f"[red]{row['status']}[/red]",
-            percent(row["accuracy"]),
-            percent(row["agreement"]),
-            "–" if row["bytes"] is None else size(row["bytes"]),
-            "–" if row["latency_us"] is None else f"{row['latency_us']:.0f} µs",
+            file.format,
+            "passed" if file.passed else f"[red]{file.status}[/red]",
+            percent(file.accuracy),
+            percent(file.agreement),
+            "–" if file.bytes is None else size(file.bytes),
+            "–" if file.latency_us is None else f"{file.latency_us:.0f} µs",
         )
     return table
 
 
-def verdict(results):
-    """Say in a sentence or two whether distilling helped, and by how much.
-
-    Args:
-        results: What `results.json` holds, a dict.
-
-    Returns:
-        The sentences.
-
-    Raises:
-        ValueError: If there are no results in it.
-
-    Example:
-
-    >>> verdict({"alone": [{"test_accuracy": 0.91}], "distilled": [{"test_accuracy": 0.94}]})
-    'Distilled, the student is right on 94.00 % of the test images; alone, on 91.00 %: a gain of 3.00 points.'
-    """
-    if not results.get("alone") or not results.get("distilled"):
-        raise ValueError(expected("the results of a run", f"{sorted(results)}"))
-    alone, distilled = ([training["test_accuracy"] for training in results[way]] for way in ("alone", "distilled"))
+def verdict(results: Results) -> str:
+    """Return a sentence or two on whether distillation helped, and by how much."""
+    alone, distilled = (
+        [training.test_accuracy for training in results.trainings(way)] for way in ("alone", "distilled")
+    )
     points = 100 * (np.mean(distilled) - np.mean(alone))
     change = "gain" if points >= 0 else "loss"
     sentence = (
@@ -106,10 +66,11 @@ def verdict(results):
     if len(alone) > 1 and points >= 0:
         apart = min(distilled) > max(alone)
         sentence += f" The worst distilled student {'beats' if apart else 'does not beat'} the best one alone."
-    if results.get("quick"):
-        sentence += " In the quick form, figures say nothing: it shows that all of it works."
+    if results.quick:
+        sentence += " The quick form only shows that everything works; its figures mean nothing."
     return sentence
 
 
-def _table(title):
+def new_table(title: str) -> Table:
+    """Return an empty table in the style of all tables of a run."""
     return Table(title=title, title_justify="left", title_style="bold", header_style="dim")

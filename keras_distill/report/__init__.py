@@ -1,4 +1,4 @@
-"""What a run found, as one page to look at, as Markdown and as JSON.
+"""The report on a run: one page to look at, Markdown, and JSON.
 
 >>> import keras_distill as kd
 >>> kd.report.write("runs/none")
@@ -8,6 +8,7 @@ FileNotFoundError: Expected the folder of a finished run, with its results.json.
 
 import sys
 import types
+from typing import Any
 
 from keras_distill._core import deprecation
 from keras_distill.report.writing import Report, write
@@ -26,12 +27,16 @@ __getattr__ = deprecation.renamed(
 )
 
 
-class _Callable(types.ModuleType):
-    """Let `keras_distill.report(run)`, the name that `write` had, still work."""
+def __dir__() -> list[str]:
+    return __all__
 
-    def __call__(self, *args, **options):
+
+class _CallableModule(types.ModuleType):
+    """A module that can be called as `keras_distill.report(run)`, the former name of `write`."""
+
+    def __call__(self, *args: Any, **options: Any) -> Report:
         deprecation.warn("keras_distill.report(...)", "keras_distill.report.write(...)")
         return write(*args, **options)
 
 
-sys.modules[__name__].__class__ = _Callable
+sys.modules[__name__].__class__ = _CallableModule

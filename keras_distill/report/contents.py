@@ -1,7 +1,8 @@
-"""What a report says, as JSON types: page, Markdown and JSON are three ways of writing it."""
+"""The content of a report as JSON types; the page, the Markdown and the JSON are three ways of writing it."""
 
 import math
 import shlex
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -10,103 +11,80 @@ from keras_distill import metrics
 from keras_distill._version import __version__
 from keras_distill.drawing import pictures
 from keras_distill.losses.divergences import kl_divergence
-from keras_distill.recipes import tables
+from keras_distill.recipes import NAMES, tables
 from keras_distill.recipes.folder import PREDICTIONS, REPORTER
-from keras_distill.recipes.registry import NAMES
-from keras_distill.report.measures import MEASURES
+from keras_distill.recipes.results import WAYS, Results
+from keras_distill.report.measures import MEASURES, Measure
+from keras_distill.report.reading import Run
 
-WAYS = ("teacher", "alone", "distilled")
 BINS = 15
+"""Number of bins of a reliability diagram."""
 _SHOWN_CLASSES = 5
 _SHARE = 0.005
 _FILE = ("format", "status", "bytes", "accuracy", "agreement", "max_difference", "latency_us", "samples", "path")
 _FACTS = ("recipe", "summary", "quick", "date", "seeds", "exported_seed", "samples", "class_names")
-# What `sys.argv` begins with where a command of ours was given, and how that is typed.
+# First word of the command line of a run from the terminal -> how a user types it.
 _PROGRAMS = {"keras-distill": ["keras-distill"], "__main__.py": ["python", "-m", "keras_distill"]}
 _COMMANDS = (["run"], ["demo"])
-# Settings that stand above.
-_SAID = ("name", "summary")
+# The report gives these settings in its head.
+_SETTINGS_ABOVE = ("name", "summary")
 
 
-def contents(run):
-    """Gather what a report says of a run.
-
-    Args:
-        run: A `keras_distill.report.reading.Run`.
-
-    Returns:
-        A dict of JSON types.
-    """
-    results = run.results
+def contents(run: Run) -> dict[str, Any]:
+    """Return the content of the report on a run, a dict of JSON types."""
+    results, held, has_outputs = run.results, run.results.to_json(), run.predictions is not None
     content = {
         "producer": REPORTER,
         "version": __version__,
-        "run": {name: results[name] for name in _FACTS},
+        "run": {name: held[name] for name in _FACTS},
         "verdict": tables.verdict(results),
-        "models": {way: _model(run, way) for way in WAYS},
-        "learning": {way: _curves(results, way, "val_accuracy") for way in WAYS},
-        "temperature": _curves(results, "distilled", "temperature")[0],
-        "calibration": run.predictions and {way: _reliability(run, way) for way in WAYS},
-        "classes": run.predictions and _classes(run),
-        "disagreements": run.predictions and _disagreements(run),
-        "files": [{name: row.get(name) for name in _FILE} for row in results["export"]["artifacts"]],
-        "reproduction": _reproduction(results),
-        "left_out": _left_out(run),
+        "models": {way: _measure_model(run, way) for way in WAYS},
+        "learning": {way: [each.history["val_accuracy"] for each in results.trainings(way)] for way in WAYS},
+        "temperature": results.distilled[0].history["temperature"],
+        "calibration": {way: _bin_reliability(run, way) for way in WAYS} if has_outputs else None,
+        "classes": _describe_classes(run) if has_outputs else None,
+        "disagreements": _find_disagreements(run) if has_outputs else None,
+        "files": [{name: getattr(file, name) for name in _FILE} for file in results.export.artifacts],
+        "reproduction": _describe_reproduction(results),
+        "left_out": _explain_gaps(run),
     }
-    return _known(content)
+    return _without_nan(content)
 
 
-def _trainings(results, way):
-    """Return the records of a model's trainings, a list: one of the teacher, one per seed of a student."""
-    return [results["teacher"]] if way == "teacher" else results[way]
-
-
-def _outputs(run, way):
-    """Return the logits of a model's trainings on the test split `[trainings, samples, classes]`."""
-    return run.predictions[way][None] if way == "teacher" else run.predictions[way]
-
-
-def _model(run, way):
-    """Return the measures of a model: name to the values of its trainings, `None` where they are not known."""
-    recorded = {"accuracy": [training["test_accuracy"] for training in _trainings(run.results, way)]}
-    cost = run.results["teacher" if way == "teacher" else "student"]
-    recorded |= {measure.name: [cost[measure.name]] for measure in MEASURES if measure.group == "cost"}
+def _measure_model(run: Run, way: str) -> dict[str, list[float | None] | None]:
+    """Return the measures of a model: name to the values of its trainings, `None` where they are unknown."""
+    trainings, cost = run.results.trainings(way), run.results.cost(way)
+    recorded: dict[str, list[float | None]] = {"accuracy": [training.test_accuracy for training in trainings]}
+    recorded |= {measure.name: [getattr(cost, measure.name)] for measure in MEASURES if measure.group == "cost"}
     if way != "teacher":
-        recorded["agreement"] = [training["agreement"] for training in run.results[way]]
-    return {measure.name: recorded.get(measure.name) or _computed(run, way, measure) for measure in MEASURES}
+        recorded["agreement"] = [training.agreement for training in trainings]
+    return {measure.name: recorded.get(measure.name) or _compute(run, way, measure) for measure in MEASURES}
 
 
-def _computed(run, way, measure):
+def _compute(run: Run, way: str, measure: Measure) -> list[float | None] | None:
     if measure.compute is None or run.predictions is None or (way == "teacher" and measure.group == "fidelity"):
         return None
     labels, teacher = run.predictions["y"], run.predictions["teacher"]
-    # A training that came apart has none.
+    # A training that diverged has no measures.
     return [
         float(measure.compute(labels, teacher, logits)) if np.isfinite([teacher, logits]).all() else None
-        for logits in _outputs(run, way)
+        for logits in run.outputs[way]
     ]
 
 
-def _share(hits):
-    return float(np.mean(hits)) if hits.size else None
-
-
-def _known(value):
-    """Return JSON types with `None` for what is not finite, which JSON has no word for."""
+def _without_nan(value: Any) -> Any:
+    """Return JSON types with `None` in place of numbers that are not finite, which JSON cannot hold."""
     if isinstance(value, dict):
-        return {name: _known(each) for name, each in value.items()}
+        return {name: _without_nan(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_known(each) for each in value]
+        return [_without_nan(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _curves(results, way, name):
-    return [training["history"][name] for training in _trainings(results, way)]
-
-
-def _reliability(run, way):
-    """Return the bins of a reliability diagram, of all trainings of a model together; the empty ones are left out."""
-    logits = _outputs(run, way)
+def _bin_reliability(run: Run, way: str) -> list[dict[str, Any]]:
+    """Return the bins of a reliability diagram over all trainings of a model, without the empty bins."""
+    assert run.predictions is not None
+    logits = run.outputs[way]
     logits = logits[np.isfinite(logits).all(axis=(1, 2))]
     if not len(logits):
         return []
@@ -125,90 +103,96 @@ def _reliability(run, way):
     ]
 
 
-def _classes(run):
+def _describe_classes(run: Run) -> list[dict[str, Any]]:
     """Return, for each class, the accuracy of each model and the students' agreement: means over their trainings."""
+    assert run.predictions is not None
     labels, teacher = run.predictions["y"], run.predictions["teacher"]
-    right = {way: np.argmax(_outputs(run, way), axis=-1) == labels for way in WAYS}
+    right = {way: np.argmax(run.outputs[way], axis=-1) == labels for way in WAYS}
     agreement = {
-        way: np.mean([metrics.class_agreement(teacher, logits) for logits in _outputs(run, way)], axis=0)
+        way: np.mean([metrics.class_agreement(teacher, logits) for logits in run.outputs[way]], axis=0)
         for way in WAYS[1:]
     }
     return [
         {
             "name": name,
             "samples": int(np.sum(labels == place)),
-            "accuracy": {way: _share(hits[:, labels == place]) for way, hits in right.items()},
+            "accuracy": {
+                way: float(np.mean(hits[:, labels == place])) if place in labels else None
+                for way, hits in right.items()
+            },
             "agreement": {way: float(shares[place]) for way, shares in agreement.items()},
         }
-        for place, name in enumerate(run.results["class_names"])
+        for place, name in enumerate(run.results.class_names)
     ]
 
 
-def _disagreements(run):
-    """Return the samples on which the exported student is farthest from its teacher, and what both say of them."""
-    held, names = run.predictions, run.results["class_names"]
+def _find_disagreements(run: Run) -> list[dict[str, Any]]:
+    """Return the samples on which the exported student is farthest from its teacher, with both predictions."""
+    assert run.predictions is not None
+    held, names = run.predictions, run.results.class_names
     rows = []
     for place in map(int, held["farthest"]):
-        teacher, student = held["teacher"][place], held["distilled"][run.exported][place]
+        teacher, student = held["teacher"][place], held["distilled"][run.results.exported][place]
         if not np.isfinite([teacher, student]).all():
             continue
         right = int(held["y"][place])
-        says = {"teacher": _softmax(teacher), "student": _softmax(student)}
+        shares = {"teacher": _softmax(teacher), "student": _softmax(student)}
         rows.append(
             {
                 "sample": place,
                 "right": names[right],
-                "answers": {who: names[int(np.argmax(shares))] for who, shares in says.items()},
+                "answers": {who: names[int(np.argmax(each))] for who, each in shares.items()},
                 "divergence": float(kl_divergence(teacher[None], student[None])[0]),
                 "classes": [
-                    {"name": names[index], "right": index == right, **{who: float(says[who][index]) for who in says}}
-                    for index in _most_likely(right, *says.values())
+                    {"name": names[index], "right": index == right}
+                    | {who: float(each[index]) for who, each in shares.items()}
+                    for index in _find_likely_classes(right, *shares.values())
                 ],
             }
         )
     return rows
 
 
-def _most_likely(right, *shares):
-    """Return the classes that matter, the likeliest first: those that either gives a share, and the right one."""
+def _find_likely_classes(right: int, *shares: np.ndarray) -> list[int]:
+    """Return the classes to show, likeliest first: those that either model finds likely, and the right one."""
     largest = np.max(shares, axis=0)
     likeliest = np.argsort(-largest, kind="stable")[:_SHOWN_CLASSES]
     first = [int(index) for place, index in enumerate(likeliest) if place < 2 or largest[index] >= _SHARE]
     return first if right in first else [*first[: _SHOWN_CLASSES - 1], right]
 
 
-def _softmax(logits):
-    return ops.convert_to_numpy(ops.softmax(logits.astype("float64")))
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(ops.softmax(logits.astype("float64"))))
 
 
-def _reproduction(results):
-    program, *arguments = results["command"] or [None]
-    ours = program in _PROGRAMS and arguments[:1] in _COMMANDS
+def _describe_reproduction(results: Results) -> dict[str, Any]:
+    program, *arguments = results.command or [""]
+    is_ours = program in _PROGRAMS and arguments[:1] in _COMMANDS
     return {
-        "command": shlex.join([*_PROGRAMS[program], *arguments]) if ours else None,
-        "code": None if ours else _code(results),
-        "settings": {name: value for name, value in results["settings"].items() if name not in _SAID},
-        "versions": results["versions"],
-        "machine": results.get("machine"),
+        "command": shlex.join([*_PROGRAMS[program], *arguments]) if is_ours else None,
+        "code": None if is_ours else _write_code(results),
+        "settings": {name: value for name, value in results.settings.items() if name not in _SETTINGS_ABOVE},
+        "versions": results.versions,
+        "machine": results.machine,
     }
 
 
-def _code(results):
-    """Return the call that makes the run again, where no command has made it."""
-    recipe = repr(results["recipe"]) if results["recipe"] in NAMES else "RECIPE"
-    formats = tuple(row["format"] for row in results["export"]["artifacts"])
-    options = f"seeds={tuple(results['seeds'])}, formats={formats}" + (", quick=True" if results["quick"] else "")
-    return f"import keras_distill as kd\n\nkd.recipes.run({recipe}, {'runs/' + results['recipe']!r}, {options})"
+def _write_code(results: Results) -> str:
+    """Return the Python code that repeats a run that no command started."""
+    recipe = repr(results.recipe) if results.recipe in NAMES else "RECIPE"
+    formats = tuple(file.format for file in results.export.artifacts)
+    options = f"seeds={tuple(results.seeds)}, formats={formats}" + (", quick=True" if results.quick else "")
+    return f"import keras_distill as kd\n\nkd.recipes.run({recipe}, {'runs/' + results.recipe!r}, {options})"
 
 
-def _left_out(run):
-    """Say which parts are missing, and why."""
+def _explain_gaps(run: Run) -> list[str]:
+    """Return a sentence for each missing part, with the reason."""
     sentences = []
     if run.predictions is None:
         sentences.append(
             f"Fidelity beyond agreement, calibration and disagreements are left out: this run is older than "
-            f"{PREDICTIONS}, which holds what the models answered. Run it again to have them."
+            f"{PREDICTIONS}, which holds the models' outputs. Run it again to have them."
         )
     elif not all(pictures.is_picture(sample) for sample in run.predictions["x"]):
-        sentences.append("The samples of the disagreements are not shown: they are no pictures.")
+        sentences.append("The samples of the disagreements are not shown, because they are not pictures.")
     return sentences

@@ -1,18 +1,22 @@
-"""Writing what a report says as HTML, Markdown and JSON."""
+"""Writing the content of a report as HTML, Markdown and JSON."""
 
 import datetime
-import html as html_
+import html
 import json
 import re
+from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 
-from keras_distill._core.messages import expected
+from keras_distill._core import extras
 from keras_distill.drawing import numbers, pictures, style, svg
 from keras_distill.recipes import plots
-from keras_distill.report import calibration, pareto, words
+from keras_distill.recipes.results import Results
+from keras_distill.report import figures
 from keras_distill.report.contents import BINS
-from keras_distill.report.measures import GROUPS, MEASURES
+from keras_distill.report.measures import GROUPS, MEASURES, Measure
+from keras_distill.report.reading import Run
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~])")
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -21,134 +25,147 @@ _SHOWN_CLASSES = 20
 _CURVES = (4.8, 3.7)
 
 
-def html(content, run):
-    """Return the page, a string: all of it in one file, which loads nothing and runs nothing.
+def write_html(content: dict[str, Any], run: Run) -> str:
+    """Return the page: one file that loads nothing and runs nothing.
 
     Args:
-        content: What `keras_distill.report.contents.contents` returns.
-        run: The `keras_distill.report.reading.Run` that it is made from.
+        content: The content of the report, from `keras_distill.report.contents.contents`.
+        run: The `keras_distill.report.reading.Run` of that content.
     """
-    held = run.predictions or {"farthest": (), "x": ()}
-    shown = {int(sample): _picture(x) for sample, x in zip(held["farthest"], held["x"], strict=True)}
-    return _rendered("page.html", content, figures=_figures(content, run.results), pictures=shown)
+    held = run.predictions
+    samples = [] if held is None else zip(held["farthest"], held["x"], strict=True)
+    shown = {int(sample): _encode_picture(x) for sample, x in samples}
+    return _render("page.html", content, figures=_draw_figures(content, run.results), pictures=shown)
 
 
-def markdown(content, run):
-    """Return the report as Markdown, a string; arguments as those of `html`."""
-    return _rendered("report.md", content)
+def write_markdown(content: dict[str, Any], run: Run) -> str:
+    """Return the report as Markdown; takes the arguments of `write_html`."""
+    return _render("report.md", content)
 
 
-def as_json(content, run):
-    """Return the report as JSON, a string; arguments as those of `html`."""
+def write_json(content: dict[str, Any], run: Run) -> str:
+    """Return the report as JSON; takes the arguments of `write_html`."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-# Format -> what writes it.
-WRITERS = {"html": html, "md": markdown, "json": as_json}
+WRITERS: dict[str, Callable[[dict[str, Any], Run], str]] = {
+    "html": write_html,
+    "md": write_markdown,
+    "json": write_json,
+}
+"""Format -> the function that writes it."""
 
 
-def require(formats):
-    """Raise an ImportError that names the extra to install where a format needs a package that is missing."""
+def require(formats: Collection[str]) -> None:
+    """Raise an `ImportError` that tells how to install a missing package that a format needs."""
     if "html" in formats:
         style.matplotlib()
     if {"html", "md"} & {*formats}:
         _jinja2()
 
 
-def _rendered(template, content, **more):
-    environment = _jinja2().Environment(
+def _render(template: str, content: dict[str, Any], **more: Any) -> str:
+    environment: Any = _jinja2().Environment(
         loader=_jinja2().PackageLoader("keras_distill.report"),
-        # Names of classes, recipes and files are text, never markup: in Markdown too, which lets HTML through.
+        # Names of classes, recipes and files are text, never markup; Markdown would let HTML through, too.
         autoescape=True,
         undefined=_jinja2().StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": numbers.percent, "size": numbers.size, "time": _time, "date": _date}
-    environment.filters |= {"plain": _plain, "cell": _cell, "tight": _tight}
+    filters: dict[str, Callable[..., Any]] = {
+        "percent": numbers.percent,
+        "size": numbers.size,
+        "time": _write_time,
+        "date": _write_date,
+        "plain": _write_setting,
+        "cell": _escape_cell,
+        "tight": _tighten,
+    }
+    environment.filters |= filters
     return environment.get_template(template).render(
         **content,
         measures=MEASURES,
         groups=GROUPS,
         labels=style.LABELS,
-        better=_better,
+        better=_find_better,
         number=numbers.mean,
-        smaller=_smaller,
-        hardest=_hardest,
-        points=_points,
+        smaller=_compare_sizes,
+        hardest=_select_hardest,
+        points=_write_gain,
         bins=BINS,
-        few=calibration.FEW,
+        few=figures.FEW,
         **more,
     )
 
 
-def _figures(content, results):
-    """Return the figures as markup, in lists by the part of the page that they belong to."""
+def _draw_figures(content: dict[str, Any], results: Results) -> dict[str, list[str]]:
+    """Return the figures as markup, in a list for each part of the page."""
     curves = plots.learning_curves(results), plots.temperature(results)
     for figure in curves:
         figure.set_size_inches(*_CURVES)
     drawn = {
-        "costs": [(pareto.draw(content, cost), cost, words.costs(content, cost)) for cost in pareto.COSTS],
+        "costs": [
+            (figures.draw_costs(results, cost), cost, figures.describe_costs(results, cost)) for cost in figures.COSTS
+        ],
         "learning": [
-            (curves[0], "learning", words.learning(content["learning"])),
-            (curves[1], "temperature", words.temperature(content["temperature"])),
+            (curves[0], "learning", figures.describe_learning(content["learning"])),
+            (curves[1], "temperature", figures.describe_temperature(content["temperature"])),
         ],
         "calibration": [
-            (calibration.draw(bins, way), f"reliability_{way}", words.reliability(bins, way))
+            (figures.draw_reliability(bins, way), f"reliability_{way}", figures.describe_reliability(bins, way))
             for way, bins in (content["calibration"] or {}).items()
         ],
     }
-    return {part: [svg.inline(*figure) for figure in figures] for part, figures in drawn.items()}
+    return {part: [svg.inline(*each) for each in figures_] for part, figures_ in drawn.items()}
 
 
-def _picture(sample):
+def _encode_picture(sample: np.ndarray) -> dict[str, Any] | None:
     if not pictures.is_picture(sample):
         return None
     return {"uri": pictures.data_uri(sample), "large": min(sample.shape[:2]) > _LARGE}
 
 
-def _better(measure, models):
-    """Return which student is better in a measure, as far as the means that are written show; None where neither is."""
+def _find_better(measure: Measure, models: dict[str, Any]) -> str | None:
+    """Return the student that is better in a measure; `None` if the means look equal as they are written."""
     values = {way: models[way][measure.name] for way in ("alone", "distilled")}
     if any(not each or None in each for each in values.values()):
         return None
     means = {way: float(np.mean(each)) for way, each in values.items()}
     if len({measure.text([mean]) for mean in means.values()}) == 1:
         return None
-    return (max if measure.better == "higher" else min)(means, key=means.get)
+    return (max if measure.better == "higher" else min)(means, key=lambda way: means[way])
 
 
-def _points(models, place):
-    """Write by how many percentage points the distilled student of a seed is better than the one alone."""
+def _write_gain(models: dict[str, Any], place: int) -> str:
+    """Write how many percentage points a seed's student gains by distillation."""
     gain = 100 * (models["distilled"]["accuracy"][place] - models["alone"]["accuracy"][place])
     return f"{gain:+.2f}".replace("-", "−")
 
 
-def _hardest(classes):
-    """Return the classes to show: all, or of many those on which the distilled student agrees least."""
+def _select_hardest(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the classes to show: all, or out of many those with the least agreement of the distilled student."""
     if len(classes) <= _SHOWN_CLASSES:
         return classes
-    return sorted(classes, key=lambda row: _or_one(row["agreement"]["distilled"]))[:_SHOWN_CLASSES]
+    shares = [row["agreement"]["distilled"] for row in classes]
+    places = sorted(range(len(classes)), key=lambda place: 1.0 if shares[place] is None else shares[place])
+    return [classes[place] for place in places[:_SHOWN_CLASSES]]
 
 
-def _or_one(share):
-    return 1.0 if share is None else share
-
-
-def _smaller(models):
+def _compare_sizes(models: dict[str, Any]) -> str:
     teacher, student = (max(1, models[way]["parameters"][0]) for way in ("teacher", "distilled"))
     ratio, word = (teacher / student, "smaller") if student <= teacher else (student / teacher, "larger")
     return f"{ratio:.0f} × {word}" if ratio >= 10 else f"{ratio:.1f} × {word}"
 
 
-def _time(microseconds):
+def _write_time(microseconds: float | None) -> str:
     if microseconds is None:
         return "–"
     return f"{microseconds:,.0f} µs" if microseconds >= 10 else f"{microseconds:.1f} µs"
 
 
-def _date(text):
+def _write_date(text: str) -> str:
     try:
         date = datetime.datetime.fromisoformat(text)
     except ValueError:
@@ -156,36 +173,30 @@ def _date(text):
     return f"{date.day} {date:%B %Y}"
 
 
-def _tight(text, spread=True):
-    """Keep a number on one line with its unit, and with its spread, unless a narrow column has to break there."""
+def _tighten(text: str, spread: bool = True) -> str:
+    """Keep a number on one line with its unit and, unless it is for a narrow column, with its spread."""
     text = re.sub(r" (?=[%µkM])|(?<=±) ", _NO_BREAK, text)
     return text.replace(" ±", f"{_NO_BREAK}±") if spread else text
 
 
-def _plain(value):
-    """Write a setting: `None` and `True` in words, a list by its members."""
-    known = {None: "–", True: "yes", False: "no"}
+def _write_setting(value: Any) -> str:
+    """Write a setting: `None`, `True` and `False` in words, and a list as its items."""
     if value is None or isinstance(value, bool):
-        return known[value]
-    return ", ".join(map(_plain, value)) if isinstance(value, list) else f"{value}"
+        return {None: "–", True: "yes", False: "no"}[value]
+    return ", ".join(map(_write_setting, value)) if isinstance(value, list) else f"{value}"
 
 
-def _cell(text):
-    """Return a text as a cell of a Markdown table that shows these very characters."""
-    line = " ".join(str(text).split())
-    return _markup()(_MARKDOWN.sub(r"\\\1", html_.escape(line, quote=False)))
-
-
-def _markup():
+def _escape_cell(text: Any) -> Any:
+    """Return a text as a cell of a Markdown table that shows exactly these characters."""
     import markupsafe
 
-    return markupsafe.Markup
+    line = " ".join(str(text).split())
+    return markupsafe.Markup(_MARKDOWN.sub(r"\\\1", html.escape(line, quote=False)))
 
 
-def _jinja2():
+def _jinja2() -> Any:
     try:
         import jinja2
     except ImportError as error:
-        fix = 'Install it: pip install "keras_distill[report]"'
-        raise ImportError(expected("jinja2, which writes the report", f"{error}", fix)) from error
+        raise extras.missing("jinja2, which writes the report", error, "report") from error
     return jinja2

@@ -1,7 +1,7 @@
-"""Reading a run's folder for a page: all of it, or what is wrong with it."""
+"""Reading the folder of a run for a report, with a check of everything in it."""
 
 import dataclasses
-import numbers
+import os
 import pathlib
 import zipfile
 import zlib
@@ -10,158 +10,71 @@ import numpy as np
 
 from keras_distill._core.messages import expected
 from keras_distill.recipes.folder import PREDICTIONS, RESULTS, read_results
+from keras_distill.recipes.records import damaged
+from keras_distill.recipes.results import WAYS, Results
 
-_FIGURE, _OBJECT_OR_NONE = (numbers.Real, type(None)), (dict, type(None))
-_RESULTS = {
-    "recipe": str,
-    "summary": str,
-    "quick": bool,
-    "settings": dict,
-    "seeds": list,
-    "samples": dict,
-    "class_names": list,
-    "command": list,
-    "date": str,
-    "versions": dict,
-    "exported_seed": int,
-    "teacher": dict,
-    "student": dict,
-    "alone": list,
-    "distilled": list,
-    "export": dict,
-    "machine": _OBJECT_OR_NONE,
-}
-_SAMPLES = dict.fromkeys(("train", "validation", "test", "transfer_set"), int)
-_COST = {"parameters": int, "bytes": int, "latency_us": numbers.Real}
-_TRAINING = {
-    "history": dict,
-    "best_epoch": int,
-    "seconds": numbers.Real,
-    "validation_accuracy": numbers.Real,
-    "test_accuracy": numbers.Real,
-    "agreement": numbers.Real,
-}
-_FILE = {
-    "format": str,
-    "status": str,
-    **dict.fromkeys(("bytes", "accuracy", "agreement", "max_difference", "latency_us"), _FIGURE),
-}
-_KINDS = {
-    str: "a text",
-    bool: "true or false",
-    dict: "an object",
-    list: "a list",
-    int: "a whole number",
-    numbers.Real: "a number",
-    _FIGURE: "a number or null",
-    _OBJECT_OR_NONE: "an object or null",
-}
-# What `numpy.load` raises of a file that is cut short, overwritten or no archive at all.
+# What `numpy.load` raises for a file that is cut short, overwritten, or not an archive.
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Hold what a run's folder says.
+    """Hold the content of a run's folder.
 
     Attributes:
         folder: The folder, a `pathlib.Path`.
-        results: What its `results.json` holds, a dict.
-        predictions: The arrays of its `predictions.npz`, a dict; `None` in the folder of a run older than that file.
+        results: The results in its `results.json`.
+        predictions: Dict of the arrays of its `predictions.npz`; `None` in the folder of a run older than that file.
     """
 
     folder: pathlib.Path
-    results: dict
-    predictions: dict | None
+    results: Results
+    predictions: dict[str, np.ndarray] | None
 
     @property
-    def exported(self):
-        """Position, among the seeds, of the distilled student that was exported."""
-        return self.results["seeds"].index(self.results["exported_seed"])
+    def outputs(self) -> dict[str, np.ndarray]:
+        """Logits of each model's trainings on the test split, `[trainings, samples, classes]`; empty if unknown."""
+        return {} if self.predictions is None else _stack_outputs(self.predictions)
 
 
-def read(folder):
+def read(folder: str | os.PathLike) -> Run:
     """Read the folder of a finished run.
 
     Args:
-        folder: str or path.
+        folder: Path of the folder.
 
     Returns:
         A `Run`.
 
     Raises:
-        FileNotFoundError: If it is no run's folder.
-        ValueError: If the run has not finished, or its files are damaged or not of one run.
+        FileNotFoundError: If it is not the folder of a run.
+        ValueError: If the run has not finished, or its files are damaged or belong to different runs.
     """
     folder = pathlib.Path(folder).expanduser().resolve()
-    results = read_results(folder)
-    _check_results(results, folder / RESULTS)
+    results = Results.from_json(read_results(folder), folder / RESULTS)
     path = folder / PREDICTIONS
     if not path.exists():
         return Run(folder, results, None)
-    predictions = _arrays(path)
+    predictions = _read_arrays(path)
     _check_predictions(predictions, results, path)
     return Run(folder, results, predictions)
 
 
-def _check_results(results, path):
-    _check_entries(results, _RESULTS, path)
-    _check_entries(results["samples"], _SAMPLES, f"samples of {path}")
-    _check_entries(results["export"], {"artifacts": list}, f"export of {path}")
-    for way in ("teacher", "student"):
-        _check_entries(results[way], _COST, f"{way} of {path}")
-    for row in results["export"]["artifacts"]:
-        _check_entries(row, _FILE, f"an artifact of {path}")
-    for way in ("alone", "distilled"):
-        if not results["seeds"] or len(results[way]) != len(results["seeds"]):
-            raise ValueError(_damaged(path, f"a training of {way} for each seed", f"{len(results[way])} of them"))
-    if results["exported_seed"] not in results["seeds"]:
-        raise ValueError(_damaged(path, "exported_seed among the seeds", results["exported_seed"]))
-    for name in ("command", "class_names"):
-        if not all(isinstance(word, str) for word in results[name]):
-            raise ValueError(_damaged(path, f"words as {name}", results[name]))
-    for way in ("teacher", "alone", "distilled"):
-        trainings = [results[way]] if way == "teacher" else results[way]
-        for training in trainings:
-            _check_entries(training, _TRAINING, f"{way} of {path}")
-        _check_curves(trainings, way, path)
+def _stack_outputs(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {way: arrays[way][None] if way == "teacher" else arrays[way] for way in WAYS}
 
 
-def _check_curves(trainings, way, path):
-    """Refuse trainings of a model without curves, or with curves of several lengths."""
-    for name in ("val_accuracy", "temperature") if way == "distilled" else ("val_accuracy",):
-        curves = [training["history"].get(name) for training in trainings]
-        whole = all(
-            isinstance(curve, list) and all(isinstance(each, numbers.Real) for each in curve) for curve in curves
-        )
-        if not whole or not all(len(curve) == len(curves[0]) > 0 for curve in curves):
-            raise ValueError(_damaged(path, f"numbers by epoch as {name} of {way}", repr(curves)[:80]))
-
-
-def _check_entries(record, kinds, where):
-    if not isinstance(record, dict):
-        raise ValueError(_damaged(where, "an object", type(record).__name__))
-    for name, kind in kinds.items():
-        value = record.get(name)
-        if not isinstance(value, kind) or isinstance(value, bool) and kind is not bool:
-            raise ValueError(_damaged(where, f"{name}, {_KINDS[kind]}", repr(value)[:80]))
-
-
-def _damaged(where, what, received):
-    return expected(f"{where} to hold {what}", received, "The file is damaged, or of another version: run it again.")
-
-
-def _arrays(path):
-    """Return the arrays of a file; none of them may be a pickle, which could run code."""
+def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file; pickles are refused, since they could run code."""
     try:
         with np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
     except _DAMAGE as error:
-        raise ValueError(_damaged(path, "whole arrays without pickles", error)) from error
+        raise ValueError(damaged(path, "whole arrays without pickles", error)) from error
 
 
-def _check_predictions(arrays, results, path):
-    seeds, samples, classes = len(results["seeds"]), results["samples"]["test"], len(results["class_names"])
+def _check_predictions(arrays: dict[str, np.ndarray], results: Results, path: pathlib.Path) -> None:
+    seeds, samples, classes = len(results.seeds), results.samples.test, len(results.class_names)
     shapes = {
         "y": (samples,),
         "teacher": (samples, classes),
@@ -171,34 +84,32 @@ def _check_predictions(arrays, results, path):
     for name, shape in shapes.items():
         received = arrays[name].shape if name in arrays else "no such array"
         if received != shape:
-            raise ValueError(_damaged(path, f"{name} of shape {shape}", received))
+            raise ValueError(damaged(path, f"{name} of shape {shape}", received))
         kind = np.integer if name == "y" else np.floating
         if not np.issubdtype(arrays[name].dtype, kind):
-            raise ValueError(_damaged(path, f"{name} of {kind.__name__} numbers", arrays[name].dtype))
+            raise ValueError(damaged(path, f"{name} of {kind.__name__} numbers", arrays[name].dtype))
     _check_range(arrays["y"], classes, f"labels y of {path}")
     farthest, x = (arrays.get(name, np.array(None)) for name in ("farthest", "x"))
-    positions = farthest.ndim == 1 and np.issubdtype(farthest.dtype, np.integer)
-    if not positions or x.shape[:1] != farthest.shape or not np.issubdtype(x.dtype, np.number):
+    are_positions = farthest.ndim == 1 and np.issubdtype(farthest.dtype, np.integer)
+    if not are_positions or x.shape[:1] != farthest.shape or not np.issubdtype(x.dtype, np.number):
         received = f"{farthest.dtype} {farthest.shape} and {x.dtype} {x.shape}"
-        raise ValueError(_damaged(path, "positions `farthest`, and as many inputs x", received))
+        raise ValueError(damaged(path, "positions `farthest`, and as many inputs x", received))
     _check_range(farthest, samples, f"positions `farthest` of {path}")
-    _check_one_run(arrays, results, path)
+    _check_accuracies(arrays, results, path)
 
 
-def _check_range(numbers_, end, what):
-    if len(numbers_) and (numbers_.min() < 0 or numbers_.max() >= end):
-        received = f"from {numbers_.min()} to {numbers_.max()}"
+def _check_range(values: np.ndarray, end: int, what: str) -> None:
+    if len(values) and (values.min() < 0 or values.max() >= end):
+        received = f"from {values.min()} to {values.max()}"
         raise ValueError(expected(f"{what} from 0 to {end - 1}", received, "The file is damaged: run it again."))
 
 
-def _check_one_run(arrays, results, path):
-    """Refuse predictions that are not those of which `results.json` gives the accuracy."""
-    outputs = {"teacher": arrays["teacher"][None], "alone": arrays["alone"], "distilled": arrays["distilled"]}
-    for way, logits in outputs.items():
-        trainings = [results[way]] if way == "teacher" else results[way]
+def _check_accuracies(arrays: dict[str, np.ndarray], results: Results, path: pathlib.Path) -> None:
+    """Raise a `ValueError` if predictions do not have the accuracies in `results.json`, so belong to another run."""
+    for way, logits in _stack_outputs(arrays).items():
         accuracies = np.mean(np.argmax(logits, axis=-1) == arrays["y"], axis=-1)
-        recorded = [training["test_accuracy"] for training in trainings]
+        recorded = [training.test_accuracy for training in results.trainings(way)]
         if not np.allclose(accuracies, recorded, rtol=0.0, atol=1e-6):
             received = f"{', '.join(f'{accuracy:.4f}' for accuracy in accuracies)} for {way}"
             wanted = ", ".join(f"{accuracy:.4f}" for accuracy in recorded)
-            raise ValueError(_damaged(path, f"outputs with the accuracies of {RESULTS}, {wanted}", received))
+            raise ValueError(damaged(path, f"outputs with the accuracies of {RESULTS}, {wanted}", received))

@@ -1,41 +1,56 @@
-"""Students that each teach the next, smaller one."""
+"""A chain of students, each of which teaches the next, smaller one."""
 
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
+from keras_distill._core.checks import check_model
+from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
 from keras_distill.distiller import validation
 from keras_distill.distiller.model import Distiller
 
-_COPY_FIX = "A copy of a model is another model: keras.models.clone_model."
+_LOSS: Any = keras.distillation.DistillationLoss
+_COPY_FIX = "Copy a model with keras.models.clone_model."
+
+Train = Callable[[Distiller, int], Any]
+"""Function `(distiller, stage)` that compiles and fits the `Distiller` of a stage."""
 
 
-def chain(teacher, students, train, losses="kd", student_loss_weight=0.5, **kwargs):
+@renamed_arguments(losses="distillation_losses")
+def chain(
+    teacher: Any,
+    students: Sequence[keras.Model],
+    train: Train,
+    distillation_losses: Any = "kd",
+    student_loss_weight: float | Callable[[int], float] = 0.5,
+    **kwargs: Any,
+) -> list[keras.Model]:
     """Distil a teacher into a student through assistants.
 
-    A student learns less from a teacher that is far larger than from one of a size in between. So the teacher teaches
-    an assistant, the assistant a smaller one, and the last of them the student. Each stage is a `Distiller`; once its
-    student is trained, it is the teacher of the next stage, frozen.
+    A student learns less from a much larger teacher than from one of intermediate size. So the teacher teaches an
+    assistant, the assistant teaches a smaller one, and the last assistant teaches the student. Each stage is a
+    `Distiller`; its trained student is frozen and becomes the teacher of the next stage.
 
     Args:
-        teacher: What a `Distiller` takes as its teacher.
+        teacher: A teacher, as `Distiller` takes it.
         students: List of `keras.Model`s, from the largest assistant to the student.
-        train: Function `(distiller, stage)` that compiles and fits a `Distiller`; stages count from 0. What it returns
-            is not used.
-        losses: What a `Distiller` takes as `distillation_losses`, or a function from a stage to that. Losses given as
-            objects are copied for each stage. Defaults to `"kd"`.
-        student_loss_weight: Weight from 0.0 to 1.0 of the hard labels, or a function from a stage to it. Defaults to
+        train: Function `(distiller, stage)` that compiles and fits a `Distiller`; stages count from 0. Its return
+            value is ignored.
+        distillation_losses: As in `Distiller`, or a function from a stage to that. Loss objects are copied for each
+            stage. Defaults to `"kd"`.
+        student_loss_weight: Weight of the hard labels, from 0.0 to 1.0, or a function from a stage to it. Defaults to
             0.5.
         **kwargs: Passed to `Distiller`.
 
     Returns:
-        List of the trained students; the last one is the product. Those that have taught are frozen (`trainable` is
-        `False`).
+        List of the trained students; the last one is the product. All others are frozen (`trainable` is `False`).
 
     Raises:
-        ValueError: If an argument is not what it should be, before anything is trained; or if teacher, student and
-            losses of a stage do not fit together, when that stage begins.
+        ValueError: If an argument is invalid, before anything is trained; or if teacher, student and losses of a stage
+            do not fit together, when that stage begins.
 
     Example:
 
@@ -60,51 +75,50 @@ def chain(teacher, students, train, losses="kd", student_loss_weight=0.5, **kwar
     _check_chain(teacher, students)
     for stage, student in enumerate(students):
         weight = student_loss_weight(stage) if callable(student_loss_weight) else student_loss_weight
-        train(Distiller(teacher, student, own_losses(losses, stage), student_loss_weight=weight, **kwargs), stage)
+        losses = copy_losses(distillation_losses, stage)
+        train(Distiller(teacher, student, losses, student_loss_weight=weight, **kwargs), stage)
         teacher = student
     return students
 
 
-def own_losses(losses, position):
-    """Return the losses of one of several distillers, which share none: a loss may keep what it learns of its models.
+def copy_losses(losses: Any, position: int) -> Any:
+    """Return the losses of one of several distillers, with loss objects copied.
+
+    Distillers cannot share a loss object, since a loss may have state that belongs to its models.
 
     Args:
-        losses: What a `Distiller` takes, or a function from a position to that.
+        losses: The losses, as `Distiller` takes them, or a function from a position to them.
         position: Index of the distiller.
     """
     if callable(losses):
         return losses(position)
-    losses = losses if isinstance(losses, (list, tuple)) else [losses]
-    return [
-        type(loss).from_config(loss.get_config()) if isinstance(loss, keras.distillation.DistillationLoss) else loss
-        for loss in losses
-    ]
+    given: list[Any] = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+    return [type(loss).from_config(loss.get_config()) if isinstance(loss, _LOSS) else loss for loss in given]
 
 
-def check_students(students, least):
-    """Return the students as a list; raise a `ValueError` unless they are as many different Keras models."""
+def check_students(students: Any, least: int) -> list[keras.Model]:
+    """Return a list of at least `least` different Keras models; raise a `ValueError` for anything else."""
     if not isinstance(students, (list, tuple)) or len(students) < least:
         raise ValueError(expected(f"students to be a list of at least {least}", f"students={students!r}"))
     for student in students:
-        if not isinstance(student, keras.Model):
-            raise ValueError(expected("each student to be a keras.Model", f"{student!r} of {type(student).__name__}"))
+        check_model("each student", student)
     if len({id(student) for student in students}) < len(students):
         names = ", ".join(student.name for student in students)
         raise ValueError(expected("students that are different models", f"one of them twice: {names}", _COPY_FIX))
     return list(students)
 
 
-def check_train(train):
-    """Raise a `ValueError` unless it can be called."""
+def check_train(train: Any) -> None:
+    """Raise a `ValueError` unless `train` is callable."""
     if not callable(train):
         fix = "It compiles and fits the Distiller of a stage."
         raise ValueError(expected("train to be a function (distiller, stage)", f"train={train!r}", fix))
 
 
-def _check_chain(teacher, students):
-    """Raise a `ValueError` now for what would stop a later stage, after hours of training."""
+def _check_chain(teacher: Any, students: list[keras.Model]) -> None:
+    """Raise a `ValueError` before the training for an error that would stop a later stage."""
     if any(teacher is student for student in students):
-        raise ValueError(expected("a teacher that is none of the students", repr(teacher.name), _COPY_FIX))
+        raise ValueError(expected("a teacher that is not among the students", repr(teacher.name), _COPY_FIX))
     models = [teacher, *students] if isinstance(teacher, keras.Model) else students
     for larger, smaller in itertools.pairwise(models):
         validation.check_models(larger, smaller, compare_outputs=False)

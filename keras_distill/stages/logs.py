@@ -1,52 +1,56 @@
-"""Logs of several students at once: one dict for Keras, named by student, and each one's own again."""
+"""Logs of several students at once: named by student in one dict for Keras, and split again by student."""
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 
 from keras_distill.distiller.logs import Bookkeeping
 
+Logs = Mapping[str, Any]
 
-class BookkeepingOfEach(keras.callbacks.Callback):
-    """Give each distiller's `Bookkeeping` the logs of its student."""
+
+class MutualBookkeeping(keras.callbacks.Callback):
+    """Pass the logs of each student to the `Bookkeeping` of its distiller."""
 
     async_safe = True
 
-    def __init__(self, distillers):
+    def __init__(self, distillers: Sequence[keras.Model]) -> None:
         super().__init__()
         self._each = [Bookkeeping() for _ in distillers]
         for bookkeeping, distiller in zip(self._each, distillers, strict=True):
             bookkeeping.set_model(distiller)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         for bookkeeping in self._each:
             bookkeeping.on_epoch_begin(epoch)
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._tell("on_train_batch_end", batch, logs)
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._forward("on_train_batch_end", batch, logs)
 
-    def on_test_batch_end(self, batch, logs=None):
-        self._tell("on_test_batch_end", batch, logs)
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._forward("on_test_batch_end", batch, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
-        self._tell("on_epoch_end", epoch, logs)
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._forward("on_epoch_end", epoch, logs)
 
-    def _tell(self, event, position, logs):
-        parts = taken_apart(logs, len(self._each))
+    def _forward(self, event: str, position: int, logs: dict[str, Any]) -> None:
+        parts = split_logs(logs, len(self._each))
         for bookkeeping, own in zip(self._each, parts, strict=True):
             getattr(bookkeeping, event)(position, own)
-        ordered = put_together(shared_logs(logs), parts)
+        ordered = merge_logs(select_shared_logs(logs), parts)
         logs.clear()
         logs.update(ordered)
 
 
-def joined(logs_of_each):
-    """Name the logs of one step by student."""
-    return put_together({"loss": sum(own["loss"] for own in logs_of_each)}, logs_of_each)
+def join_logs(parts: Sequence[Logs]) -> dict[str, Any]:
+    """Return the logs of one step in one dict, named by student, with the sum of the losses."""
+    return merge_logs({"loss": sum(own["loss"] for own in parts)}, parts)
 
 
-def taken_apart(logs, count):
-    """Return the logs of each student under its own names, `val_loss` for `val_student_1_loss`."""
+def split_logs(logs: Logs, count: int) -> list[dict[str, Any]]:
+    """Return the logs of each student under the names of its distiller: `val_loss` for `val_student_1_loss`."""
     parts = []
     for number in range(1, count + 1):
         mine = re.compile(rf"^(val_)?student_{number}_")
@@ -54,14 +58,14 @@ def taken_apart(logs, count):
     return parts
 
 
-def put_together(shared, parts):
-    """Undo `taken_apart`: the shared logs, those of each student, then those of the validation likewise."""
+def merge_logs(shared: Logs, parts: Sequence[Logs]) -> dict[str, Any]:
+    """Undo `split_logs`: return the shared logs, the logs of each student, then those of the validation likewise."""
     logs = dict(shared)
     for number, own in enumerate(parts, 1):
         logs.update({re.sub("^(val_)?", rf"\1student_{number}_", name): value for name, value in own.items()})
     return dict(sorted(logs.items(), key=lambda item: item[0].startswith("val_")))
 
 
-def shared_logs(logs):
-    """Return the logs that are no student's own, in the training and in the validation."""
+def select_shared_logs(logs: Logs) -> dict[str, Any]:
+    """Return the logs that belong to no single student, of the training and of the validation."""
     return {name: value for name, value in logs.items() if name in ("loss", "val_loss")}

@@ -1,23 +1,24 @@
-"""A teacher that follows its student."""
+"""A teacher whose weights follow those of its student."""
 
 import keras
 
+from keras_distill._core.checks import check_model
 from keras_distill._core.messages import expected
 
 
-def momentum_teacher(student):
-    """Copy a student, with its weights, to be its momentum teacher.
+def momentum_teacher(student: keras.Model) -> keras.Model:
+    """Copy a student and its weights to make its momentum teacher.
 
-    The copy is what `keras_distill.callbacks.MomentumTeacher` then moves after the student.
+    `keras_distill.callbacks.MomentumTeacher` then updates the weights of the copy.
 
     Args:
         student: A built `keras.Model`.
 
     Returns:
-        A `keras.Model` of the same architecture and the same weights, which shares none of them.
+        A `keras.Model` of the same architecture with copies of the weights.
 
     Raises:
-        ValueError: If the student is no built `keras.Model`.
+        ValueError: If the student is not a built `keras.Model`.
 
     Example:
 
@@ -35,9 +36,8 @@ def momentum_teacher(student):
         Tarvainen, Valpola, "Mean teachers are better role models: Weight-averaged consistency targets improve
         semi-supervised deep learning results", 2017, arXiv:1703.01780.
     """
-    if not isinstance(student, keras.Model) or not student.built:
-        received = f"{student!r} of type {type(student).__name__}"
-        raise ValueError(expected("the student to be a built keras.Model", received, "Call it on a batch first."))
+    if not check_model("student", student).built:
+        raise ValueError(expected("student to be a built keras.Model", repr(student), "Call it on a batch first."))
     teacher = keras.models.clone_model(student)
     if not teacher.built:
         teacher.build_from_config(student.get_build_config())

@@ -1,4 +1,6 @@
-"""Choosing the temperature and the weights on a validation split, by KerasTuner."""
+"""Search for temperature, weights and learning rate on a validation split, by KerasTuner."""
 
-from keras_distill.tuning.result import TuningResult as TuningResult
-from keras_distill.tuning.search import tune as tune
+from keras_distill.tuning.result import TuningResult
+from keras_distill.tuning.search import tune
+
+__all__ = ["TuningResult", "tune"]

@@ -1,4 +1,7 @@
-"""What a search found."""
+"""The result of a search."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from rich.jupyter import JupyterMixin
 
@@ -6,33 +9,33 @@ from keras_distill._core.messages import expected
 
 
 class TuningResult(JupyterMixin):
-    """Hold the trials of a search, the best one first.
+    """Hold the trials of a search, best first.
 
     Args:
         tuner: The `keras_tuner.Tuner` after its search.
-        knobs: Names of what was searched for.
+        knobs: Names of the knobs that were searched.
 
     Attributes:
-        objective: Name of the log that was to be best.
-        trials: List of dicts: `values` (of the knobs), `score` (of the objective), `epochs` (trained, until the best
-            one) and `id` (of the trial, by which TensorBoard knows it).
-        tuner: The tuner, for what else it can do.
+        objective: Name of the log that the search optimized.
+        trials: List of dicts: `values` (of the knobs), `score` (of the objective), `epochs` (up to the best one) and
+            `id` (of the trial, as in TensorBoard).
+        tuner: The tuner, for its other methods.
 
     Raises:
-        ValueError: If no trial came to its end.
+        ValueError: If no trial finished.
     """
 
-    def __init__(self, tuner, knobs):
+    def __init__(self, tuner: Any, knobs: Sequence[str]) -> None:
         self.tuner = tuner
-        self.objective = tuner.oracle.objective.name
+        self.objective: str = tuner.oracle.objective.name
         self._knobs = knobs
         done = [trial for trial in tuner.oracle.trials.values() if trial.score is not None]
         if not done:
-            raise ValueError(expected("at least one trial that came to its end", f"{len(tuner.oracle.trials)} failed"))
+            raise ValueError(expected("at least one trial that finished", f"{len(tuner.oracle.trials)} failed trials"))
         sign = -1.0 if tuner.oracle.objective.direction == "max" else 1.0
         self.trials = [self._record(trial) for trial in sorted(done, key=lambda trial: sign * trial.score)]
 
-    def _record(self, trial):
+    def _record(self, trial: Any) -> dict[str, Any]:
         values = trial.hyperparameters.values
         epochs = values.get("tuner/epochs", None)
         return {
@@ -43,23 +46,23 @@ class TuningResult(JupyterMixin):
         }
 
     @property
-    def best(self):
+    def best(self) -> dict[str, float]:
         """Values of the best trial, a dict."""
         return dict(self.trials[0]["values"])
 
-    def best_distiller(self):
+    def best_distiller(self) -> Any:
         """Return the distiller of the best trial, with the student's weights of its best epoch."""
         return self.tuner.get_best_models(1)[0]
 
-    def to_dict(self):
-        """Return all but the tuner, for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the objective and the trials as JSON types."""
         return {"objective": self.objective, "trials": self.trials}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         best = ", ".join(f"{name}={value:.4g}" for name, value in self.best.items())
         return f"<TuningResult of {len(self.trials)} trials: {self.objective}={self.trials[0]['score']:.4f} at {best}>"
 
-    def __rich__(self):
+    def __rich__(self) -> Any:
         from rich.table import Table
 
         table = Table(title=f"{len(self.trials)} trials by {self.objective}", title_justify="left", header_style="dim")

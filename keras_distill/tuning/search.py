@@ -1,13 +1,17 @@
-"""`kd.tune`: many short distillations, of which KerasTuner chooses what to try and what to train on."""
+"""The search: many short distillations with the values that KerasTuner chooses."""
 
 import json
 import os
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 
-from keras_distill._core.messages import expected, unknown_name
-from keras_distill.distiller.model import Distiller
+from keras_distill._core import extras
+from keras_distill._core.checks import check_choice, check_whole_number
+from keras_distill._core.messages import expected
+from keras_distill.distiller import Distiller
 from keras_distill.tuning.result import TuningResult
 from keras_distill.tuning.space import Space
 
@@ -16,71 +20,71 @@ _SEARCHES = ("bayesian", "hyperband", "random")
 
 
 def tune(
-    build,
-    data,
-    validation_data,
+    build: Callable[[], Distiller],
+    data: Any,
+    validation_data: Any,
     *,
-    space=None,
-    objective="val_accuracy",
-    epochs=9,
-    search="hyperband",
-    trials=10,
-    optimizer=keras.optimizers.Adam,
-    loss="sparse_categorical_crossentropy",
-    metrics=("accuracy",),
-    seed=0,
-    directory="runs/tune",
-    callbacks=(),
-    verbose=0,
-    **fit,
-):
-    """Search for the temperature, the weights and the learning rate that a validation split likes best.
+    space: Mapping[str, Any] | None = None,
+    objective: Any = "val_accuracy",
+    epochs: int = 9,
+    search: str = "hyperband",
+    trials: int = 10,
+    optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam,
+    loss: Any = "sparse_categorical_crossentropy",
+    metrics: Sequence[Any] = ("accuracy",),
+    seed: int = 0,
+    directory: str | os.PathLike = "runs/tune",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 0,
+    **fit: Any,
+) -> TuningResult:
+    """Search for the temperature, the weights and the learning rate that do best on a validation split.
 
-    Every trial distils a student from the same initial weights. Hyperband, the default, trains many of them for a few
-    epochs and goes on with the best third; the others take `trials` of them to the last epoch. A search that was
-    interrupted goes on where it stopped. The curves and the values of all trials are written for TensorBoard
+    Every trial distils a student from the same initial weights. Hyperband, the default, trains many trials for a few
+    epochs and continues with the best third; the other searches train each of `trials` trials for all epochs. An
+    interrupted search resumes where it stopped. The curves and the values of all trials are written for TensorBoard
     (`tensorboard --logdir runs/tune/logs`; the tab HParams compares them).
 
-    What to expect of each knob: the **temperature** says how much of the soft targets is about the unlikely classes.
-    1 hides them, far above the spread of the logits all that is left is matching logits; small students do best in
-    between, at 2 to 5, large ones hardly care above that. The **student_loss_weight**, that of the hard labels, helps
-    where the teacher is wrong, and is best small: 0 to 0.3 where the teacher is good. The weight of a **feature
-    loss** has no natural scale, since every method has its own: give it three decades. The **learning_rate** matters
-    as much as all of them, and a search that leaves it fixed finds values that suit that one. Differences of the size
-    of the spread over seeds are none: repeat the best few with other seeds before believing in them. The teacher runs
-    in every step of every trial: with stored soft targets (`kd.targets`) it need not.
+    What to expect of each knob: the **temperature** decides how much the unlikely classes count in the soft targets.
+    At 1 they hardly count; far above the spread of the logits, the loss only matches logits. Small students do best in
+    between, at 2 to 5; large ones depend little on it above that. The **student_loss_weight**, that of the hard
+    labels, helps where the teacher is wrong, and is best small: 0 to 0.3 for a good teacher. The weight of a **feature
+    loss** has no natural scale, since every method has its own: search three decades. The **learning_rate** matters as
+    much as all of them, and a search with a fixed one finds values that suit it. Differences within the spread over
+    seeds are noise: repeat the best few trials with other seeds before you rely on them. The teacher runs in every
+    step of every trial; stored soft targets (`kd.targets`) avoid this.
 
     Args:
         build: Function of no arguments that returns a new, uncompiled `Distiller` with a new student.
-        data: What `fit` takes as `x`: a dataset of `(inputs, labels)`, or a pair of arrays `(x, y)`.
-        validation_data: What the objective is measured on, as in `fit`: a part of the training data, never the test
-            split, which a search would be fitted to.
-        space: Dict of knob to `(low, high)` (on a logarithmic scale, but for `student_loss_weight`), a list of
+        data: Training data, a dataset of `(inputs, labels)` or a pair of arrays `(x, y)`.
+        validation_data: Data for the objective, as in `fit`: a part of the training data, never the test split, which
+            the search would overfit.
+        space: Dict of knob to `(low, high)` (on a logarithmic scale, except for `student_loss_weight`), a list of
             choices, or one number. Knobs are `"temperature"`, `"student_loss_weight"`, `"learning_rate"` and
             `"<name of a distillation loss>_weight"`. Defaults to `None`: temperature from 1 to 20, student loss weight
             from 0 to 0.9, learning rate from 0.0003 to 0.01.
-        objective: Log of the validation to be best, such as `"val_loss"`, or a `keras_tuner.Objective` for one whose
-            direction its name does not tell. Defaults to `"val_accuracy"`.
-        epochs: Epochs of a trial that is trained to its end. Defaults to 9.
+        objective: Validation log to optimize, such as `"val_loss"`, or a `keras_tuner.Objective` if its name does not
+            imply a direction. Defaults to `"val_accuracy"`.
+        epochs: Number of epochs of a full trial. Defaults to 9.
         search: `"hyperband"`, `"random"` or `"bayesian"`. Defaults to `"hyperband"`.
-        trials: Number of trials, for searches other than Hyperband, which derives it from the epochs. Defaults to 10.
-        optimizer: Function learning rate -> optimizer; called with no argument where the space leaves the learning
-            rate out. Defaults to `keras.optimizers.Adam`.
+        trials: Number of trials of a random or Bayesian search; Hyperband derives it from the epochs. Defaults to 10.
+        optimizer: Function learning rate -> optimizer; called without argument if the space has no learning rate.
+            Defaults to `keras.optimizers.Adam`.
         loss: Loss on the hard labels, as in `Distiller.compile`. Defaults to `"sparse_categorical_crossentropy"`.
         metrics: As in `Distiller.compile`. Defaults to `("accuracy",)`.
         seed: Seed of the search and of every student. Defaults to 0.
-        directory: Folder to write: new, empty, or of the same search, which then goes on. Defaults to `"runs/tune"`.
-        callbacks: Callbacks of every trial, copied for each. Defaults to none.
-        verbose: 0 for silence, 1 for KerasTuner's account of every trial. Defaults to 0.
-        **fit: Passed to `fit`: `batch_size`, `steps_per_epoch` and the like.
+        directory: Folder to write: new, empty, or of the same search, which then resumes. Defaults to `"runs/tune"`.
+        callbacks: Callbacks of every trial, copied for each. Defaults to `()`.
+        verbose: 0 for silence, 1 for KerasTuner's report on every trial. Defaults to 0.
+        **fit: Passed to `fit`, such as `batch_size` and `steps_per_epoch`.
 
     Returns:
         A `keras_distill.tuning.TuningResult`.
 
     Raises:
         ImportError: If KerasTuner is missing.
-        ValueError: If an argument is not what it should be.
-        FileExistsError: If the folder holds something else than this search.
+        ValueError: If an argument is invalid.
+        FileExistsError: If the folder holds anything other than this search.
 
     Example:
 
@@ -94,7 +98,8 @@ def tune(
     ...     return kd.Distiller(teacher, model(4), kd.losses.LogitsDistillation(temperature=4.0))
     >>> space = {"temperature": (1.0, 4.0), "student_loss_weight": 0.1}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     result = kd.tuning.tune(build, (x, y), (x, y), space=space, search="random", trials=1, epochs=1, directory=folder)
+    ...     options = {"search": "random", "trials": 1, "epochs": 1, "directory": folder}
+    ...     result = kd.tuning.tune(build, (x, y), (x, y), space=space, **options)
     >>> 1.0 < result.best["temperature"] < 4.0, result.best["student_loss_weight"]
     (True, 0.1)
 
@@ -102,21 +107,20 @@ def tune(
         Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband: A Novel Bandit-Based Approach to Hyperparameter
         Optimization", 2016, arXiv:1603.06560.
     """
-    keras_tuner = _keras_tuner()
+    keras_tuner = _import_keras_tuner()
     from keras_distill.tuning.trials import Trials
 
-    if search not in _SEARCHES:
-        raise ValueError(unknown_name("search", search, _SEARCHES))
-    for name, value in (("epochs", epochs), ("trials", trials)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(expected(f"{name} to be a positive whole number", repr(value)))
-    chosen = Space(space, _distiller_of(build))
-    folder = _claimed(directory, {"space": chosen.ranges, "objective": str(objective), "search": search, "seed": seed})
+    check_choice("search", search, _SEARCHES)
+    epochs, trials = check_whole_number("epochs", epochs), check_whole_number("trials", trials)
+    chosen = Space(space, _build_first(build))
+    request = {"space": chosen.ranges, "objective": str(objective), "search": search, "seed": seed}
+    folder = _claim_folder(directory, request)
 
-    def compiled():
-        return {"loss": _copied(loss), "metrics": _copied(list(metrics))}
+    def compile_arguments() -> dict[str, Any]:
+        return {"loss": _copy_objects(loss), "metrics": _copy_objects(list(metrics))}
 
-    common = {"hypermodel": Trials(build, chosen, optimizer, compiled, seed), "objective": objective, "seed": seed}
+    hypermodel = Trials(build, chosen, optimizer, compile_arguments, seed)
+    common: dict[str, Any] = {"hypermodel": hypermodel, "objective": objective, "seed": seed}
     common |= {"directory": str(folder.parent), "project_name": folder.name}
     if search == "hyperband":
         tuner = keras_tuner.Hyperband(**common, max_epochs=epochs)
@@ -130,39 +134,38 @@ def tune(
     return TuningResult(tuner, list(chosen.ranges))
 
 
-def _keras_tuner():
+def _import_keras_tuner() -> Any:
     try:
         import keras_tuner
     except ImportError as error:
-        fix = 'Install it: pip install "keras_distill[tune]"'
-        raise ImportError(expected("KerasTuner, which searches", "none", fix)) from error
+        raise extras.missing("KerasTuner, which searches", error, "tune") from error
     return keras_tuner
 
 
-def _copied(nest):
-    """Copy losses and metrics: an object has the state of one trial."""
-    kinds = (keras.losses.Loss, keras.metrics.Metric)
-    return keras.tree.map_structure(lambda each: _copy(each) if isinstance(each, kinds) else each, nest)
+def _copy_objects(nest: Any) -> Any:
+    """Return losses and metrics with objects copied, since their state belongs to one trial."""
+
+    def copy(each: Any) -> Any:
+        if not isinstance(each, (keras.losses.Loss, keras.metrics.Metric)):
+            return each
+        return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(each))
+
+    return keras.tree.map_structure(copy, nest)
 
 
-def _copy(instance):
-    return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(instance))
-
-
-def _distiller_of(build):
+def _build_first(build: Callable[[], Distiller]) -> Distiller:
     distiller = build() if callable(build) else build
     if not callable(build) or not isinstance(distiller, Distiller):
         raise ValueError(expected("build to be a function of no arguments that returns a Distiller", repr(distiller)))
     return distiller
 
 
-def _claimed(directory, request):
-    """Return the folder of a search, with what was asked for in it; refuse one that holds something else."""
+def _claim_folder(directory: str | os.PathLike, request: dict[str, Any]) -> pathlib.Path:
+    """Return the folder of a search after recording the request in it; refuse a folder that holds anything else."""
     folder = pathlib.Path(directory).expanduser().resolve()
     request = json.loads(json.dumps(request))
     if folder.is_dir() and any(folder.iterdir()):
-        earlier = _earlier(folder / _REQUEST)
-        if earlier != request:
+        if _read_request(folder / _REQUEST) != request:
             fix = "Choose another directory, or remove it."
             raise FileExistsError(expected(f"a new folder, or one of this search: {request}", f"{folder}", fix))
         return folder
@@ -173,7 +176,7 @@ def _claimed(directory, request):
     return folder
 
 
-def _earlier(path):
+def _read_request(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Commands: help that helps, one line for a user's error, exit codes 0, 1 and 2."""
+"""Commands: their help, errors of users in one line, exit codes 0, 1 and 2."""
 
 import json
 import subprocess
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from keras_distill import recipes
 from keras_distill._version import __version__
 from keras_distill.cli import main
 from keras_distill.distiller.model import Distiller
 from keras_distill.losses import LogitsDistillation
-from keras_distill.recipes import runner
+from tests.run_results import FILE, make_results
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((64, 8, 8, 1), dtype="float32"), RNG.integers(0, 10, 64).astype("int32")
@@ -24,7 +25,7 @@ def invoke(*arguments):
 
 
 def refused(*arguments):
-    """Invoke; return the one line that a bad command or bad input leaves."""
+    """Invoke a command with bad input; return its output as one line."""
     result = invoke(*arguments)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
@@ -54,10 +55,23 @@ def test_help_lists_the_commands_and_the_exit_codes():
 
 
 @pytest.mark.parametrize("command", ["demo", "run", "report", "export", "benchmark", "label", "losses", "profile"])
-def test_every_command_explains_itself_with_an_example(command):
+def test_the_help_of_every_command_has_an_example(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0
     assert f"keras-distill {command}" in " ".join(result.output.split()).split("Example")[-1]
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "report", "label"])
+def test_the_output_folder_is_directory_in_the_help(command):
+    text = invoke(command, "--help").output
+    assert "--directory" in text and "--out " not in text
+
+
+@pytest.mark.parametrize("option", ["--directory", "--out"])
+def test_the_old_name_of_the_output_folder_works(option, tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    assert "of an earlier run" in refused("run", "digits", "--quick", option, tmp_path)
+    assert "--directory" in refused("label", "digits") and "--out" not in refused("label", "digits")
 
 
 def test_losses():
@@ -81,8 +95,8 @@ def test_as_a_module():
 
 
 def test_users_errors_are_one_line_and_2(tmp_path, model, arrays):
-    assert "Did you mean 'digits'?" in refused("run", "digit", "--out", tmp_path / "run")
-    assert "--download" in refused("run", "mnist", "--data-dir", tmp_path / "none", "--out", tmp_path / "run")
+    assert "Did you mean 'digits'?" in refused("run", "digit", "--directory", tmp_path / "run")
+    assert "--download" in refused("run", "mnist", "--data-dir", tmp_path / "none", "--directory", tmp_path / "run")
     assert "the path of a recipe file" in refused("run", tmp_path / "none.py")
     assert "existing .keras file" in refused("export", tmp_path / "none.keras")
     assert "existing .npz file" in refused("export", model, "--evaluation-data", tmp_path / "none.npz")
@@ -95,7 +109,7 @@ def test_users_errors_are_one_line_and_2(tmp_path, model, arrays):
 
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("mine")
-    assert "of an earlier run" in refused("run", "digits", "--quick", "--out", tmp_path)
+    assert "of an earlier run" in refused("run", "digits", "--quick", "--directory", tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["letter.txt"]
 
 
@@ -124,7 +138,7 @@ def test_export_writes_verified_files(tmp_path, model, arrays):
     assert {"saved_model", "student.tflite"} <= {entry.name for entry in out.iterdir()}
 
 
-def test_of_a_distiller_the_student_is_exported(tmp_path, arrays):
+def test_export_takes_the_student_of_a_distiller(tmp_path, arrays):
     layers = [keras.Input((8, 8, 1)), keras.layers.Flatten()]
     teacher = keras.Sequential([*layers, keras.layers.Dense(10)])
     student = keras.Sequential([*layers, keras.layers.Dense(10, name="small")], name="small_one")
@@ -137,7 +151,7 @@ def test_of_a_distiller_the_student_is_exported(tmp_path, arrays):
 @pytest.mark.slow
 def test_a_quick_demo_explains_runs_and_writes(tmp_path, determinism):
     out = tmp_path / "demo"
-    result = invoke("demo", "--quick", "--seeds", 1, "--out", out)
+    result = invoke("demo", "--quick", "--seeds", 1, "--directory", out)
     assert result.exit_code == 0, result.output
     for words in ("Knowledge distillation", "student distilled", "tflite_int8", "tensorboard --logdir", "Next:"):
         assert words in result.output
@@ -149,13 +163,13 @@ def test_a_quick_demo_explains_runs_and_writes(tmp_path, determinism):
 
 
 def test_a_file_that_does_not_pass_is_1(tmp_path, monkeypatch):
-    def run(recipe, out, **options):
+    def run(recipe, directory, **options):
         assert recipe.teacher_epochs == recipe.student_epochs == 1
-        results = {"producer": "test", "alone": [{"test_accuracy": 0.5}], "distilled": [{"test_accuracy": 0.6}]}
-        return runner.RunResult(tmp_path, {**results, "export": {"passed": False}})
+        assert directory == "runs/digits"
+        failed = {**FILE, "status": "failed: no such operator"}
+        return recipes.RunResult(tmp_path, make_results(alone=(0.5,), distilled=(0.6,), files=[failed]))
 
     monkeypatch.setattr("keras_distill.recipes.run", run)
-    monkeypatch.setattr(runner.RunResult, "__rich__", lambda self: "table")
     result = invoke("run", "digits", "--epochs", 1)
     assert result.exit_code == 1
-    assert "a gain of 10.00 points" in result.output
+    assert "a gain of 10.00 points" in result.output and "failed: no such operator" in result.output

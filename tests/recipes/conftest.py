@@ -1,4 +1,4 @@
-"""One quick run, looked at by many tests."""
+"""One quick run, shared by many tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A run's folder: what is not ours is never touched."""
+"""The folder of a run: foreign files are never touched."""
 
 import json
 
@@ -17,7 +17,7 @@ def finished(path, seeds=(0,)):
     return folder.path
 
 
-def test_results_appear_when_all_is_done(tmp_path):
+def test_results_appear_when_the_run_is_complete(tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert not any(tmp_path.iterdir())
     folder.begin()
@@ -28,7 +28,7 @@ def test_results_appear_when_all_is_done(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
 
-def test_an_earlier_run_is_replaced_and_what_users_added_stays(tmp_path):
+def test_an_earlier_run_is_replaced_and_files_of_users_stay(tmp_path):
     path = finished(tmp_path / "run", seeds=(1,))
     (path / "notes.txt").write_text("mine")
     finished(path, seeds=(2,))
@@ -37,7 +37,7 @@ def test_an_earlier_run_is_replaced_and_what_users_added_stays(tmp_path):
     assert (path / "notes.txt").read_text() == "mine"
 
 
-def test_reports_leave_with_the_results_that_they_tell_of(tmp_path):
+def test_reports_are_removed_with_the_results_that_they_describe(tmp_path):
     path = finished(tmp_path / "run", seeds=(1,))
     (path / "report.html").write_text('<meta name="generator" content="keras_distill report 1.0">')
     (path / "report.md").write_text("my own, on keras_distill report")
@@ -45,7 +45,7 @@ def test_reports_leave_with_the_results_that_they_tell_of(tmp_path):
     assert not (path / "report.html").exists() and (path / "report.md").read_text().startswith("my own")
 
 
-def test_an_interrupted_run_leaves_the_last_one_and_is_cleared_by_the_next(tmp_path):
+def test_an_interrupted_run_keeps_the_last_one_and_is_cleared_by_the_next(tmp_path):
     path = finished(tmp_path / "run", seeds=(1,))
     interrupted = RunFolder(path)
     interrupted.begin()
@@ -66,7 +66,7 @@ def test_an_interrupted_run_leaves_the_last_one_and_is_cleared_by_the_next(tmp_p
     ],
 )
 @pytest.mark.parametrize("name", ["run", "run.partial"])
-def test_a_foreign_folder_is_refused_and_left_as_it_is(tmp_path, files, name):
+def test_a_foreign_folder_is_refused_and_not_changed(tmp_path, files, name):
     (tmp_path / name).mkdir()
     for file, text in files.items():
         (tmp_path / name / file).write_text(text)
@@ -82,14 +82,14 @@ def test_a_file_is_refused(tmp_path):
     assert (tmp_path / "run").read_text() == "mine"
 
 
-def test_reading_what_is_no_run(tmp_path):
+def test_reading_a_folder_without_results(tmp_path):
     with pytest.raises(FileNotFoundError, match="^Expected the folder of a finished run"):
         read_results(tmp_path)
     begun = RunFolder(tmp_path / "run")
     begun.begin()
-    with pytest.raises(FileNotFoundError, match=r"run\.partial beside it goes on or was interrupted"):
+    with pytest.raises(FileNotFoundError, match=r"run\.partial beside it is still running or was interrupted"):
         read_results(tmp_path / "run")
     for name in ("run.partial", "renamed"):
         begun.partial = begun.partial.rename(tmp_path / name)
-        with pytest.raises(ValueError, match="a run that goes on or was interrupted"):
+        with pytest.raises(ValueError, match="a run that is still running or was interrupted"):
             read_results(tmp_path / name)

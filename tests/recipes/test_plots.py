@@ -1,11 +1,13 @@
 """Figures: what they show, read back from the axes."""
 
 import builtins
+import dataclasses
 
 import numpy as np
 import pytest
 
-from keras_distill.recipes import plots
+from keras_distill.recipes import Results, plots
+from tests import run_results
 
 LOGITS = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
 EXAMPLES = {"x": np.zeros((2, 8, 8, 1)), "y": np.array([0, 1]), "teacher": LOGITS, "alone": LOGITS, "distilled": LOGITS}
@@ -13,18 +15,19 @@ EXAMPLES = {"x": np.zeros((2, 8, 8, 1)), "y": np.array([0, 1]), "teacher": LOGIT
 
 def training(accuracies, **more):
     history = {"val_accuracy": accuracies, "temperature": [4.0, 2.0, 1.0]}
-    return {"history": history, "test_accuracy": accuracies[-1], "validation_accuracy": accuracies[-1], **more}
+    return run_results.training(accuracies[-1], history=history, **more)
 
 
-RESULTS = {
-    "class_names": ["a", "b", "c"],
-    "samples": {"test": 300},
-    "seeds": [0, 1],
-    "teacher": training([0.8, 0.9, 0.99], parameters=9000),
-    "student": {"parameters": 500},
-    "alone": [training([0.5, 0.6, 0.7]), training([0.5, 0.6, 0.8])],
-    "distilled": [training([0.6, 0.7, 0.8]), training([0.6, 0.8, 0.9])],
-}
+RESULTS = Results.from_json(
+    {
+        **run_results.make_results().to_json(),
+        "teacher": training([0.8, 0.9, 0.99], **{**run_results.COST, "parameters": 9000}),
+        "student": {**run_results.COST, "parameters": 500},
+        "alone": [training([0.5, 0.6, 0.7]), training([0.5, 0.6, 0.8])],
+        "distilled": [training([0.6, 0.7, 0.8]), training([0.6, 0.8, 0.9])],
+    },
+    "results.json",
+)
 
 
 def test_learning_curves_show_each_seed_and_the_mean():
@@ -52,7 +55,8 @@ def test_soft_targets_are_probabilities_on_a_log_axis():
 
 
 def test_inputs_that_are_no_images_and_names_that_look_like_formulas():
-    results, examples = {**RESULTS, "class_names": ["$a", "$\\frac", "c"]}, {**EXAMPLES, "x": np.zeros((2, 7))}
+    results = dataclasses.replace(RESULTS, class_names=["$a", "$\\frac", "c"])
+    examples = {**EXAMPLES, "x": np.zeros((2, 7))}
     image, *_, bars = plots.soft_targets(results, examples).axes
     assert not image.images and not image.axison
     assert not any(label.get_parse_math() for label in bars.get_xticklabels())
@@ -70,7 +74,7 @@ def test_every_figure_is_written(tmp_path):
     assert all((tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
-def test_without_matplotlib_the_error_names_the_extra(monkeypatch, tmp_path):
+def test_without_matplotlib_the_error_tells_how_to_install_it(monkeypatch, tmp_path):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -79,5 +83,5 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch, tmp_path):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"^Expected matplotlib.*keras_distill\[report\]"):
+    with pytest.raises(ImportError, match="^Expected matplotlib.*Install it: pip install"):
         plots.draw_all(RESULTS, EXAMPLES, tmp_path)

@@ -1,4 +1,4 @@
-"""Recipes are found by name or by file, and say what is wrong with them."""
+"""Recipes are found by name or by file, and checked."""
 
 import dataclasses
 
@@ -16,14 +16,14 @@ RECIPE = dataclasses.replace(recipes.load("digits"), name="mine", summary="My ow
 
 
 @pytest.mark.parametrize("name", recipes.NAMES)
-def test_every_recipe_is_whole(name):
+def test_teacher_and_student_of_every_recipe_fit_together(name):
     recipe = recipes.load(name)
     teacher, student = recipe.teacher(), recipe.student()
     assert recipe.name == name
     assert teacher.input_shape == student.input_shape
     assert teacher.output_shape == student.output_shape == (None, 10)
     assert student.count_params() * 1.5 < teacher.count_params()
-    # Logits: what is distilled and exported has a linear head.
+    # Distillation and export need logits, so a linear head.
     assert student.layers[-1].activation is keras.activations.linear
     assert recipe.temperature(recipe.student_epochs)(0) >= 1.0
 
@@ -38,7 +38,7 @@ def test_the_quick_form_does_less(name):
 
 
 @pytest.mark.parametrize("name", recipes.NAMES)
-def test_the_docstring_says_command_cost_and_figures(name):
+def test_the_docstring_has_command_cost_and_figures(name):
     import importlib
 
     text = importlib.import_module(f"keras_distill.recipes.{name}").__doc__
@@ -46,12 +46,16 @@ def test_the_docstring_says_command_cost_and_figures(name):
     assert "Cost " in text and "Expected " in text and "TBD" not in text
 
 
+def test_every_file_that_defines_a_recipe_is_listed():
+    assert recipes.NAMES == ("cifar10", "digits", "function_matching", "hinton2015", "mnist")
+
+
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'mnist'"):
         recipes.load("mnits")
 
 
-def test_a_file_of_ones_own(tmp_path):
+def test_a_file_of_the_user(tmp_path):
     path = tmp_path / "my_recipe.py"
     path.write_text(MINE)
     assert recipes.load(path).name == "mine"
@@ -77,6 +81,6 @@ def test_a_file_without_a_recipe(tmp_path):
         {"student_loss_weight": 1.1},
     ],
 )
-def test_a_recipe_refuses_what_cannot_be(change):
-    with pytest.raises((TypeError, ValueError), match=f"^Expected {next(iter(change))} of a recipe"):
+def test_a_recipe_checks_its_attributes(change):
+    with pytest.raises((TypeError, ValueError), match=f"^Expected {next(iter(change))} to be a"):
         dataclasses.replace(recipes.load("digits"), **change)

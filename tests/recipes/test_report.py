@@ -54,7 +54,7 @@ def expected(labels, teacher, logits):
     }
 
 
-def test_figures_are_those_of_other_libraries(report, arrays):
+def test_figures_agree_with_other_libraries(report, arrays):
     held = json.loads(report.paths["json"].read_text())["models"]
     for way in ("alone", "distilled"):
         for seed, logits in enumerate(arrays[way]):
@@ -88,7 +88,7 @@ def test_markdown_has_the_means_and_deviations_of_the_json(report, arrays):
             assert (mean, deviation) == pytest.approx((each.mean(), each.std(ddof=1)), abs=0.006)
 
 
-def test_reliability_and_classes_are_those_of_scikit_learn(report, arrays):
+def test_reliability_and_classes_agree_with_scikit_learn(report, arrays):
     labels, logits = np.tile(arrays["y"], 2), np.concatenate(arrays["distilled"])
     shares = probabilities(logits.astype("float64"))
     right = shares.argmax(axis=-1) == labels
@@ -102,7 +102,7 @@ def test_reliability_and_classes_are_those_of_scikit_learn(report, arrays):
 
 
 def test_disagreements_are_the_largest_divergences(report, quick_run, arrays):
-    exported = quick_run.results["seeds"].index(quick_run.results["exported_seed"])
+    exported = quick_run.record.exported
     shares = [
         probabilities(arrays["teacher"].astype("float64")),
         probabilities(arrays["distilled"][exported].astype("float64")),
@@ -121,7 +121,7 @@ def test_disagreements_are_the_largest_divergences(report, quick_run, arrays):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 375])
-def test_in_a_browser_the_page_is_whole(report, width):
+def test_the_page_is_complete_in_a_browser(report, width):
     with browsing.page(width=width, height=800) as watched:
         page = watched.page
         page.goto(report.paths["html"].as_uri())
@@ -137,7 +137,7 @@ def test_in_a_browser_the_page_is_whole(report, width):
 
 
 @pytest.mark.slow
-def test_printed_the_page_has_pages_of_a4(report):
+def test_the_page_prints_on_a4(report):
     with browsing.page() as watched:
         watched.page.goto(report.paths["html"].as_uri())
         watched.page.emulate_media(media="print")

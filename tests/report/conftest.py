@@ -1,4 +1,4 @@
-"""Folders of runs made by hand, for what no real run does in a second: damage, strange names, training gone wrong."""
+"""Folders of runs written by hand: damage, unusual names and diverged trainings, without the cost of a real run."""
 
 import json
 
@@ -78,7 +78,7 @@ def _results(names, arrays, seeds):
 
 @pytest.fixture(scope="session")
 def write_run():
-    """Write the folder of a run made by hand; return its path.
+    """Write the folder of a run; return its path.
 
     Arguments: the folder; the `names` of the classes; the `shape` of one input; the number of test `samples`; `seeds`;
     `spoil`, which changes the predictions before their accuracy is recorded; and `changes` of the results.
@@ -98,5 +98,5 @@ def write_run():
 
 @pytest.fixture
 def run_folder(tmp_path, write_run):
-    """Write the folder of a run made by hand into a folder of the test; arguments as those of `write_run`."""
+    """Write the folder of a run into a folder of the test; takes the arguments of `write_run`."""
     return lambda **options: write_run(tmp_path / "run", **options)

@@ -1,4 +1,4 @@
-"""The page: what others named is text and never markup, nothing is fetched, and the same run gives the same bytes."""
+"""The page: names of users are text and never markup, nothing is fetched, and the same run gives the same bytes."""
 
 import collections
 import html.parser
@@ -61,7 +61,7 @@ def test_nothing_is_fetched_and_nothing_runs(texts, elements):
             assert attributes.get(name, "#").startswith(("#", "data:"))
 
 
-def test_ids_are_there_once_and_every_reference_leads_to_one(texts, elements):
+def test_ids_are_unique_and_every_reference_has_its_target(texts, elements):
     ids = collections.Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
     assert len(ids) > 100 and set(ids.values()) == {1}
     references = set(re.findall(r'(?:href="|url\()#([^")]+)', texts["html"]))
@@ -69,7 +69,7 @@ def test_ids_are_there_once_and_every_reference_leads_to_one(texts, elements):
     assert len(references) > 20 and references <= set(ids)
 
 
-def test_those_who_do_not_see_it_are_told(elements):
+def test_the_page_is_accessible(elements):
     assert elements.all("html") == [{"lang": "en"}]
     figures = elements.all("svg")
     assert len(figures) == 7 and all(figure["role"] == "img" for figure in figures)
@@ -96,7 +96,7 @@ def test_rows_of_a_markdown_table_have_its_columns(texts):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block}) == 1
 
 
-def test_a_file_that_failed_says_why_and_has_dashes(texts, elements):
+def test_a_file_that_failed_has_its_reason_and_dashes(texts, elements):
     assert "failed: no such <operator>" in elements.text
     assert "| onnx | failed: no such &lt;operator&gt; | – | – | – | – | – |" in texts["md"]
     assert [row["max_difference"] for row in json.loads(texts["json"])["files"]] == [1e-4, None, None]
@@ -107,7 +107,7 @@ def test_the_same_run_gives_the_same_bytes(path, texts, tmp_path):
     assert {name: file.read_text(encoding="utf-8") for name, file in again.paths.items()} == texts
 
 
-def test_without_predictions_the_report_says_what_is_left_out(run_folder):
+def test_without_predictions_the_report_names_what_is_left_out(run_folder):
     path = run_folder()
     (path / "predictions.npz").unlink()
     texts = written(path, ("html", "md", "json"))
@@ -119,15 +119,15 @@ def test_without_predictions_the_report_says_what_is_left_out(run_folder):
     assert len(held["models"]["alone"]["accuracy"]) == 2 and len(elements.all("svg")) == 4
 
 
-def test_inputs_that_are_no_pictures_have_their_bars_alone(run_folder):
+def test_inputs_that_are_not_pictures_have_only_bars(run_folder):
     texts = written(run_folder(shape=(7,)), ("html", "json"))
     elements = Elements(texts["html"])
     assert not elements.all("img")
     assert sum(table.get("class") == "bars" for table in elements.all("table")) == 2
-    assert "they are no pictures" in json.loads(texts["json"])["left_out"][0]
+    assert "they are not pictures" in json.loads(texts["json"])["left_out"][0]
 
 
-def test_a_training_that_came_apart_is_a_dash(run_folder):
+def test_a_training_that_diverged_is_a_dash(run_folder):
     def spoil(arrays):
         arrays["distilled"][1] = np.nan
 
@@ -143,7 +143,7 @@ def test_of_many_classes_those_with_the_least_agreement_are_shown(run_folder):
     texts = written(run_folder(names=tuple(f"class {place}" for place in range(100)), samples=400))
     held = json.loads(texts["json"])["classes"]
     least = sorted(row["agreement"]["distilled"] for row in held if row["agreement"]["distilled"] is not None)
-    shown = [row["agreement"]["distilled"] for row in page._hardest(held)]
+    shown = [row["agreement"]["distilled"] for row in page._select_hardest(held)]
     assert "Of 100 classes, the 20 with the least agreement." in texts["md"]
     assert len(held) == 100 and shown == least[:20]
 
@@ -153,7 +153,7 @@ def test_one_seed_has_no_spread(run_folder):
     assert "±" not in text and "## Seeds" not in text and "| Accuracy | higher |" in text
 
 
-def test_two_classes_have_no_order_of_the_others(run_folder):
+def test_two_classes_have_no_rank_correlation_of_the_others(run_folder):
     held = json.loads(written(run_folder(names=("no", "yes")))["json"])
     assert held["models"]["distilled"]["dark_knowledge_correlation"] == [None, None]
 
@@ -170,11 +170,11 @@ def test_two_classes_have_no_order_of_the_others(run_folder):
         ),
     ],
 )
-def test_what_makes_the_run_again(run_folder, command, quoted):
+def test_how_to_repeat_the_run(run_folder, command, quoted):
     assert f"    {quoted}" in written(run_folder(command=command))["md"]
 
 
-def test_better_is_by_what_is_written():
+def test_the_better_student_is_better_as_written():
     accuracy, brier = (
         next(each for each in page.MEASURES if each.name == name) for name in ("accuracy", "brier_score")
     )
@@ -182,6 +182,6 @@ def test_better_is_by_what_is_written():
         "alone": {"accuracy": [0.5], "brier_score": [0.2]},
         "distilled": {"accuracy": [0.6], "brier_score": [0.20001]},
     }
-    assert page._better(accuracy, models) == "distilled" and page._better(brier, models) is None
+    assert page._find_better(accuracy, models) == "distilled" and page._find_better(brier, models) is None
     models["distilled"]["brier_score"] = [0.3]
-    assert page._better(brier, models) == "alone"
+    assert page._find_better(brier, models) == "alone"

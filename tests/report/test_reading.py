@@ -1,4 +1,4 @@
-"""Reading a run's folder: whole, or refused in words that say what is wrong, and nothing written."""
+"""Reading a run's folder: an undamaged folder is read; any other is refused with the reason, and nothing is written."""
 
 import json
 
@@ -34,7 +34,7 @@ RESULTS = {
     "foreign": (lambda path: (path / "results.json").write_text("{}"), "of another origin"),
     "begun": (
         lambda path: (path / "results.json").write_text('{"producer": "keras_distill run"}'),
-        "a run that goes on or was interrupted",
+        "a run that is still running or was interrupted",
     ),
     "no teacher": (lambda path: changed(path, lambda held: held.pop("teacher")), "to hold teacher, an object"),
     "a text for a number": (
@@ -107,7 +107,7 @@ PREDICTIONS = {
 
 
 @pytest.mark.parametrize("damage, message", [*RESULTS.values(), *PREDICTIONS.values()], ids=[*RESULTS, *PREDICTIONS])
-def test_damage_is_told_and_nothing_is_written(run_folder, damage, message):
+def test_damage_is_reported_and_nothing_is_written(run_folder, damage, message):
     path = run_folder()
     damage(path)
     before = sorted(entry.name for entry in path.iterdir())
@@ -117,18 +117,18 @@ def test_damage_is_told_and_nothing_is_written(run_folder, damage, message):
     assert sorted(entry.name for entry in path.iterdir()) == before
 
 
-def test_a_run_that_goes_on_is_refused(run_folder):
+def test_an_unfinished_run_is_refused(run_folder):
     path = run_folder()
     partial = path.rename(path.with_name("run.partial"))
-    with pytest.raises(ValueError, match="a run that goes on or was interrupted"):
+    with pytest.raises(ValueError, match="a run that is still running or was interrupted"):
         reading.read(partial)
-    with pytest.raises(FileNotFoundError, match="run.partial beside it goes on or was interrupted"):
+    with pytest.raises(FileNotFoundError, match="run.partial beside it is still running or was interrupted"):
         reading.read(path)
 
 
-def test_what_is_read_is_what_was_written(run_folder):
+def test_a_run_is_read_as_it_was_written(run_folder):
     run = reading.read(run_folder())
-    assert run.results["recipe"] == "mine" and run.exported == 1
+    assert run.results.recipe == "mine" and run.results.exported == 1
     assert {name: array.shape for name, array in run.predictions.items()} == {
         "y": (40,), "teacher": (40, 3), "alone": (2, 40, 3), "distilled": (2, 40, 3),
         "farthest": (2,), "x": (2, 6, 5, 1),

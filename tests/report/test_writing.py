@@ -1,4 +1,4 @@
-"""Writing a report: what is not ours stays, and either all of it is there or nothing changed."""
+"""Writing a report: foreign files stay, and either every file is written or none changes."""
 
 import io
 import json
@@ -9,11 +9,12 @@ from rich.console import Console
 
 import keras_distill as kd
 from keras_distill.recipes import RunResult
+from tests.run_results import make_results
 
 NAMES = {"html": "report.html", "md": "report.md", "json": "report.json"}
 
 
-def test_the_room_is_a_function_and_writes_into_the_run(run_folder):
+def test_by_default_the_report_is_in_the_folder_of_the_run(run_folder):
     path = run_folder()
     report = kd.report.write(path)
     assert isinstance(report, kd.report.Report) and report.folder == path.resolve()
@@ -22,14 +23,14 @@ def test_the_room_is_a_function_and_writes_into_the_run(run_folder):
     assert {entry.name for entry in path.iterdir()} == {*NAMES.values(), "results.json", "predictions.npz"}
 
 
-def test_formats_folder_and_the_result_of_a_run(run_folder, tmp_path):
-    result = RunResult(run_folder(), {})
+def test_formats_directory_and_the_result_of_a_run(run_folder, tmp_path):
+    result = RunResult(run_folder(), make_results())
     report = kd.report.write(result, tmp_path / "new" / "pages", formats="md")
     assert [file.name for file in (tmp_path / "new" / "pages").iterdir()] == ["report.md"]
     assert list(report.paths) == ["md"]
 
 
-def test_printed_it_is_a_table_the_verdict_and_the_paths(run_folder):
+def test_a_printed_report_is_a_table_the_verdict_and_the_paths(run_folder):
     console = Console(width=160, record=True, file=io.StringIO())
     report = kd.report.write(run_folder(), formats=("json",))
     console.print(report)
@@ -39,7 +40,7 @@ def test_printed_it_is_a_table_the_verdict_and_the_paths(run_folder):
 
 @pytest.mark.parametrize(
     ("formats", "message"),
-    [(("htm",), "Did you mean 'html'?"), ((), "one or more formats of html, md, json. Received: none")],
+    [(("htm",), "Did you mean 'html'?"), ((), "one or more formats of html, md, json. Received: formats=()")],
 )
 def test_formats_are_checked(run_folder, formats, message):
     with pytest.raises(ValueError, match="^Expected") as caught:
@@ -47,7 +48,7 @@ def test_formats_are_checked(run_folder, formats, message):
     assert message in str(caught.value)
 
 
-def test_a_report_is_replaced_and_a_file_of_another_origin_is_not(run_folder):
+def test_a_report_is_replaced_but_no_foreign_file(run_folder):
     path = run_folder()
     before = kd.report.write(path, formats="json").paths["json"].read_bytes()
     (path / "report.md").write_text("my own notes")
@@ -88,8 +89,8 @@ def test_a_full_disk_leaves_the_earlier_report(run_folder, monkeypatch):
     ("missing", "formats", "message"),
     [("jinja2", ("md",), "jinja2"), ("matplotlib", ("html",), "matplotlib")],
 )
-def test_what_is_missing_is_named_with_its_extra(run_folder, monkeypatch, missing, formats, message):
+def test_the_error_for_a_missing_package_tells_how_to_install_it(run_folder, monkeypatch, missing, formats, message):
     monkeypatch.setitem(__import__("sys").modules, missing, None)
-    with pytest.raises(ImportError, match=rf'^Expected {message}.*keras_distill\[report\]"$'):
+    with pytest.raises(ImportError, match=rf"^Expected {message}.*Install it: pip install"):
         kd.report.write(run_folder(), formats=formats)
     assert kd.report.write(run_folder(), formats=("json",)).paths["json"].exists()

@@ -1,4 +1,4 @@
-"""Who teaches whom in a chain and in generations, and that those who have taught stay as they are."""
+"""Chains and generations: who teaches whom, and that a student that teaches no longer changes."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ HARD = "sparse_categorical_crossentropy"
 
 
 class Train:
-    """Train each stage for an epoch, and remember what it was given and what came out."""
+    """Train each stage for an epoch, and record its distiller and the weights of its student."""
 
     def __init__(self, data):
         self.data, self.distillers, self.stages, self.weights = data, [], [], []
@@ -122,7 +122,7 @@ def test_a_momentum_teacher_is_an_equal_copy(data):
     teacher = momentum_teacher(student)
     assert_array_equal(teacher(data[0]), student(data[0]))
     assert not {id(weight) for weight in teacher.weights} & {id(weight) for weight in student.weights}
-    with pytest.raises(ValueError, match="Expected the student to be a built keras.Model"):
+    with pytest.raises(ValueError, match="Expected student to be a built keras.Model"):
         momentum_teacher(keras.Sequential([keras.layers.Dense(3)]))
 
 
@@ -136,7 +136,7 @@ def test_bad_chains_are_refused_before_anything_is_trained(mlp):
         chain(teacher, [], refuse)
     with pytest.raises(ValueError, match="Expected students that are different models"):
         chain(teacher, [student, mlp(4), student], refuse)
-    with pytest.raises(ValueError, match="Expected a teacher that is none of the students"):
+    with pytest.raises(ValueError, match="Expected a teacher that is not among the students"):
         chain(teacher, [student, teacher], refuse)
     with pytest.raises(ValueError, match="Expected teacher and student inputs of the same shapes"):
         chain(teacher, [student, mlp(4, features=5)], refuse)

@@ -1,4 +1,4 @@
-"""Students teach each other: what a step is, that nothing reaches a peer, and what `fit` gives."""
+"""Students that teach each other: a step computed by hand, no gradient to a peer, and the logs of `fit`."""
 
 import keras
 import numpy as np
@@ -42,7 +42,7 @@ def test_a_step_is_one_step_of_each_distiller(mlp, data, jit_compile):
     mutual.compile(keras.optimizers.SGD(0.5), HARD, jit_compile=jit_compile)
     logs = mutual.fit(*data, batch_size=len(data[0]), verbose=0).history
     one = distil(copy_of(by_hand[1]), by_hand[0], data)
-    two = distil(copy_of(by_hand[0]), by_hand[1], data)  # Sequential: by the first student as it is now.
+    two = distil(copy_of(by_hand[0]), by_hand[1], data)  # Taught by the first student after its step.
     assert_same_weights(first, by_hand[0])
     assert_same_weights(second, by_hand[1])
     assert_allclose(logs["student_1_loss"], one["loss"], rtol=1e-5)
@@ -50,7 +50,7 @@ def test_a_step_is_one_step_of_each_distiller(mlp, data, jit_compile):
     assert_allclose(logs["loss"][0], one["loss"][0] + two["loss"][0], rtol=1e-5)
 
 
-def test_of_three_each_learns_the_mean_of_the_divergences(mlp, data):
+def test_each_of_three_learns_from_the_mean_of_the_divergences(mlp, data):
     students, temperature = [mlp(8), mlp(4), mlp(6)], 3.0
     x, _ = data
     v, w, z = (10 * student.predict(x, verbose=0) for student in students)
@@ -81,7 +81,7 @@ def test_every_student_moves_by_its_own_optimizer_alone(mlp, data, still):
         assert max(changes) == 0.0 if index == still else min(changes) > 0.0
 
 
-def test_no_gradient_of_a_peer(mlp, data):
+def test_no_gradient_reaches_a_peer(mlp, data):
     mutual = MutualLearning([mlp(8), mlp(4)])
     mutual.compile("sgd", HARD)
     with tf.GradientTape() as tape:
@@ -90,7 +90,7 @@ def test_no_gradient_of_a_peer(mlp, data):
     assert len(peer) == 4 and tape.gradient(loss, [variable.value for variable in peer]) == [None] * 4
 
 
-def test_what_was_frozen_stays_frozen_and_nothing_else(mlp):
+def test_only_layers_that_were_frozen_stay_frozen(mlp):
     first, second = mlp(8), mlp(4)
     first.layers[0].trainable = False
     mutual = MutualLearning([first, second])
@@ -129,7 +129,7 @@ def test_students_learn_and_logs_are_in_order(mlp, data):
     assert mutual.evaluate(*data, verbose=0) == pytest.approx(list(evaluated.values()))
 
 
-def test_metrics_that_are_objects_are_each_students_own(mlp, data):
+def test_metric_objects_are_copied_for_each_student(mlp, data):
     mutual = MutualLearning([mlp(8), mlp(4)])
     mutual.compile("sgd", HARD, metrics=[keras.metrics.SparseCategoricalAccuracy(name="hits")], run_eagerly=True)
     logs = mutual.evaluate(*data, verbose=0, return_dict=True)
@@ -171,7 +171,7 @@ def test_losses_with_adapters_are_trained_for_each_student(mlp, data):
         assert np.abs(adapter.trainable_variables[0].numpy() - old[0]).max() > 0.0
 
 
-def test_a_saved_one_goes_on(mlp, data, tmp_path):
+def test_a_saved_model_continues_its_training(mlp, data, tmp_path):
     losses = [["kd"], ["kd", "forward_kl"]]
     mutual = MutualLearning([mlp(8), mlp(4)], losses.__getitem__, student_loss_weight=0.3)
     optimizers = [keras.optimizers.SGD(rate, momentum=0.9) for rate in (0.1, 0.2)]
@@ -195,7 +195,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def test_a_backup_is_gone_on_from(mlp, data, tmp_path):
+def test_training_resumes_from_a_backup(mlp, data, tmp_path):
     def train(folder, *callbacks):
         mutual = MutualLearning([momentum_teacher(student) for student in students])
         mutual.compile("adam", HARD, run_eagerly=True)
@@ -230,9 +230,9 @@ def test_bad_input(mlp):
     with pytest.raises(ValueError, match="outputs of the same shapes"):
         MutualLearning([student, mlp(4, classes=5)])
     mutual = MutualLearning([student, mlp(4)])
-    with pytest.raises(ValueError, match="2 optimizers, one of its own for each student. Received: SGD"):
+    with pytest.raises(ValueError, match="2 optimizers, a separate one for each student. Received: SGD"):
         mutual.compile([keras.optimizers.SGD(name="SGD")], jit_compile=False)
     adam = keras.optimizers.Adam()
-    with pytest.raises(ValueError, match="2 optimizers, one of its own for each student"):
+    with pytest.raises(ValueError, match="2 optimizers, a separate one for each student"):
         mutual.compile([adam, adam], jit_compile=False)
     assert student.trainable

@@ -72,7 +72,7 @@ def test_users_errors_are_one_line_and_2(model, arrays, tmp_path):
     assert "Did you mean 'digits'?" in refused("digit", *out)
     assert "keras-distill run digits" in refused("digits", "--teacher-file", tmp_path / "none.keras", *out)
     assert "one of --data and --tfds" in refused(model, *out)
-    assert "there is no file" in refused(tmp_path / "none.keras", "--data", arrays, *out)
+    assert "which does not exist" in refused(tmp_path / "none.keras", "--data", arrays, *out)
     assert "existing .npz file" in refused(model, "--data", tmp_path / "none.npz", *out)
     assert "top_k to be a whole number from 1 to 10" in refused(model, "--data", arrays, "--top-k", 11, *out)
     assert not (tmp_path / "targets" / "manifest.json").exists()
