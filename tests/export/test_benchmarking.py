@@ -11,7 +11,7 @@ from keras_distill.export.benchmarking import benchmark
 from keras_distill.export.quiet import quiet
 from keras_distill.export.reporting.benchmark_report import BenchmarkReport, Measured
 from keras_distill.export.runtimes import session
-from keras_distill.export.runtimes.any_litert import AnyLiteRTRuntime
+from keras_distill.export.runtimes.litert import AnyLiteRTRuntime
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(6, 3)).astype("float32")
@@ -44,7 +44,7 @@ def with_signature(data, key):
         model.signatureDefs = []
     else:
         model.signatureDefs[0].signatureKey = key.encode()
-    return flatbuffer.packed(model)
+    return flatbuffer.serialize(model)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_files_of_one_name_are_told_apart():
     [
         ({"files": []}, ValueError, "at least one TFLite file"),
         ({"files": "none.tflite"}, FileNotFoundError, "an existing TFLite file. Received: none.tflite"),
-        ({"files": __file__, "rounds": 0}, ValueError, "rounds and threads to be at least 1"),
+        ({"files": __file__, "rounds": 0}, ValueError, "rounds to be a whole number >= 1. Received: rounds=0"),
     ],
 )
 def test_errors(arguments, kind, message):

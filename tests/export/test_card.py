@@ -14,7 +14,7 @@ from keras_distill.export.quiet import quiet
 from keras_distill.export.reporting import card
 from keras_distill.export.reporting.report import Artifact
 from keras_distill.export.runtimes.litert import LiteRTRuntime
-from keras_distill.export.signature import inputs_of, signature_of
+from keras_distill.export.signature import read_inputs, read_signature
 from keras_distill.export.tflite import metadata
 
 RNG = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def converted(student, int8):
 def exported(student, tmp_path_factory):
     """`(folder, signature, rows)` of a float and an int8 file with labels in them."""
     folder, rows = tmp_path_factory.mktemp("card"), []
-    signature = signature_of(student, *inputs_of(student, DATA), DATA)
+    signature = read_signature(student, *read_inputs(student, DATA), DATA)
     for name, file in FILES.items():
         (folder / file).write_bytes(converted(student, name == "tflite_int8"))
         metadata.attach(folder / file, metadata.describe(signature, LABELS))

@@ -89,7 +89,7 @@ def test_int8_file_is_int8(exported):
     assert not [detail["name"] for detail in details if detail["dtype"] is np.float32]
     row = report["tflite_int8"]
     assert (row.input_dtypes, row.output_dtypes) == ({"image": "int8"}, {"logits": "int8"})
-    names = [name for name, _ in flatbuffer.operators(path / "student_int8.tflite")]
+    names = [name for name, _ in flatbuffer.list_operators(flatbuffer.load_model(path / "student_int8.tflite"))]
     assert "CONV_2D" in names and not any(name.startswith("Flex") for name in names)
 
 
@@ -173,4 +173,6 @@ def test_a_new_format_is_one_entry(student, digits, tmp_path, monkeypatch):
     monkeypatch.setitem(room.FORMATS, half.name, half)
     report = room.export(student, tmp_path / "out", half.name, evaluation_data=digits[1])
     assert report.passed, report
-    assert "FLOAT16" in {kind for _, kinds in flatbuffer.operators(report[half.name].path) for kind in kinds}
+    assert "FLOAT16" in {
+        kind for _, kinds in flatbuffer.list_operators(flatbuffer.load_model(report[half.name].path)) for kind in kinds
+    }

@@ -94,7 +94,9 @@ def test_a_full_disk_leaves_the_old_folder_and_says_so(put, tmp_path, monkeypatc
         return write(self, text, **options)
 
     monkeypatch.setattr(pathlib.Path, "write_text", full)
-    with pytest.raises(publishing.FullDiskError, match="^Expected room on the disk of .* No space left on device. Fre"):
+    with pytest.raises(
+        publishing.FullDiskError, match="^Expected space on the disk of .* No space left on device. Fre"
+    ):
         put("new")
     assert (path / "model").read_text() == "old" and list(tmp_path.iterdir()) == [path]
 

@@ -100,7 +100,7 @@ def test_half_precision_without_config_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_operators_left_in_floating_point_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "without_negation", lambda path: None)
+    monkeypatch.setattr(sources, "replace_negations", lambda path: None)
     report = normalized(tmp_path)
     # The converter has no int8 NEG, and silently puts float islands into a file that passes for int8.
     assert "NEG does not compute in integers" in report["tflite_int8"].status
@@ -110,7 +110,7 @@ def test_operators_left_in_floating_point_are_named(tmp_path, monkeypatch):
 def test_layer_normalization_becomes_int8_throughout(tmp_path):
     report = normalized(tmp_path)
     assert report.passed, report
-    assert "NEG" not in {name for name, _ in flatbuffer.operators(report["tflite"].path)}
+    assert "NEG" not in {name for name, _ in flatbuffer.list_operators(flatbuffer.load_model(report["tflite"].path))}
 
 
 def normalized(path):
@@ -297,7 +297,7 @@ def test_rolled_lstm_is_unrolled_for_int8_if_it_says_what_it_is_made_of(tmp_path
     options = {"calibration_data": x, "min_agreement": 0.8}
     report = room.export(student, tmp_path / "out", ("tflite_int8", "tflite"), **options)
     assert report.passed, report
-    loops = [("WHILE" in dict(flatbuffer.operators(row.path))) for row in report]
+    loops = [("WHILE" in dict(flatbuffer.list_operators(flatbuffer.load_model(row.path)))) for row in report]
     assert loops == [False, True]
     wrapped = Wrapped(student)
     wrapped(x)

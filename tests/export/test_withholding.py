@@ -11,13 +11,12 @@ import pytest
 
 from keras_distill import export as room
 from keras_distill.export import exporter, formats, swapping, verification
-from keras_distill.export.conversion import converter as conversion
 from keras_distill.export.conversion import sources
-from keras_distill.export.processes import ProcessError
 from keras_distill.export.runtimes import remote
 from keras_distill.export.runtimes.litert import LiteRTRuntime
-from keras_distill.export.signature import inputs_of, signature_of
+from keras_distill.export.signature import read_inputs, read_signature
 from keras_distill.export.tflite import flatbuffer
+from keras_distill.export.worker import ProcessError
 
 
 def copying(source, change):
@@ -31,20 +30,20 @@ def copying(source, change):
 
 def with_nan(content):
     """Overwrite the largest buffer of a TFLite file, its weights, by NaN."""
-    model = flatbuffer.opened(content)
+    model = flatbuffer.parse(content)
     largest = max(model.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
     largest.data = np.frombuffer(np.full(len(largest.data) // 4, np.nan, np.float32).tobytes(), np.uint8)
-    return flatbuffer.packed(model)
+    return flatbuffer.serialize(model)
 
 
 def with_operator(**code):
     """Return a function that makes another operator of the first one of a TFLite file."""
 
     def change(content):
-        model = flatbuffer.opened(content)
+        model = flatbuffer.parse(content)
         for name, value in code.items():
             setattr(model.operatorCodes[0], name, value)
-        return flatbuffer.packed(model)
+        return flatbuffer.serialize(model)
 
     return change
 
@@ -136,7 +135,7 @@ def test_unconvertible_operator_fails_with_the_converters_words(tmp_path):
 
 @pytest.mark.slow
 def test_a_crash_of_the_converter_costs_one_format(tmp_path):
-    with conversion.Converter(tmp_path) as converter:
+    with sources.Converter(tmp_path) as converter:
         student = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="y")])
         x = np.ones((2, 4), "float32")
         # The process is killed before it is asked, as a segmentation fault would end it.
@@ -144,7 +143,7 @@ def test_a_crash_of_the_converter_costs_one_format(tmp_path):
         converter._process.kill()
         with pytest.raises(ProcessError, match="its process died, by signal SIGKILL"):
             converter.ask("convert", saved_model="none", output="none", settings={})
-        signature = signature_of(student, *inputs_of(student, x), {"x": x})
+        signature = read_signature(student, *read_inputs(student, x), {"x": x})
         source = sources.Source(student, signature, None, tmp_path, converter, 60.0)
         formats.FORMATS["tflite"].write(source, tmp_path / "student.tflite")
         outputs = LiteRTRuntime(tmp_path / "student.tflite")({"x": x})
@@ -161,7 +160,7 @@ def module(path, content, monkeypatch):
 @pytest.mark.parametrize("name", ["tflite", "tflite_weights_int8"])
 def test_a_conversion_that_hangs_is_stopped(name, tiny, tmp_path, monkeypatch):
     hanging = module(tmp_path, "import time\ndef convert(**request):\n    time.sleep(60)\n", monkeypatch)
-    monkeypatch.setattr(exporter, "Converter", lambda work, limit: conversion.Converter(work, limit, hanging))
+    monkeypatch.setattr(exporter, "Converter", lambda work, limit: sources.Converter(work, limit, hanging))
     student, x = tiny
     report = room.export(student, tmp_path / "out", name, evaluation_data=x, time_limit=1.0)
     assert report[name].status == "failed: it took longer than 1 s and was stopped"

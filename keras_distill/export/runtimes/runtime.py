@@ -1,35 +1,46 @@
-"""What every runtime offers."""
+"""The interface of a runtime."""
 
 import abc
+import os
+from collections.abc import Callable
+from typing import Any
+
+from keras_distill.export.arrays import Arrays
 
 
 class Runtime(abc.ABC):
-    """A file, opened: takes a dict of arrays, batch first, and returns a dict of float arrays.
+    """An opened file: takes a dict of arrays, batch first, and returns a dict of float arrays.
+
+    Args:
+        path: The file or folder.
+        threads: Number of threads to run it on. Defaults to 1.
 
     Attributes:
-        input_dtypes: dict of str to str, as the file has them.
-        output_dtypes: dict of str to str, as the file has them.
+        input_dtypes: Dict of input name to its dtype in the file.
+        output_dtypes: Dict of output name to its dtype in the file.
     """
 
-    # Whether the count of threads can differ between two files that one process has opened.
+    # Whether two files that one process has opened can run on different numbers of threads.
     takes_threads = False
+    input_dtypes: dict[str, str]
+    output_dtypes: dict[str, str]
 
     @staticmethod
-    def require():
-        """Import what the runtime needs; raise an ImportError that names the extra to install if it is not there."""
+    def require() -> None:
+        """Raise an `ImportError` that says what to install if a package of the runtime is missing."""
 
     @abc.abstractmethod
-    def __init__(self, path, threads=1):
-        """Open a file."""
+    def __init__(self, path: str | os.PathLike, threads: int = 1):
+        pass
 
     @abc.abstractmethod
-    def __call__(self, inputs):
+    def __call__(self, inputs: Arrays) -> Arrays:
         """Run a batch: dict of str to array in, dict of str to float array out."""
 
     @abc.abstractmethod
-    def prepared(self, inputs):
-        """Return a function of no arguments that runs one sample and nothing else, for timing."""
+    def prepared(self, inputs: Arrays) -> Callable[[], Any]:
+        """Return a function without arguments that runs these inputs and does nothing else, for timing."""
 
-    def facts(self):
-        """Return a dict of what else the runtime knows of the file, JSON types."""
+    def facts(self) -> dict[str, Any]:
+        """Return what else the runtime knows about the file, as JSON types."""
         return {}
