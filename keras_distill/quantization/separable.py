@@ -1,11 +1,13 @@
-"""A separable convolution as the two that the file computes, each rounded by itself."""
+"""Splitting a separable convolution into the two convolutions that the file computes, each rounded by itself."""
+
+from typing import Any
 
 from keras import layers, ops
 
 _SHARED = ("strides", "padding", "data_format", "depth_multiplier", "kernel_size", "dilation_rate")
 
 
-def depthwise_and_pointwise(layer):
+def split_separable(layer: Any) -> tuple[Any, Any]:
     """Split a built `keras.layers.SeparableConv2D`.
 
     Args:
@@ -16,25 +18,14 @@ def depthwise_and_pointwise(layer):
         activation, built, with copies of the weights.
     """
     config = layer.get_config()
-    of_depthwise = {name.removeprefix("depthwise_"): config[name] for name in config if name.startswith("depthwise_")}
-    of_depthwise = {f"depthwise_{name}": value for name, value in of_depthwise.items()}
-    first = layers.DepthwiseConv2D.from_config(
-        {
-            **{name: config[name] for name in _SHARED},
-            **of_depthwise,
-            "use_bias": False,
-            "name": f"{layer.name}_depthwise",
-        }
-    )
-    of_pointwise = {
-        name.replace("pointwise", "kernel"): config[name] for name in config if name.startswith("pointwise_")
+    depthwise = {name: value for name, value in config.items() if name in _SHARED or name.startswith("depthwise_")}
+    first = layers.DepthwiseConv2D.from_config({**depthwise, "use_bias": False, "name": f"{layer.name}_depthwise"})
+    pointwise = {
+        name.replace("pointwise", "kernel"): value for name, value in config.items() if name.startswith("pointwise_")
     }
-    of_bias = {name: config[name] for name in config if "bias" in name}
-    second = layers.Conv2D.from_config(
-        {"filters": config["filters"], "kernel_size": 1, "activation": config["activation"], "name": layer.name}
-        | of_pointwise
-        | of_bias
-    )
+    biases = {name: value for name, value in config.items() if "bias" in name}
+    settings = {"filters": config["filters"], "kernel_size": 1, "activation": config["activation"], "name": layer.name}
+    second = layers.Conv2D.from_config(settings | pointwise | biases)
     channels = layer.depthwise_kernel.shape[2]
     first.build((None, None, None, channels))
     second.build((None, None, None, channels * layer.depth_multiplier))
