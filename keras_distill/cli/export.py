@@ -64,7 +64,7 @@ def command(
         warn("--targets", "--devices")
     with session.users_errors():
         model = files.existing(model, ".keras", "a model saved by Keras")
-        data = {"calibration_data": files.samples(calibration_data), "evaluation_data": files.samples(evaluation_data)}
+        calibration_samples, evaluation_samples = files.samples(calibration_data), files.samples(evaluation_data)
         names = files.lines(labels, "class names")
         session.start_tensorflow()
         from keras_distill.export.exporter import export
@@ -73,12 +73,13 @@ def command(
             _load(model),
             out or model.with_suffix(""),
             formats=_words(formats),
+            calibration_data=calibration_samples,
+            evaluation_data=evaluation_samples,
             labels=names,
             devices=_words(devices or targets),
             calibration=calibration,
             preprocessing=_preprocessing(scale, _numbers("--mean", mean), _numbers("--std", std)),
             time_limit=time_limit,
-            **data,
         )
     # Text of a fixed width is wrapped in a narrow window, where rich would truncate cells.
     click.echo(report)

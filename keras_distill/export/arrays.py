@@ -1,7 +1,7 @@
 """Dicts of arrays in files, by which the processes of an export exchange data."""
 
 import os
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,7 +21,8 @@ def save(path: str | os.PathLike | IO[bytes], arrays: Arrays) -> None:
         {'file': array([0, 1, 2])}
     """
     # An array may be called `file`, which is the name of an argument of savez.
-    np.savez(path, **{f"array.{name}": array for name, array in arrays.items()})
+    prefixed: dict[str, Any] = {f"array.{name}": array for name, array in arrays.items()}
+    np.savez(path, **prefixed)
 
 
 def load(path: str | os.PathLike | IO[bytes]) -> Arrays:

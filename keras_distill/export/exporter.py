@@ -17,7 +17,7 @@ from keras_distill.export import devices as devices_
 from keras_distill.export import publishing, samples, verification
 from keras_distill.export.conversion.sources import Converter, Source
 from keras_distill.export.formats import FORMATS, Format
-from keras_distill.export.quiet import quiet
+from keras_distill.export.quiet import Transcript, quiet
 from keras_distill.export.reporting import card, report
 from keras_distill.export.reporting.report import Artifact, ExportReport
 from keras_distill.export.request import Request, make_request
@@ -204,6 +204,7 @@ def _export_format(
 ) -> Artifact:
     """Write one format and verify it; only a file that passed stays in the folder."""
     path, limits = folder / entry.filename, dataclasses.replace(entry.limits, **overrides)
+    transcript = Transcript()
     try:
         with quiet() as transcript:
             entry.write(source, path)

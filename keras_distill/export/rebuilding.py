@@ -113,7 +113,9 @@ def _replace_loops(config: Any, shapes: dict[str, tuple]) -> Any:
         return type(config)(_replace_loops(item, shapes) for item in config)
     if not isinstance(config, dict):
         return config
-    copy = {key: True if key == "unroll" else _replace_loops(value, shapes) for key, value in config.items()}
+    copy: dict[str, Any] = {
+        key: True if key == "unroll" else _replace_loops(value, shapes) for key, value in config.items()
+    }
     if "batch_shape" in copy and copy.get("name") in shapes:
         copy["batch_shape"] = [None, *shapes[copy["name"]]]
     return copy

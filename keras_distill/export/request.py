@@ -85,17 +85,13 @@ def make_request(
     found = _read_signature(wrapped, data, what)
     fixed = signature.fix_sizes(found, input_spec)
     declared = fixed if any(not entry.free_sizes for entry in entries) else found
-    chosen = None
-    if calibration_data is not None:
-        held = samples.Samples(calibration_data, declared, "calibration_data")
-        chosen = _explain_sizes(found, lambda: held.take(calibration_samples))
-    if evaluation_data is None:
-        evaluation, count = [chosen], samples.count_samples(chosen[0])
-    else:
+    chosen = _take_calibration(calibration_data, declared, found, calibration_samples)
+    evaluation: Any = [chosen]
+    if evaluation_data is not None:
         evaluation = samples.Samples(data, declared, what)
-        count = _explain_sizes(found, evaluation.check)
-        if chosen is not None:
-            _warn_if_scaled_differently(chosen[0], evaluation.take(_COMPARED)[0])
+    count = samples.count_samples(chosen[0]) if evaluation_data is None else _explain_sizes(found, evaluation.check)
+    if chosen is not None and evaluation_data is not None:
+        _warn_if_scaled_differently(chosen[0], evaluation.take(_COMPARED)[0])
     if float_student is not student and wrapped is float_student:
         check_rebuilt(student, float_student, found, next(iter(evaluation))[0])
     return Request(
@@ -153,6 +149,14 @@ def _read_signature(student: keras.Model, data: Any, what: str) -> signature.Sig
         raise ValueError(samples.no_samples_message(what))
     structure, inputs = signature.read_inputs(student, example)
     return signature.read_signature(student, structure, inputs, samples.name_arrays(example, inputs, what))
+
+
+def _take_calibration(data: Any, declared: signature.Signature, found: signature.Signature, count: int) -> Any:
+    """Return a batch of samples and labels to calibrate on, or `None` without data."""
+    if data is None:
+        return None
+    held = samples.Samples(data, declared, "calibration_data")
+    return _explain_sizes(found, lambda: held.take(count))
 
 
 def _explain_sizes(found: signature.Signature, read: Callable[[], Any]) -> Any:

@@ -73,7 +73,7 @@ class Output(Part, QuantizedDense):
         first = [part for part in parts if isinstance(part, Projection)]
         for part, dense in zip((*first, self), _list_dense_layers(layer), strict=True):
             weights = [part.kernel] if part.bias is None else [part.kernel, part.bias]
-            own = [ops.convert_to_numpy(each) for each in weights]
+            own = [np.asarray(ops.convert_to_numpy(each)) for each in weights]
             dense.set_weights([each.reshape(there.shape) for each, there in zip(own, dense.weights, strict=True)])
         return layer
 
@@ -139,13 +139,13 @@ def _make_dense(layer: Any, role: str, inputs: int) -> Any:
         inputs: Number of input axes of its kernel.
     """
     within = getattr(layer, f"{role}_dense")
-    kernel = ops.convert_to_numpy(within.kernel)
+    kernel = np.asarray(ops.convert_to_numpy(within.kernel))
     kernel = kernel.reshape((int(np.prod(kernel.shape[:inputs])), -1))
     config, names = within.get_config(), ("kernel_regularizer", "bias_regularizer", "trainable")
     settings = {name: config[name] for name in names}
     dense = layers.Dense(kernel.shape[1], use_bias=within.bias is not None, name=role, **settings)
     dense.build((None, kernel.shape[0]))
-    biases = [] if within.bias is None else [ops.convert_to_numpy(within.bias).reshape(-1)]
+    biases = [] if within.bias is None else [np.asarray(ops.convert_to_numpy(within.bias)).reshape(-1)]
     dense.set_weights([kernel, *biases])
     return dense
 

@@ -72,9 +72,10 @@ class Builder:
     def rounded(self, value: Value) -> Any:
         """Return a value's tensor rounded to its range, the same tensor for all layers that take it."""
         if value.rounded is None:
-            settings = self._range_settings if value.limits is None else {"limits": value.limits}
-            value.range = FakeQuantization(name=self.unique(value.range_name), dtype="float32", **settings)
-            value.rounded = value.range(value.tensor)
+            limits: dict[str, Any] = {"limits": value.limits}
+            settings = self._range_settings if value.limits is None else limits
+            rounding = FakeQuantization(name=self.unique(value.range_name), dtype="float32", **settings)
+            value.range, value.rounded = rounding, rounding(value.tensor)
         return value.rounded
 
     def fused(self, value: Value) -> Any:

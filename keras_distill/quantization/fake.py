@@ -6,7 +6,9 @@ so that zero is one of its values, round to the nearest value, and clip.
 
 from typing import Any
 
-from keras import ops
+import keras
+
+ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
 
 # Smallest weight that a range covers, as a share of the largest weight of all and as a number. A channel of zeros would
 # have a scale of zero, and a channel of tiny weights a bias beyond 32 bits.

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from keras import ops
+import keras
+
+ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
 
 
 def fold(bias: Any, normalization: Any) -> tuple[Any, Any]:

@@ -3,11 +3,12 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_distill._core.messages import expected
 from keras_distill.quantization.fake import fake_quantize_kernel
 from keras_distill.quantization.folding import fold, fold_by_batch
+
+ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
 
 WEIGHT_BITS = (8, 4)
 

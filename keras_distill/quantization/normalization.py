@@ -4,13 +4,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_distill.quantization.affine import QuantizedAffine
 from keras_distill.quantization.builder import Builder, Value, raise_unsupported
 from keras_distill.quantization.fake import fake_quantize_kernel
 from keras_distill.quantization.graph import Step, copy_layer
 from keras_distill.quantization.parts import Part
+
+ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")

@@ -59,7 +59,10 @@ class FakeQuantization(keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, 0.0, 1.0)
         if self.momentum == 1.0:
             raise ValueError(expected("momentum below 1, so that the range can change", f"momentum={momentum!r}"))
-        self.limits = None if limits is None else tuple(map(float, limits))
+        self.limits: tuple[float, float] | None = None
+        if limits is not None:
+            lowest, highest = limits
+            self.limits = float(lowest), float(highest)
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:

@@ -50,7 +50,8 @@ def quantize_int8(calibrated: str, output: str, inference_type: str) -> None:
     dtype, content = tf.as_dtype(inference_type), pathlib.Path(calibrated).read_bytes()
     # Operators with outputs that nothing uses are left in floating point in some runs, and quantized in others.
     attempts = _ATTEMPTS if any(unused for _, unused in _split_outputs(flatbuffer.parse(content))) else 1
-    files = {mlir_quantize(content, input_data_type=dtype, output_data_type=dtype) for _ in range(attempts)}
+    options: dict[str, Any] = {"input_data_type": dtype, "output_data_type": dtype}
+    files: set[Any] = {mlir_quantize(content, **options) for _ in range(attempts)}
     pathlib.Path(output).write_bytes(min(files, key=lambda file: (len(file), file)))
 
 
@@ -71,8 +72,8 @@ def quantize(model: str, output: str, recipe: str, algorithm: str | None = None,
     worker = quantizer.Quantizer(bytearray(pathlib.Path(model).read_bytes()))
     worker.load_quantization_recipe(getattr(recipes, recipe)(**options))
     # Its own calibration is a moving average, which clips silently.
-    ranges = calibration.read_ranges(model) if calibrated else None
-    result = worker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    ranges: dict[str, Any] = {"calibration_result": calibration.read_ranges(model) if calibrated else None}
+    result: Any = worker.quantize(**ranges, enable_progress_bar=False, enable_progress_report=False)
     quantized = flatbuffer.parse(bytes(result.quantized_model))
     _quantize_unused(quantized)
     pathlib.Path(output).write_bytes(flatbuffer.serialize(quantized))
@@ -123,7 +124,8 @@ def convert_to_onnx(saved_model: str, output: str, opset: int) -> None:
 
     @tf.function(input_signature=specs, autograph=False)
     def call(*inputs):
-        return function(**{spec.name: tensor for spec, tensor in zip(specs, inputs, strict=True)})
+        named: dict[str, Any] = {spec.name: tensor for spec, tensor in zip(specs, inputs, strict=True)}
+        return function(**named)
 
     model, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=opset)
     _replace_erfc(model.graph)

@@ -23,7 +23,7 @@ def save_graph(student: Any, signature: Signature, shapes: dict[str, tuple], pat
     specs = {
         tensor.name: tf.TensorSpec(shapes[tensor.name], tensor.dtype, name=tensor.name) for tensor in signature.inputs
     }
-    archive = keras.export.ExportArchive()
+    archive: Any = keras.export.ExportArchive()
     archive.track(student)
     archive.add_endpoint("serving_default", lambda inputs: signature.call(student, inputs), [specs])
     archive.write_out(str(path), verbose=False)

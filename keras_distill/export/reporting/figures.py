@@ -44,7 +44,8 @@ def draw_trade_offs(rows: Sequence[Any]) -> Any:
     if not drawn:
         raise ValueError(expected("rows with accuracy or agreement, and a size, to draw", f"{len(rows)} rows without"))
     looks = {row.format: (_COLOURS[place % 7], _SHAPES[place % 10]) for place, row in enumerate(rows)}
-    with matplotlib.rc_context(style.STYLE):
+    settings: dict[Any, Any] = {**style.STYLE}
+    with matplotlib.rc_context(settings):
         figure, grid = style.new_figure(
             4.9 * len(drawn) + 3.6, max(4.4, 0.43 * len(rows)), columns=len(drawn), squeeze=False, sharey=True
         )
@@ -110,7 +111,7 @@ def _draw_legend(figure: Any, rows: list, quality: tuple, looks: dict) -> None:
     ]
     handles.append(Line2D([], [], color=_FRONT, linewidth=1.2, label="Pareto front"))
     if not all(row.passed for row in rows):
-        hollow = {"color": _FRONT, "marker": "o", "markerfacecolor": "white", "linestyle": "none"}
+        hollow: dict[str, Any] = {"color": _FRONT, "marker": "o", "markerfacecolor": "white", "linestyle": "none"}
         handles.append(Line2D([], [], label="failed verification", **hollow))
     figure.legend(handles=handles, loc="outside right center", fontsize=8.5, labelspacing=0.7)
 

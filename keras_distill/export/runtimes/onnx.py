@@ -1,7 +1,7 @@
 """ONNX Runtime, which runs ONNX files on processors of every kind."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_distill._core.extras import missing
@@ -42,6 +42,6 @@ class OnnxRuntime(Runtime):
         return lambda: self._session.run(names, feed)
 
 
-def _list_dtypes(ends: list[Any]) -> dict[str, str]:
+def _list_dtypes(ends: Sequence[Any]) -> dict[str, str]:
     kinds = {end.name: end.type.removeprefix("tensor(").removesuffix(")") for end in ends}
-    return {name: _TYPES.get(kind, kind) for name, kind in sorted(kinds.items())}
+    return {name: _TYPES.get(kind) or kind for name, kind in sorted(kinds.items())}

@@ -185,9 +185,8 @@ def read_ends(model: Any) -> tuple[list[End], list[End]]:
 
 
 def _read_end(tensor: Any, name: str | None, place: int) -> End:
-    quantization = tensor.quantization
-    scales = [] if quantization is None or quantization.scale is None else list(quantization.scale)
-    zero_points = [] if not scales or quantization.zeroPoint is None else list(quantization.zeroPoint)
+    scales = _list_numbers(tensor.quantization, "scale")
+    zero_points = _list_numbers(tensor.quantization, "zeroPoint")
     shape = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
     return End(
         name=name or (tensor.name or b"").decode(errors="replace") or f"tensor_{place}",
@@ -195,8 +194,13 @@ def _read_end(tensor: Any, name: str | None, place: int) -> End:
         shape=tuple(int(size) for size in (() if shape is None else shape)),
         dtype=name_type(tensor.type).lower(),
         scale=float(scales[0]) if scales else 0.0,
-        zero_point=int(zero_points[0]) if zero_points else 0,
+        zero_point=int(zero_points[0]) if scales and zero_points else 0,
     )
+
+
+def _list_numbers(quantization: Any, field: str) -> list:
+    numbers = None if quantization is None else getattr(quantization, field)
+    return [] if numbers is None else list(numbers)
 
 
 def _describe_end(end: End) -> dict[str, Any]:
