@@ -156,14 +156,16 @@ def export(
         calibration,
         calibration_samples,
     )
-    target = publishing.checked(directory, [publishing.MANIFEST, *(entry.filename for entry in request.entries)])
+    target = publishing.check_directory(
+        directory, [publishing.MANIFEST, *(entry.filename for entry in request.entries)]
+    )
     limits = {
         "min_agreement": min_agreement,
         "max_difference": max_difference,
         "max_mean_difference": max_mean_difference,
     }
     limits = {name: value for name, value in limits.items() if value is not None}
-    with publishing.beside(target) as temporary, Converter(temporary, time_limit) as converter:
+    with publishing.temporary_folder(target) as temporary, Converter(temporary, time_limit) as converter:
         staged = temporary / "files"
         staged.mkdir()
         plain = _make_source(request, request.plain_student, temporary / "plain", converter, time_limit)

@@ -119,8 +119,8 @@ FORMATS = {
             limits=_INT8_WEIGHTS,
             inspect=inspection.every(_FLOAT, inspection.weights_in("INT8", _LARGE_ONLY)),
         ),
-        # TensorFlow's quantizer with ranges from `calibration`: equal to litert-quantizer where that knows all operators,
-        # but litert-quantizer leaves PReLU, LeakyReLU, ELU, exponentials, minima and global maxima in floating point.
+        # TensorFlow's quantizer with ranges from `calibration`: equal to litert-quantizer if that knows all operators, but
+        # litert-quantizer leaves PReLU, LeakyReLU, ELU, exponentials, minima and global maxima in floating point.
         Format(
             name="tflite_int8",
             summary="TFLite, full-integer int8, int8 in and out, batch 1",

@@ -213,7 +213,7 @@ def _choose_outputs(softmax: list[Any], outputs: tuple[Tensor, ...]) -> set[str]
 
 
 def _find_heads(student: Any, structure: Any) -> list[str]:
-    """Return the kind of head of each output, as `losses.heads` names it, or `"probabilities"` if its values are some."""
+    """Return the kind of head of each output, as `losses.heads` names it, or `"probabilities"` by its values."""
     import tensorflow as tf
 
     kinds: list[str] = []

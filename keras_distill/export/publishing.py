@@ -24,7 +24,7 @@ class FullDiskError(OSError):
     """The disk is full; the earlier contents of the directory are unchanged."""
 
 
-def checked(path: str | os.PathLike, filenames: Iterable[str]) -> pathlib.Path:
+def check_directory(path: str | os.PathLike, filenames: Iterable[str]) -> pathlib.Path:
     """Return the directory to write as an absolute path, with links resolved.
 
     Args:
@@ -60,21 +60,21 @@ def card_name(path: pathlib.Path) -> str:
     A card belongs to the export while its bytes are those that the manifest lists; once edited, it belongs to the user.
 
     Args:
-        path: The directory of the export, as `checked` returns it.
+        path: The directory of the export, as `check_directory` returns it.
     """
     foreign = {entry.name for entry in _find_foreign(path)}
     return next((name for name in CARDS if name not in foreign), CARDS[-1])
 
 
 @contextlib.contextmanager
-def beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Make a temporary folder beside `path`, see `swapping.beside`, and report a full disk as one.
+def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Make a temporary folder beside `path`, see `swapping.temporary_folder`, and report a full disk as one.
 
     Raises:
         FullDiskError: If something within the block failed because the disk is full.
     """
     try:
-        with swapping.beside(path) as folder:
+        with swapping.temporary_folder(path) as folder:
             yield folder
     except OSError as error:
         if not is_full_disk(error) or isinstance(error, FullDiskError):

@@ -38,7 +38,7 @@ def quiet() -> Iterator[Transcript]:
 
 @contextlib.contextmanager
 def _disable_logging(level: int) -> Iterator[None]:
-    """Silence the logging module below `level`; absl keeps its own reference to stderr, so redirecting is not enough."""
+    """Silence the logging module below `level`; absl has its own reference to stderr, so redirecting is not enough."""
     before = logging.root.manager.disable
     logging.disable(max(before, level - 1))
     try:

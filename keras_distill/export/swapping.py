@@ -22,7 +22,7 @@ _SWAP = 2
 
 
 @contextlib.contextmanager
-def beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Make a temporary folder beside `path`, on the same disk so that renaming is one step; remove it afterwards.
 
     First, clean up what processes that died have left there, see `recover`.
@@ -58,7 +58,7 @@ def put(path: pathlib.Path, staged: pathlib.Path) -> None:
 
     Args:
         path: Folder to replace; may be missing.
-        staged: Complete folder within the one that `beside` yields.
+        staged: Complete folder within the one that `temporary_folder` yields.
     """
     sync(staged)
     retired = staged.with_name(_RETIRED)

@@ -1,9 +1,9 @@
 """A process that answers requests, so that a crash or a hang costs one file and not the caller.
 
-Both sides are here. `Process` runs this file as a script, and the script answers requests by the functions of one module
-of this package. Each request is one line of JSON on standard input, each reply one on standard output. The script imports
-the module without the `__init__.py` files above it: Keras and TensorFlow take seconds to import, and their memory would
-be counted as that of the file being measured.
+Both sides are here. `Process` runs this file as a script, and the script answers requests by the functions of one
+module of this package. Each request is one line of JSON on standard input, each reply one on standard output. The
+script imports the module without the `__init__.py` files above it: Keras and TensorFlow take seconds to import, and
+their memory would be counted as that of the file being measured.
 """
 
 import importlib
@@ -141,9 +141,6 @@ def stub_packages(package: pathlib.Path) -> None:
         name = ".".join(folder.relative_to(package.parent).parts)
         sys.modules[name] = types.ModuleType(name)
         sys.modules[name].__path__ = [str(folder)]
-
-
-_without_init = stub_packages
 
 
 def _answer(functions: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:

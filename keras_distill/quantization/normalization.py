@@ -18,15 +18,15 @@ ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
 class Mean(Part, keras.layers.Layer):
     """Compute the mean over the last axis, which stays, with size 1.
 
-    A matrix product with equal weights does it. The reference kernel of the file format's own MEAN rounds twice and
-    is up to 0.73 of a step away from the mean; in a row of small variance the normalization multiplies that.
+    It is a matrix product with equal weights. The reference kernel of the file format's own MEAN rounds twice and is up
+    to 0.73 of a step away from the mean, which the normalization multiplies in a row of small variance.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Compute a batch."""
         return ops.matmul(inputs, _make_equal_weights(inputs.shape[-1]))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape with one number for each row."""
         return (*input_shape[:-1], 1)
 
@@ -35,8 +35,8 @@ class Mean(Part, keras.layers.Layer):
 class Variance(Part, keras.layers.Layer):
     """Compute the mean of squares over the last axis, plus a small number.
 
-    A matrix product with equal weights does it: one operation of the file, whose bias, in 32 bits, keeps a small
-    number that an addition in 8 bits would lose.
+    It is a matrix product with equal weights: one operation of the file, whose bias of 32 bits keeps a small number
+    that an addition in 8 bits would lose.
 
     Args:
         epsilon: Number to add.
@@ -47,11 +47,11 @@ class Variance(Part, keras.layers.Layer):
         super().__init__(**kwargs)
         self.epsilon = float(epsilon)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Compute a batch of squares."""
         return ops.matmul(inputs, _make_equal_weights(inputs.shape[-1])) + self.epsilon
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape with one number for each row."""
         return (*input_shape[:-1], 1)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from keras_distill.quantization.activations import UNIT, Activation, find_activation
 from keras_distill.quantization.affine import QuantizedAffine, check_affine
@@ -22,7 +22,8 @@ from keras_distill.quantization.kernels import (
     QuantizedDepthwiseConv2D,
 )
 from keras_distill.quantization.normalization import build_layer_normalization
-from keras_distill.quantization.separable import split_separable
+
+_SEPARABLE = ("strides", "padding", "data_format", "depth_multiplier", "kernel_size", "dilation_rate")
 
 
 def own_range(builder: Builder, step: Step, values: list[Value]) -> Value:
@@ -75,11 +76,39 @@ def _make_kernel_rule(quantized: type) -> Callable[[Builder, Step, list[Value]],
 
 
 def _separable(builder: Builder, step: Step, values: list[Value]) -> Value:
-    first, second = split_separable(step.operation)
+    first, second = _split_separable(step.operation)
     name = f"{step.name}_depthwise"
     depthwise = builder.kernel(QuantizedDepthwiseConv2D, step, first, name, is_last=False)
     value = Value(depthwise(builder.rounded(values[0])), f"{name}_range")
     return _build_kernel(builder, step, second, QuantizedConv2D, value)
+
+
+def _split_separable(layer: Any) -> tuple[Any, Any]:
+    """Split a separable convolution into the two that the file computes, with copies of its weights.
+
+    Args:
+        layer: Built `keras.layers.SeparableConv2D`.
+
+    Returns:
+        A `keras.layers.DepthwiseConv2D` without a bias and a `keras.layers.Conv2D` of size 1 with the bias and the
+        activation, both built.
+    """
+    config = layer.get_config()
+    depthwise = {name: value for name, value in config.items() if name in _SEPARABLE or name.startswith("depthwise_")}
+    first = layers.DepthwiseConv2D.from_config({**depthwise, "use_bias": False, "name": f"{layer.name}_depthwise"})
+    pointwise = {
+        name.replace("pointwise", "kernel"): value for name, value in config.items() if name.startswith("pointwise_")
+    }
+    biases = {name: value for name, value in config.items() if "bias" in name}
+    settings = {"filters": config["filters"], "kernel_size": 1, "activation": config["activation"], "name": layer.name}
+    second = layers.Conv2D.from_config(settings | pointwise | biases)
+    channels = layer.depthwise_kernel.shape[2]
+    first.build((None, None, None, channels))
+    second.build((None, None, None, channels * layer.depth_multiplier))
+    first.set_weights([ops.convert_to_numpy(layer.depthwise_kernel)])
+    rest = [layer.pointwise_kernel, *([layer.bias] if layer.use_bias else [])]
+    second.set_weights([ops.convert_to_numpy(weight) for weight in rest])
+    return first, second
 
 
 def _build_kernel(builder: Builder, step: Step, layer: Any, quantized: type, value: Value) -> Value:

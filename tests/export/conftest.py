@@ -1,4 +1,4 @@
-"""A small student of real digits, and one export of it in the formats that most people want, made once."""
+"""A small student of real digits, and one shared export of it in the most common formats."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""The model card: its Python code is run against the files, its other code has the files' own names and dtypes."""
+"""The model card: its Python code runs the files, and its other code has the names and dtypes of the files."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ FILES = {"tflite": "student.tflite", "tflite_int8": "student_int8.tflite"}
 
 @pytest.fixture(scope="module")
 def student():
-    """Two inputs, one of them called as something in the code is, and two outputs."""
+    """Two inputs, one of them with a name that the code uses too, and two outputs."""
     keras.utils.set_random_seed(0)
     image, other = keras.Input((6, 6, 1), name="image"), keras.Input((2,), name="model")
     joined = keras.layers.Concatenate()([keras.layers.Flatten()(image), other])
@@ -111,7 +111,7 @@ def test_the_python_code_gives_the_students_answers(name, exported, student, tmp
         np.testing.assert_allclose(values, wanted[output], atol=1e-5 if name == "tflite" else 0.1)
 
 
-def test_code_of_other_languages_has_the_files_names(exported):
+def test_code_in_other_languages_has_the_names_of_the_file(exported):
     text = written(exported)
     kotlin, swift, javascript = (code(text, tag) for tag in ("kotlin", "swift", "javascript"))
     smallest = min(FILES.values(), key=lambda file: (exported[0] / file).stat().st_size)
@@ -133,7 +133,7 @@ def test_integers_are_quantized_where_the_runtime_takes_them(exported):
     assert "```swift" not in text and text.count("No file here has only inputs and outputs that its runtime takes") == 2
 
 
-def test_everything_needed_stands_in_it(exported):
+def test_the_card_contains_everything_needed(exported):
     text, folder = written(exported), exported[0]
     for words in (
         "# birds\n",
@@ -149,7 +149,7 @@ def test_everything_needed_stands_in_it(exported):
     assert " None" not in text and str(folder) not in text
 
 
-def test_preprocessing_is_told(exported):
+def test_the_card_describes_preprocessing(exported):
     from keras_distill.export.preprocessing import Preprocessing
 
     folder, signature, rows = exported

@@ -1,4 +1,4 @@
-"""The report drawn and laid out: points where the figures are, the front by hand, tables that fit."""
+"""Plots and tables of the report: positions of points, the front computed by hand, tables that fit."""
 
 import re
 
@@ -28,7 +28,7 @@ ROWS = [
 
 
 def points(axes):
-    """Return the coordinates of what is drawn as single points."""
+    """Return the coordinates of the single points."""
     lines = [line for line in axes.lines if line.get_linestyle() == "None"]
     return [tuple(float(values[0]) for values in line.get_data()) for line in lines]
 
@@ -44,7 +44,7 @@ def test_points_and_front(tmp_path):
     drawn = [[200, 99], [90, 99], [40, 97], [50, 96], [30, 80]]
     np.testing.assert_allclose(points(size), drawn)
     np.testing.assert_allclose(points(latency), [[900, 99], [16, 99], [20, 97], [500, 96], [44, 80]])
-    # The failed file is cheapest of all, and on no front; the fastest is the best too.
+    # The failed file is cheapest of all, and not on the front; the fastest is also the best.
     assert front(size) == [[40, 97], [90, 99]]
     assert not [line for line in latency.lines if line.get_linestyle() == "-"]
     assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
@@ -52,7 +52,7 @@ def test_points_and_front(tmp_path):
     assert hollow == ["white"]
 
 
-def test_the_key_names_every_point_the_best_first():
+def test_the_legend_names_every_point_the_best_first():
     figure = figures.draw_trade_offs(ROWS)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts[0] == "saved_model\n99.00 %, 200.0 kB, 900 µs"
@@ -71,7 +71,7 @@ def test_ten_names_do_not_overlap():
     assert all(right < box.x0 and box.x1 <= edge for box in boxes)
 
 
-def test_agreement_and_differences_stand_in_for_accuracy():
+def test_agreement_and_differences_replace_accuracy():
     without_labels = [Artifact(f"f{place}", "passed", "x", 100 * place, 0.9, latency_us=5.0) for place in (1, 2)]
     assert figures.draw_trade_offs(without_labels).axes[0].get_ylabel() == "agreement with the student (%)"
     regression = [Artifact(f"f{place}", "passed", "x", 100 * place, mean_difference=0.1 / place) for place in (1, 2)]

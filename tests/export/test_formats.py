@@ -1,4 +1,4 @@
-"""Each format of the table: what the file is made of, where its ranges come from, what it needs."""
+"""Each format of the table: the contents of the file, the source of its ranges, its requirements."""
 
 import importlib.util
 
@@ -20,7 +20,7 @@ from keras_distill.export.tflite import flatbuffer, inspection
 
 
 def source_of(student, x, work, converter, **options):
-    """Return what writers work from."""
+    """Return the source of a student's files."""
     structure, inputs = read_inputs(student, x)
     named = {inputs[0].name: x}
     return Source(student, read_signature(student, structure, inputs, named), named, work, converter, 60.0, **options)
@@ -42,13 +42,13 @@ def test_ranges_are_those_of_every_tensor(residual):
     student, x, source = residual
     ranges = calibration.read_ranges(source.calibrated_file)
     before = np.asarray(student.get_layer("before")(x))
-    # The sum may take the memory of what goes into it: a calibration that looks too late sees the sum twice.
+    # The sum may reuse the memory of its inputs: a calibration that reads too late reads the sum twice.
     for values in (x, before, np.asarray(student(x))):
         ends = [(float(noted["min"]), float(noted["max"])) for noted in ranges.values()]
         assert any(np.allclose(end, (values.min(), values.max()), rtol=1e-4) for end in ends), (values.min(), ends)
 
 
-def test_percentiles_leave_out_what_is_rare(residual, tmp_path):
+def test_percentiles_leave_out_rare_values(residual, tmp_path):
     _, x, source = residual
     arrays.save(tmp_path / "x.npz", {"x": x})
     ranges = []
@@ -100,7 +100,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_float_file_is_not_taken_for_another_format(name, exported, student, digits):
+def test_a_float_file_does_not_pass_as_another_format(name, exported, student, digits):
     signature = read_signature(student, *read_inputs(student, digits[1][0]), {"image": digits[1][0]})
     complaints = FORMATS[name].inspect(exported[0] / "student.tflite", signature)
     assert any(complaint.startswith(WRONG[name]) for complaint in complaints), complaints
@@ -174,7 +174,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(name, modu
         FORMATS[name].require()
 
 
-def test_every_format_says_what_it_is():
+def test_every_format_has_a_summary():
     assert all(entry.summary and "\n" not in entry.summary for entry in FORMATS.values())
     for entry in FORMATS.values():
         entry.require()

@@ -1,4 +1,4 @@
-"""Labels and normalisation inside a file: read back, by this package and by others; answers stay the same."""
+"""Labels and normalisation inside a file: this package and other readers read them, and outputs stay the same."""
 
 import json
 import re
@@ -85,7 +85,7 @@ def test_attaching_again_replaces(file):
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_weights_lie_where_kernels_read_them(file):
+def test_weights_are_aligned_as_kernels_require(file):
     data = file.read_bytes()
     model = schema.Model.GetRootAs(data)
     held = [model.Buffers(index).DataAsNumpy() for index in range(model.BuffersLength())]
@@ -146,7 +146,7 @@ def test_labels_of_a_wrong_length_in_a_file_are_caught(file):
     assert metadata.find_complaints(file, SIGNATURE) == [wrong]
 
 
-def test_other_labels_missing_ones_and_damaged_files_are_caught(file, plain):
+def test_wrong_and_missing_labels_and_damaged_files_are_caught(file, plain):
     others = {"species": ["a", "b", "c"]}
     assert metadata.find_complaints(file, SIGNATURE, others) == [
         "its labels of output 'species' differ from the given ones"

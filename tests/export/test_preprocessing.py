@@ -1,4 +1,4 @@
-"""Preprocessing within the file: raw bytes in, probabilities out, the same numbers as by hand."""
+"""Preprocessing within the file, which takes raw bytes and returns probabilities, as computed by hand."""
 
 import keras
 import numpy as np
@@ -55,13 +55,13 @@ def test_other_dtypes_and_scores(dtype):
 
 
 def hidden_softmax():
-    """Probabilities that no operation at the end gives away."""
+    """Probabilities that are not computed by the last operation."""
     student = classifier("softmax", name="softmax_scores")
     return keras.Model(student.inputs[0], keras.layers.Reshape((5,), name="scores")(student.outputs[0]))
 
 
 @pytest.mark.parametrize("make", [lambda: classifier("softmax"), hidden_softmax])
-def test_probabilities_stay_what_they_are(make):
+def test_probabilities_are_unchanged(make):
     student = make()
     np.testing.assert_allclose(wrap(student, STEP)(IMAGES), by_hand(student, softmax=False), atol=1e-5)
 
@@ -76,7 +76,7 @@ def test_one_input_and_one_output_of_two():
     assert wrapped.input["image"].dtype == "uint8" and wrapped.input["age"].dtype == "float32"
 
 
-def test_outside_the_graph_the_student_stays_as_it_is():
+def test_preprocessing_outside_the_graph_leaves_the_student_unchanged():
     student = classifier()
     step = Preprocessing(mean=STEP.mean, std=STEP.std, in_graph=False)
     assert wrap(student, step) is student
@@ -85,7 +85,7 @@ def test_outside_the_graph_the_student_stays_as_it_is():
     np.testing.assert_allclose(student(fed), by_hand(student, softmax=False), atol=1e-4)
 
 
-def test_a_made_up_name_and_that_of_the_student_itself():
+def test_a_made_up_name_and_the_name_of_the_student():
     layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(5)]
     assert exported_names(wrap(keras.Sequential(layers), STEP)) == [("input_0", "uint8"), ("output_0", "float32")]
     assert exported_names(wrap(classifier(name="digits"), STEP))[1] == ("digits", "float32")

@@ -1,4 +1,4 @@
-"""What an export is asked for beside its formats: sizes, labels, targets, calibration, students with ranges."""
+"""Further arguments of an export: sizes, labels, devices, calibration, students with ranges."""
 
 import json
 

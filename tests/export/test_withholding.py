@@ -1,4 +1,4 @@
-"""No file leaves that was not run and found to agree, and nothing that was there is lost."""
+"""Only files that were run and agree are exported, and existing files are not lost."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ def with_nan(content):
 
 
 def with_operator(**code):
-    """Return a function that makes another operator of the first one of a TFLite file."""
+    """Return a function that replaces the first operator of a TFLite file."""
 
     def change(content):
         model = flatbuffer.parse(content)
@@ -101,7 +101,7 @@ def test_impossible_limit_withholds(limit, why, tiny, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_student_that_is_not_finite_is_named_as_the_cause(tiny, tmp_path):
+def test_a_student_that_is_not_finite_is_named_as_the_cause(tiny, tmp_path):
     student, x = tiny
     student.set_weights([weight * np.nan for weight in student.get_weights()])
     report = room.export(student, tmp_path / "out", "tflite", evaluation_data=x)
@@ -123,7 +123,7 @@ def test_failed_conversion_is_a_row(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_unconvertible_operator_fails_with_the_converters_words(tmp_path):
+def test_an_unconvertible_operator_fails_with_the_message_of_the_converter(tmp_path):
     inputs = keras.Input((4,), name="x")
     student = keras.Model(inputs, keras.ops.erfinv(inputs))
     x = np.linspace(-0.9, 0.9, 12, dtype="float32").reshape(3, 4)
@@ -138,7 +138,7 @@ def test_a_crash_of_the_converter_costs_one_format(tmp_path):
     with sources.Converter(tmp_path) as converter:
         student = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="y")])
         x = np.ones((2, 4), "float32")
-        # The process is killed before it is asked, as a segmentation fault would end it.
+        # Kill the process before the request, as a segmentation fault would.
         converter._process = converter._start()
         converter._process.kill()
         with pytest.raises(ProcessError, match="its process died, by signal SIGKILL"):
@@ -211,7 +211,7 @@ def contents(path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("where", ["write", "verify", "rename"])
-def test_interrupted_export_leaves_everything_as_it_was(where, error, earlier, tiny, monkeypatch):
+def test_an_interrupted_export_changes_nothing(where, error, earlier, tiny, monkeypatch):
     def interrupt(*_, **__):
         raise error
 
@@ -229,7 +229,7 @@ def test_interrupted_export_leaves_everything_as_it_was(where, error, earlier, t
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_export_of_which_nothing_passes_leaves_the_earlier_one(earlier, tiny):
+def test_an_export_without_passed_files_keeps_the_earlier_one(earlier, tiny):
     path, before = earlier
     student, x = tiny
     report = room.export(student, path, "tflite", evaluation_data=x, min_agreement=1.01)
@@ -254,7 +254,7 @@ def test_export_over_an_earlier_one_replaces_it_and_keeps_what_users_added(earli
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_format_left_out_next_time_does_not_stay_behind(exported, student, digits, tmp_path, monkeypatch):
+def test_a_format_left_out_next_time_is_removed(exported, student, digits, tmp_path, monkeypatch):
     writer = copying(exported[0] / "student.tflite", bytes)
     monkeypatch.setitem(room.FORMATS, "tflite", dataclasses.replace(room.FORMATS["tflite"], write=writer))
     for names in (("tflite_float16", "tflite"), ("tflite_float16",)):

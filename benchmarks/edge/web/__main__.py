@@ -67,7 +67,7 @@ class File:
         self._wanted = samples.outputs_here("litert", path, data)
 
     def job(self, number):
-        """Return what the page is told of the file, a dict of JSON types."""
+        """Return the description of the file for the page, a dict of JSON types."""
         inputs = [
             {"name": name, "dtype": array.dtype.name, "shape": self._shapes[name], "url": f"/data/{number}/{place}"}
             for place, (name, array) in enumerate(self.inputs.items())

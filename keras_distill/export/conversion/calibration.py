@@ -86,7 +86,7 @@ def calibrate(model: str | os.PathLike, samples: str | os.PathLike, method: str,
 
 
 def read_ranges(path: str | os.PathLike) -> dict[str, dict[str, np.float32]]:
-    """Return the ranges in a calibrated file, a dict of tensor name to `min` and `max`, as litert-quantizer takes it."""
+    """Return the ranges in a calibrated file: tensor name to `min` and `max`, as litert-quantizer takes them."""
     graph = flatbuffer.load_model(path).subgraphs[0]
     recorded = [(tensor.name.decode(), tensor.quantization) for tensor in graph.tensors]
     return {

@@ -124,7 +124,7 @@ def convert_to_onnx(saved_model: str, output: str, opset: int) -> None:
 
     @tf.function(input_signature=specs, autograph=False)
     def call(*inputs):
-        named: dict[str, Any] = {spec.name: tensor for spec, tensor in zip(specs, inputs, strict=True)}
+        named: dict[str, Any] = {str(spec.name): tensor for spec, tensor in zip(specs, inputs, strict=True)}
         return function(**named)
 
     model, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=opset)

@@ -33,7 +33,8 @@ class Artifact:
         latency_us: Median time of a single sample on one thread, in microseconds.
         latency_range_us: 10th and 90th percentile of that time.
         latency_4_threads_us: Median time on four threads; `None` where the runtime cannot set their number.
-        peak_memory: Bytes that opening the file and running one sample took; `None` where the system does not report it.
+        peak_memory: Bytes that opening the file and running one sample took; `None` where the system does not report
+            them.
         partitions: Number of partitions of the graph that LiteRT's delegate runs; `None` for other runtimes.
         arena_bytes: Working memory that a microcontroller needs; `None` unless that device was requested.
         operators: The file's operators: the number of each by name.

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_distill.export import arrays
 from keras_distill.export.runtimes import session
-from keras_distill.export.runtimes.table import runtime_class
+from keras_distill.export.runtimes.runtime import runtime_class
 from keras_distill.export.worker import Process
 
 THREADS = (1, 4)

@@ -1,10 +1,16 @@
-"""The interface of a runtime."""
+"""The interface of a runtime, and the table of runtimes: programs other than Keras that run the files.
+
+They run in a process of their own, see `remote.RemoteRuntime`. They do not import Keras, and only that of SavedModels
+imports TensorFlow. A new runtime is one file and one entry here.
+"""
 
 import abc
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any
 
+from keras_distill._core.messages import unknown_name
 from keras_distill.export.arrays import Arrays
 
 
@@ -44,3 +50,25 @@ class Runtime(abc.ABC):
     def facts(self) -> dict[str, Any]:
         """Return what else the runtime knows about the file, as JSON types."""
         return {}
+
+
+RUNTIMES = {
+    "saved_model": "saved_model.SavedModelRuntime",
+    "litert": "litert.LiteRTRuntime",
+    "litert_batch": "litert.BatchRuntime",
+    "any_litert": "litert.AnyLiteRTRuntime",
+    "litert_reference": "litert.ReferenceRuntime",
+    "microcontroller": "micro.MicroRuntime",
+    "c_array": "c_source.CArrayRuntime",
+    "onnx": "onnx.OnnxRuntime",
+}
+"""Name of a runtime to its module and class."""
+
+
+def runtime_class(name: str) -> type[Runtime]:
+    """Return the class of a runtime; raise a `ValueError` if the name is not in `RUNTIMES`."""
+    # Not `check_choice`, which imports Keras: this file runs in a process without it.
+    if name not in RUNTIMES:
+        raise ValueError(unknown_name("runtime", name, RUNTIMES))
+    module, attribute = RUNTIMES[name].split(".")
+    return getattr(importlib.import_module(f"{__package__}.{module}"), attribute)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_distill.export import arrays
-from keras_distill.export.runtimes.table import runtime_class
+from keras_distill.export.runtimes.runtime import runtime_class
 
 _TIMED_RUNS = 50
 _TIMED_SECONDS = 3.0

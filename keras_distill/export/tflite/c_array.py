@@ -59,8 +59,8 @@ def write_c_array(
     """Write a TFLite file as C++ source.
 
     The source holds the bytes as one constant that a linker puts into flash memory, aligned as the interpreter
-    requires; the header beside it declares `<name>` and `<name>_size`. Both contain the file's size and SHA-256, so that
-    a program can be traced to the verified file. Both are written completely before either takes its place.
+    requires; the header beside it declares `<name>` and `<name>_size`. Both contain the file's size and SHA-256, so
+    that a program can be traced to the verified file. Both are written completely before either takes its place.
 
     Args:
         model: The TFLite file.

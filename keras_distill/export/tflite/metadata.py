@@ -2,8 +2,8 @@
 
 They are written as JSON in an entry of this package, and as TensorFlow's own table, which readers on Android and
 MediaPipe look for. Two packages write that table: `tflite-support`, which has had no release since 2023, and MediaPipe,
-which installs a vision library too. The table is small and the numbers of its fields never change, so it is written here
-with flatbuffers; MediaPipe's reader reads it.
+which installs a vision library too. The table is small and the numbers of its fields never change, so it is written
+here with flatbuffers; MediaPipe's reader reads it.
 """
 
 import io
