@@ -130,7 +130,7 @@ def test_integers_are_quantized_where_the_runtime_takes_them(exported):
     assert ".readInt8().map { (it - " in kotlin and "import kotlin.math.roundToInt" in kotlin
     scale = re.search(r"image\[it\] / ([\d.e-]+)f", kotlin)[1]
     assert f"| `student_int8.tflite` | `image` | int8 | {float(scale):.9g} |" in text
-    assert "```swift" not in text and text.count("No file here has only inputs and outputs that its runtime takes") == 2
+    assert "```swift" not in text and text.count("No file here has only inputs and outputs that this runtime takes") == 2
 
 
 def test_the_card_contains_everything_needed(exported):
@@ -141,7 +141,7 @@ def test_the_card_contains_everything_needed(exported):
         "| `image` | any × 6 × 6 × 1 | float32 | what the student was trained on |",
         "| onnx | failed: no kernel for Erfc \\| Erf |",
         "on 397 samples of `evaluation_data`",
-        "taken from 200 samples",
+        "measured on 200 samples",
         "Written with keras 3.15.",
         f"| `student.tflite` | `{publishing.sha256(folder / 'student.tflite')}` |",
     ):
