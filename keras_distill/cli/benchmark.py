@@ -31,7 +31,7 @@ def command(files: tuple[str, ...], data: str | None, threads: str, rounds: int,
         from keras_distill.export.benchmarking import benchmark
 
         report = benchmark(files, held, threads=counts, rounds=rounds)
-    click.echo({"text": str, "markdown": type(report).to_markdown, "json": type(report).to_json}[style](report))
+    click.echo({"text": report.__str__, "markdown": report.to_markdown, "json": report.to_json}[style]())
     session.finish(report.passed)
 
 

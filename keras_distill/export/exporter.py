@@ -159,12 +159,12 @@ def export(
     target = publishing.check_directory(
         directory, [publishing.MANIFEST, *(entry.filename for entry in request.entries)]
     )
-    limits = {
+    given = {
         "min_agreement": min_agreement,
         "max_difference": max_difference,
         "max_mean_difference": max_mean_difference,
     }
-    limits = {name: value for name, value in limits.items() if value is not None}
+    limits = {name: value for name, value in given.items() if value is not None}
     with publishing.temporary_folder(target) as temporary, Converter(temporary, time_limit) as converter:
         staged = temporary / "files"
         staged.mkdir()

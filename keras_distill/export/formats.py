@@ -119,7 +119,7 @@ FORMATS = {
             limits=_INT8_WEIGHTS,
             inspect=inspection.every(_FLOAT, inspection.weights_in("INT8", _LARGE_ONLY)),
         ),
-        # TensorFlow's quantizer with ranges from `calibration`: equal to litert-quantizer if that knows all operators, but
+        # TensorFlow's quantizer with ranges from `calibration`: equal to litert-quantizer if that knows all operators.
         # litert-quantizer leaves PReLU, LeakyReLU, ELU, exponentials, minima and global maxima in floating point.
         Format(
             name="tflite_int8",

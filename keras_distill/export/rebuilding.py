@@ -122,8 +122,9 @@ def _replace_loops(config: Any, shapes: dict[str, tuple]) -> Any:
 
 
 def _cannot_rebuild(student: keras.Model, why: object) -> str:
+    name = type(student).__name__
     return expected(
-        f"a half-precision student that can be rebuilt in float32 from its config ({type(student).__name__}.get_config)",
+        f"a half-precision student that can be rebuilt in float32 from its config ({name}.get_config)",
         textwrap.shorten(str(why), 200, placeholder=" …") or type(why).__name__,
         "Build the same architecture under the float32 policy, copy the weights with set_weights, and export that.",
     )

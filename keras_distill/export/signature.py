@@ -142,7 +142,7 @@ def _read_input_spec(input_spec: Any, inputs: tuple[Tensor, ...]) -> dict[str, t
         specs = input_spec if several else [input_spec]
         if len(specs) != len(inputs):
             raise ValueError(expected(f"input_spec of {len(inputs)} inputs", f"{len(specs)} shapes"))
-        pairs = zip(inputs, specs, strict=True)
+        pairs = list(zip(inputs, specs, strict=True))
     return {tensor.name: _read_sizes(spec, tensor) for tensor, spec in pairs}
 
 

@@ -96,7 +96,12 @@ class Process:
 def _exchange(process: subprocess.Popen[str], line: str, time_limit: float) -> tuple[str, bool]:
     """Return the reply, empty if the process is gone, and whether the process was killed for exceeding the limit."""
     expired = threading.Event()
-    timer = threading.Timer(time_limit, lambda: (expired.set(), process.kill()))
+
+    def stop() -> None:
+        expired.set()
+        process.kill()
+
+    timer = threading.Timer(time_limit, stop)
     timer.start()
     try:
         print(line, file=process.stdin, flush=True)

@@ -139,12 +139,13 @@ def _make_dense(layer: Any, role: str, inputs: int) -> Any:
         inputs: Number of input axes of its kernel.
     """
     within = getattr(layer, f"{role}_dense")
-    kernel = np.asarray(ops.convert_to_numpy(within.kernel))
+    kernel: Any = np.asarray(ops.convert_to_numpy(within.kernel))
     kernel = kernel.reshape((int(np.prod(kernel.shape[:inputs])), -1))
+    inner, outer = kernel.shape
     config, names = within.get_config(), ("kernel_regularizer", "bias_regularizer", "trainable")
     settings = {name: config[name] for name in names}
-    dense = layers.Dense(kernel.shape[1], use_bias=within.bias is not None, name=role, **settings)
-    dense.build((None, kernel.shape[0]))
+    dense = layers.Dense(outer, use_bias=within.bias is not None, name=role, **settings)
+    dense.build((None, inner))
     biases = [] if within.bias is None else [np.asarray(ops.convert_to_numpy(within.bias)).reshape(-1)]
     dense.set_weights([kernel, *biases])
     return dense

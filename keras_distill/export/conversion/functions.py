@@ -123,7 +123,7 @@ def convert_to_onnx(saved_model: str, output: str, opset: int) -> None:
     ]
 
     @tf.function(input_signature=specs, autograph=False)
-    def call(*inputs):
+    def call(*inputs: Any) -> Any:
         named: dict[str, Any] = {str(spec.name): tensor for spec, tensor in zip(specs, inputs, strict=True)}
         return function(**named)
 

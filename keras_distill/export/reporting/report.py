@@ -91,7 +91,8 @@ class Artifact:
         return {"targets" if name == "devices" else name: value for name, value in dataclasses.asdict(self).items()}
 
 
-Artifact.__init__ = deprecation.renamed_arguments(targets="devices")(Artifact.__init__)
+_accept_old_names = deprecation.renamed_arguments(targets="devices")
+Artifact.__init__ = _accept_old_names(Artifact.__init__)  # type: ignore[method-assign]
 
 
 class ExportReport(tables.TableReport):

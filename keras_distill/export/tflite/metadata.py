@@ -161,9 +161,9 @@ def _make_table(model: Any, metadata: dict[str, Any]) -> bytes:
     files = _name_label_files(metadata)
     builder = flatbuffers.Builder(1024)
     taken = [_add_tensor(builder, end.name, end.shape, _find_normalization(steps.get(end.name))) for end in inputs]
-    taken = _add_vector(builder, taken)
-    given = _add_vector(builder, [_add_tensor(builder, end.name, file=files.get(end.name)) for end in outputs])
-    graph = _add_table(builder, 10, [(2, taken), (3, given)])
+    inputs_vector = _add_vector(builder, taken)
+    given = [_add_tensor(builder, end.name, file=files.get(end.name)) for end in outputs]
+    graph = _add_table(builder, 10, [(2, inputs_vector), (3, _add_vector(builder, given))])
     fields = [(0, builder.CreateString("student")), (3, _add_vector(builder, [graph]))]
     builder.Finish(_add_table(builder, 8, fields), _IDENTIFIER)
     return bytes(builder.Output())
