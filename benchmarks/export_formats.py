@@ -23,10 +23,10 @@ from keras import layers
 
 from benchmarks.environment import write
 from keras_distill.export import FORMATS, publishing, verification
-from keras_distill.export.conversion import Converter, writers
-from keras_distill.export.conversion.sources import Source
+from keras_distill.export.conversion import writers
+from keras_distill.export.conversion.sources import Converter, Source
 from keras_distill.export.samples import Samples
-from keras_distill.export.signature import inputs_of, signature_of
+from keras_distill.export.signature import read_inputs, read_signature
 from keras_distill.recipes import mnist
 
 CALIBRATION, EVALUATION = 500, 1000
@@ -120,8 +120,8 @@ def table(student, data, work):
     """Return the rows of one student."""
     (train, _), validation = data.train, tuple(part[:EVALUATION] for part in data.validation)
     samples = train[:CALIBRATION]
-    structure, inputs = inputs_of(student, samples)
-    found = signature_of(student, structure, inputs, {"image": samples})
+    structure, inputs = read_inputs(student, samples)
+    found = read_signature(student, structure, inputs, {"image": samples})
     entries = {name: entry for name, entry in FORMATS.items()}
     entries |= {
         f"{name} ({way})": dataclasses.replace(FORMATS[name], write=writer) for (name, way), writer in OTHERS.items()

@@ -191,7 +191,7 @@ class File:
 
 
 def models_of(teacher, data, settings, seed):
-    """Train the student and what is made of it; return `{name: (model, samples to calibrate on or None)}`."""
+    """Train the student and the models derived from it; return `{name: (model, samples to calibrate on or None)}`."""
     keras.utils.set_random_seed(seed)
     student = distil(teacher, settings["student"](), data, settings, "student", seed)
     samples = data.train[0][:CALIBRATION]

@@ -3,7 +3,7 @@
 Command     make demo && python -m benchmarks.saved_models          (writes saved_models/digits)
 Cost        a minute on 2 cores, after the demo's 2.5
 Expected    every format passed; the table that `saved_models/digits/README.md` shows
-Needs       pip install "keras_distill[edge,onnx,demo]", and [micro] for the arena of the microcontroller
+Needs       the extras edge, onnx and demo, and micro for the arena of the microcontroller
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main(arguments=None):
         calibration_data=digits.train,
         evaluation_data=digits.test,
         labels=[str(digit) for digit in range(10)],
-        targets=("android", "microcontroller"),
+        devices=("android", "microcontroller"),
     )
     print(report)
     return 0 if report.passed else 1

@@ -3,7 +3,7 @@
     python -m benchmarks.edge.microcontroller FILE.tflite ... --data samples.npz
 
 `samples.npz` holds one array per input of the files, by the inputs' names, samples first, floats as the student was
-trained on. Needs `keras_distill[micro]`. About 2 seconds a file. Expected: what convolutions, poolings and activations
+trained on. Needs the extra `micro`. About 2 seconds a file. Expected: what convolutions, poolings and activations
 compute in int8 is bit-identical; a dense layer, which tflite-micro rounds twice and LiteRT once
 (https://github.com/google-ai-edge/LiteRT/issues/8567), is one step of eight bits apart in about 1 output of 1,000.
 float16 and dynamic-range files are refused.
@@ -16,8 +16,8 @@ import tempfile
 import numpy as np
 
 from benchmarks.edge import samples
-from keras_distill.export.processes import ProcessError
 from keras_distill.export.runtimes import remote
+from keras_distill.export.worker import ProcessError
 
 COLUMNS = ("file", "bytes", "arena bytes", "top-1 as reference", "outputs that differ", "largest difference", "remark")
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_distill.export import arrays
-from keras_distill.export.runtimes import runtime_class
+from keras_distill.export.runtimes.runtime import runtime_class
 
 
 def load(path, count):

@@ -1,22 +1,27 @@
 """LiteRT's interpreter, an optional package, and the integers that its files compute in."""
 
+from typing import Any
+
 import numpy as np
 
-from keras_distill._core.messages import expected
+from keras_distill._core.extras import missing
 
 
-def interpreter_class():
-    """Return the class of interpreters; raise an `ImportError` that names the fix where there is none."""
+def interpreter_class() -> Any:
+    """Return the class of interpreters; raise an `ImportError` that says what to install if LiteRT is missing."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        fix = 'pip install "keras_distill[edge]"'
-        raise ImportError(expected("ai-edge-litert to be installed", str(error), fix)) from error
+        raise missing("ai-edge-litert, which runs TFLite files", error, "edge") from error
     return Interpreter
 
 
-def quantized(array, detail):
-    """Return an array as a tensor of a file takes it, by the interpreter's detail of that tensor.
+def quantized(array: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Return an array in the dtype of a file's tensor, quantized if the tensor is.
+
+    Args:
+        array: Array of any shape.
+        detail: The interpreter's detail of the tensor: its `dtype` and `quantization`, a pair of scale and zero point.
 
     Example:
 
@@ -31,8 +36,12 @@ def quantized(array, detail):
     return np.clip(np.round(array / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
 
-def dequantized(array, detail):
-    """Return what a tensor of a file stands for, by the interpreter's detail of that tensor.
+def dequantized(array: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Return the numbers that a file's tensor stands for; an array that is not quantized stays as it is.
+
+    Args:
+        array: Array of any shape, of the tensor's dtype.
+        detail: The interpreter's detail of the tensor: its `quantization`, a pair of scale and zero point.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""`keras-distill benchmark`: TFLite files against each other."""
+"""`keras-distill benchmark`: compare TFLite files."""
 
 import click
 
@@ -15,16 +15,14 @@ from keras_distill.cli import session
 @click.option(
     "--data", type=click.Path(), help="NumPy file (.npz) with x, or an array per input, and, for accuracy, y."
 )
-@click.option("--threads", default="1,4", show_default=True, help="Counts of threads to time with.")
-@click.option(
-    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each file has its turn."
-)
+@click.option("--threads", default="1,4", show_default=True, help="Numbers of threads to time with.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each file is timed.")
 @click.option("--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
-def command(files, data, threads, rounds, style):
+def command(files: tuple[str, ...], data: str | None, threads: str, rounds: int, style: str) -> None:
     """Run TFLite FILES, of any origin, by LiteRT and compare them: size, operators, time, memory.
 
-    With data, their answers are compared with those of the first file, and with the labels. Each file runs in a
-    process of its own; one that crashes is a row that says so, and exit code 1.
+    With data, compare their outputs with those of the first file and with the labels. Each file runs in a process of
+    its own. If one crashes, its row says so and the exit code is 1.
     """
     with session.report_users_errors():
         counts = _counts(threads)
@@ -33,11 +31,11 @@ def command(files, data, threads, rounds, style):
         from keras_distill.export.benchmarking import benchmark
 
         report = benchmark(files, held, threads=counts, rounds=rounds)
-    click.echo({"text": str, "markdown": type(report).to_markdown, "json": type(report).to_json}[style](report))
+    click.echo({"text": report.__str__, "markdown": report.to_markdown, "json": report.to_json}[style]())
     session.finish(report.passed)
 
 
-def _counts(text):
+def _counts(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError as error:

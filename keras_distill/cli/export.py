@@ -1,7 +1,11 @@
-"""`keras-distill export`: a trained model to verified files."""
+"""`keras-distill export`: export a trained model to verified files."""
+
+import pathlib
+from typing import Any
 
 import click
 
+from keras_distill._core.deprecation import warn
 from keras_distill._core.messages import expected
 from keras_distill.cli import files, session
 
@@ -13,7 +17,7 @@ _FORMATS = (
 
 @click.command(
     epilog="Example: keras-distill export student.keras --formats tflite,tflite_int8 --calibration-data train.npz "
-    "--evaluation-data test.npz --labels labels.txt --targets android --out exported"
+    "--evaluation-data test.npz --labels labels.txt --devices android --out exported"
 )
 @click.argument("model", type=click.Path())
 @click.option(
@@ -22,25 +26,45 @@ _FORMATS = (
 @click.option("--out", type=click.Path(), help="Folder to write.  [default: MODEL without its ending]")
 @click.option("--calibration-data", type=click.Path(), help="NumPy file (.npz) with x; needed for calibrated formats.")
 @click.option("--evaluation-data", type=click.Path(), help="NumPy file (.npz) with x and, for accuracy, y.")
-@click.option("--calibration", default="min_max", show_default=True, help="How int8 ranges are taken: or percentile.")
-@click.option("--labels", type=click.Path(), help="Text file (.txt) of class names, one a line, to go into the files.")
-@click.option("--targets", default="", help="Names, separated by commas: android, microcontroller, web, arm64.")
-@click.option("--scale", type=float, help="Put `raw bytes x SCALE` into the files, 0.00392156862745098 for 1/255.")
-@click.option("--mean", default="", help="Then subtract this, one number or one per channel, separated by commas.")
-@click.option("--std", default="", help="Then divide by this, likewise.")
+@click.option(
+    "--calibration", default="min_max", show_default=True, help="How int8 ranges are taken: min_max or percentile."
+)
+@click.option(
+    "--labels", type=click.Path(), help="Text file (.txt) of class names, one per line, to write into the files."
+)
+@click.option("--devices", default="", help="Names, separated by commas: android, microcontroller, web, arm64.")
+@click.option("--targets", default="", hidden=True, help="Old name of --devices.")
+@click.option("--scale", type=float, help="Multiply raw bytes by this in the files, by 0.00392156862745098 for 1/255.")
+@click.option("--mean", default="", help="Then subtract this: one number, or one per channel, separated by commas.")
+@click.option("--std", default="", help="Then divide by this: one number, or one per channel, separated by commas.")
 @click.option("--time-limit", type=float, default=600.0, show_default=True, help="Seconds for one conversion.")
 def command(
-    model, formats, out, calibration_data, evaluation_data, calibration, labels, targets, scale, mean, std, time_limit
-):
-    """Write MODEL, a .keras file, to files, and verify each by another runtime. Of a Distiller, the student is taken.
+    model: Any,
+    formats: str,
+    out: str | None,
+    calibration_data: str | None,
+    evaluation_data: str | None,
+    calibration: str,
+    labels: str | None,
+    devices: str,
+    targets: str,
+    scale: float | None,
+    mean: str,
+    std: str,
+    time_limit: float,
+) -> None:
+    """Export MODEL, a .keras file, to files, and verify each in another runtime. Of a Distiller, export the student.
 
-    Each file is run on the evaluation data (or, without any, on the calibration data) and compared with the model. A
-    file that does not agree is not kept. Keras's safe mode stays on: models that hold code are refused. With --scale,
-    --mean or --std the files take bytes, as a camera gives them, and give probabilities; so does the data.
+    Each file is run on the evaluation data (or on the calibration data if there is none) and compared with the model. A
+    file that does not agree is not kept. Keras's safe mode stays on, so models that contain code are refused. With
+    --scale, --mean or --std, the files take raw bytes, as a camera gives them, and return probabilities; the data must
+    then be raw bytes too.
     """
+    if targets:
+        warn("--targets", "--devices")
     with session.report_users_errors():
         model = files.existing(model, ".keras", "a model saved by Keras")
-        data = {"calibration_data": files.samples(calibration_data), "evaluation_data": files.samples(evaluation_data)}
+        calibration_samples, evaluation_samples = files.samples(calibration_data), files.samples(evaluation_data)
         names = files.lines(labels, "class names")
         session.start_tensorflow()
         from keras_distill.export.exporter import export
@@ -49,40 +73,42 @@ def command(
             _load(model),
             out or model.with_suffix(""),
             formats=_words(formats),
+            calibration_data=calibration_samples,
+            evaluation_data=evaluation_samples,
             labels=names,
-            targets=_words(targets),
+            devices=_words(devices or targets),
             calibration=calibration,
             preprocessing=_preprocessing(scale, _numbers("--mean", mean), _numbers("--std", std)),
             time_limit=time_limit,
-            **data,
         )
-    # As text of a fixed width: a narrow window wraps it, where rich would cut cells short.
+    # Text of a fixed width is wrapped in a narrow window, where rich would truncate cells.
     click.echo(report)
     session.finish(report.passed)
 
 
-def _words(text):
+def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _numbers(option, text):
+def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in _words(text))
     except ValueError as error:
         raise ValueError(expected(f"{option} to be numbers, separated by commas", repr(text))) from error
 
 
-def _preprocessing(scale, mean, std):
+def _preprocessing(scale: float | None, mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
     from keras_distill.export.preprocessing import Preprocessing
 
-    given = {name: value for name, value in (("scale", scale), ("mean", mean), ("std", std)) if value not in (None, ())}
+    arguments: dict[str, Any] = {"scale": scale, "mean": mean, "std": std}
+    given = {name: value for name, value in arguments.items() if value not in (None, ())}
     return Preprocessing(**given) if given else None
 
 
-def _load(path):
+def _load(path: pathlib.Path) -> Any:
     import keras
 
-    from keras_distill.distiller.model import Distiller  # So that Keras knows it, should this be one.
+    from keras_distill.distiller.model import Distiller
 
     try:
         model = keras.saving.load_model(path, compile=False)

@@ -1,12 +1,14 @@
-"""Write a student to files that other runtimes run, and let no file leave that was not loaded, run and compared."""
+"""Export a student to files for other runtimes; keep only files that another runtime has run and that match it."""
 
-from keras_distill.export.benchmarking import benchmark as benchmark
-from keras_distill.export.exporter import export as export
-from keras_distill.export.formats import FORMATS as FORMATS
-from keras_distill.export.gates import TARGETS as TARGETS
-from keras_distill.export.preprocessing import Preprocessing as Preprocessing
-from keras_distill.export.reporting.benchmark_report import BenchmarkReport as BenchmarkReport
-from keras_distill.export.reporting.report import Artifact as Artifact
-from keras_distill.export.reporting.report import ExportReport as ExportReport
+from keras_distill._core.deprecation import renamed as _renamed
+from keras_distill.export.benchmarking import benchmark
+from keras_distill.export.devices import DEVICES
+from keras_distill.export.exporter import export
+from keras_distill.export.formats import FORMATS
+from keras_distill.export.preprocessing import Preprocessing
+from keras_distill.export.reporting.benchmark_report import BenchmarkReport
+from keras_distill.export.reporting.report import Artifact, ExportReport
 
-__all__ = ["FORMATS", "TARGETS", "Artifact", "BenchmarkReport", "ExportReport", "Preprocessing", "benchmark", "export"]
+__all__ = ["DEVICES", "FORMATS", "Artifact", "BenchmarkReport", "ExportReport", "Preprocessing", "benchmark", "export"]
+
+__getattr__ = _renamed(__name__, {"TARGETS": "keras_distill.export.devices.DEVICES"})

@@ -2,19 +2,19 @@
 
 import dataclasses
 import importlib.util
+import pathlib
 from collections.abc import Callable
 
-from keras_distill._core.messages import expected
+import keras
+
+from keras_distill._core.extras import missing
 from keras_distill.export.conversion import writers
-from keras_distill.export.conversion.sources import Source as Source
+from keras_distill.export.conversion.sources import Source
 from keras_distill.export.runtimes.remote import require
+from keras_distill.export.signature import Signature
 from keras_distill.export.tflite import inspection
 from keras_distill.export.verification import Limits
 from keras_distill.quantization.aware import is_quantize_aware
-
-
-def _no_complaints(path, signature):
-    return []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,42 +22,42 @@ class Format:
     """One kind of file.
 
     Attributes:
-        name: str, what users write in `formats`.
-        summary: str, one line for documentation and help.
-        filename: str, the file or folder within the export.
-        write: function of a `Source` and a path that writes the file there, or raises.
-        runtime: str, name in `runtimes.RUNTIMES` of what runs it.
-        limits: `verification.Limits` within which a file of this kind agrees with the student.
-        inspect: function of a path and a `Signature` that returns a list of complaints about what the file is made of.
-        needs_calibration: bool, whether it cannot be written without sample data. Defaults to False.
-        takes_learned_ranges: bool, whether quantization-aware students need no sample data. Defaults to False.
-        packages: tuple of (module, extra): what writing needs beyond TensorFlow. Defaults to none.
-        free_sizes: bool, whether sizes that the student leaves free are free in the file. Defaults to False.
+        name: What users write in `formats`.
+        summary: One line for documentation and help.
+        filename: The file or folder within the export.
+        write: Function of a `Source` and a path that writes the file there, or raises.
+        runtime: Name in `RUNTIMES` of the runtime that verifies the file.
+        limits: `Limits` within which a file of this kind agrees with the student.
+        inspect: Function of a path and a `Signature` that returns complaints about the file's operators, types and
+            shapes, a list of str. Defaults to no inspection.
+        needs_calibration: Whether the format cannot be written without sample data. Defaults to `False`.
+        takes_learned_ranges: Whether quantization-aware students need no sample data. Defaults to `False`.
+        packages: Pairs of module and extra that writing needs beyond TensorFlow. Defaults to `()`.
+        free_sizes: Whether sizes that the student leaves free are free in the file. Defaults to `False`.
     """
 
     name: str
     summary: str
     filename: str
-    write: Callable
+    write: Callable[[Source, pathlib.Path], None]
     runtime: str
     limits: Limits
-    inspect: Callable = _no_complaints
+    inspect: Callable[[pathlib.Path, Signature], list[str]] = lambda path, signature: []
     needs_calibration: bool = False
     takes_learned_ranges: bool = False
-    packages: tuple = ()
+    packages: tuple[tuple[str, str], ...] = ()
     free_sizes: bool = False
 
-    def require(self):
-        """Raise an ImportError that names the extra to install if what writes or runs the format is not there."""
+    def require(self) -> None:
+        """Raise an `ImportError` that says what to install if a package that writes or runs the format is missing."""
         for module, extra in self.packages:
             if importlib.util.find_spec(module) is None:
-                fix = f'pip install "keras_distill[{extra}]"'
-                raise ImportError(expected(f"{module} to be installed for format {self.name!r}", "no such module", fix))
+                raise missing(f"{module} for format {self.name!r}", ImportError(f"no module {module!r}"), extra)
         require(self.runtime)
 
 
-def needs_calibration(entry, student):
-    """Say whether a format cannot be written of a student without sample data.
+def needs_calibration(entry: Format, student: keras.Model | None) -> bool:
+    """Return whether writing a format of a student requires sample data.
 
     Args:
         entry: `Format`.
@@ -71,7 +71,7 @@ def needs_calibration(entry, student):
 
 
 _EXACT = Limits(min_agreement=0.99, max_difference=1e-3, max_mean_difference=1e-4)
-# A few samples lie where one step of eight bits turns the answer; the mean says whether the rest does.
+# On a few samples one step of eight bits changes the answer, so only the mean difference is limited.
 _INT8 = Limits(min_agreement=0.95, max_difference=None, max_mean_difference=0.05)
 _INT8_WEIGHTS = Limits(min_agreement=0.95, max_difference=None, max_mean_difference=0.03)
 _FLOAT = inspection.every(inspection.portable, inspection.static)
@@ -108,19 +108,19 @@ FORMATS = {
             limits=Limits(min_agreement=0.98, max_difference=0.03, max_mean_difference=0.005),
             inspect=inspection.every(_FLOAT, inspection.weights_in("FLOAT16")),
         ),
-        # TensorFlow's converter: up to three times as fast as litert-quantizer's file and closer to the student, at a
-        # tenth to a third more bytes. Who wants the fewest takes weights in int8, about as small as litert-quantizer's.
+        # TensorFlow's converter: its file is up to three times as fast as litert-quantizer's and closer to the student,
+        # at a tenth to a third more bytes. `tflite_weights_int8` is about as small as litert-quantizer's file.
         Format(
             name="tflite_dynamic_range",
-            summary="TFLite, large layers' weights in int8, multiplied by activations quantized on the fly, batch 1",
+            summary="TFLite, large layers' weights in int8, activations quantized on the fly, batch 1",
             filename="student_dynamic_range.tflite",
             write=writers.tflite(optimizations=["DEFAULT"]),
             runtime="litert",
             limits=_INT8_WEIGHTS,
             inspect=inspection.every(_FLOAT, inspection.weights_in("INT8", _LARGE_ONLY)),
         ),
-        # TensorFlow's quantizer with ranges of our own: equal to litert-quantizer where that knows all operators, but
-        # that leaves PReLU, LeakyReLU, ELU, exponentials, minima and global maxima in floating point.
+        # TensorFlow's quantizer with ranges from `calibration`: equal to litert-quantizer if that knows all operators.
+        # litert-quantizer leaves PReLU, LeakyReLU, ELU, exponentials, minima and global maxima in floating point.
         Format(
             name="tflite_int8",
             summary="TFLite, full-integer int8, int8 in and out, batch 1",
@@ -143,7 +143,7 @@ FORMATS = {
             needs_calibration=True,
             takes_learned_ranges=True,
         ),
-        # litert-quantizer: TensorFlow's converter refuses tokens here, and writes layer normalizations that do not run.
+        # litert-quantizer: TensorFlow's converter refuses tokens here, and its layer normalizations do not run.
         Format(
             name="tflite_int16x8",
             summary="TFLite, activations in int16, weights in int8, int16 in and out, batch 1; reference kernels, slow",
@@ -155,7 +155,7 @@ FORMATS = {
             needs_calibration=True,
             packages=_QUANTIZER,
         ),
-        # litert-quantizer: TensorFlow's converter does not write weights alone in eight or four bits.
+        # litert-quantizer: TensorFlow's converter cannot quantize weights only, to eight or four bits.
         Format(
             name="tflite_weights_int8",
             summary="TFLite, weights in int8, computing in float32, batch 1",
@@ -170,7 +170,7 @@ FORMATS = {
             name="tflite_weights_int4",
             summary="TFLite, weights in int4, computing in float32, batch 1",
             filename="student_weights_int4.tflite",
-            # Of the ways to find scales, better than plain minimum and maximum on a CNN; a transformer does not care.
+            # OCTAV finds better scales than plain minimum and maximum on a CNN, and equal ones on a transformer.
             write=writers.quantized("weight_only_wi4_afp32", algorithm="OCTAV"),
             runtime="litert",
             limits=Limits(min_agreement=0.9, max_difference=None, max_mean_difference=0.1),
@@ -186,8 +186,8 @@ FORMATS = {
             limits=_EXACT,
             inspect=inspection.every(inspection.portable, inspection.free_batch),
         ),
-        # Batch free: one file serves one sample and many, and an LSTM stays one operator, which with batch 1 becomes a
-        # slow loop. A single sample costs small students up to 50 µs more.
+        # With a free batch one file serves any number of samples, and an LSTM stays one operator; with batch 1 it would
+        # become a slow loop. A single sample costs small students up to 50 µs more.
         Format(
             name="onnx",
             summary="ONNX, float32, any batch size, named inputs and outputs",

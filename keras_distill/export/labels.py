@@ -1,37 +1,90 @@
-"""Reading labels: which output they belong to, and whether they name classes."""
+"""Labels of the data, matched to the outputs, and the class names that go into the files."""
+
+from typing import Any
 
 import numpy as np
 
 from keras_distill._core.messages import expected
+from keras_distill.export.arrays import Arrays
+from keras_distill.export.signature import Tensor
 
 
-def named(labels, outputs, count, what):
-    """Return a dict of output name to labels, for the outputs that have any.
+def read_labels(labels: Any, outputs: tuple[Tensor, ...], count: int, what: str) -> Arrays:
+    """Return a dict of output name to labels, for the outputs that have labels.
 
     Args:
-        labels: None, an array, or a list or dict of arrays, one per output; None where an output has no labels.
-        outputs: tuple of `signature.Tensor`.
-        count: int, samples in the batch.
-        what: str, name of the argument, for messages.
+        labels: `None`, an array, or a list or dict of arrays, one per output; `None` where an output has no labels.
+        outputs: Outputs of the student.
+        count: Number of samples in the batch.
+        what: Name of the argument, for messages.
 
     Returns:
-        dict of str to array: class indices, int64 of the output's shape without the last axis; or, where the labels
-        name no classes, float targets of the output's shape.
+        Dict of str to array: class indices, int64 of the output's shape without the last axis; or, where the labels
+        do not name classes, float targets of the output's shape.
 
     Raises:
-        ValueError: if count, shape or range do not fit.
+        ValueError: If count, shape or range do not fit.
     """
-    pairs = zip(outputs, _by_output(labels, outputs, what), strict=True)
+    pairs = zip(outputs, _match_outputs(labels, outputs, what), strict=True)
     return {output.name: _read(array, output, count, what) for output, array in pairs if array is not None}
 
 
-def names_classes(array):
-    """Say whether labels, as `named` returns them, are class indices."""
+def are_classes(array: np.ndarray) -> bool:
+    """Return whether labels, as `read_labels` returns them, are class indices."""
     return array.dtype.kind == "i"
 
 
-def _by_output(labels, outputs, what):
-    """Return one array or None per output."""
+def match_class_names(labels: Any, outputs: tuple[Tensor, ...]) -> dict[str, tuple[str, ...]]:
+    """Check class names and return them by output.
+
+    Args:
+        labels: `None`; list of str, for a student of one output; or dict of output name to list of str.
+        outputs: Outputs of the student.
+
+    Returns:
+        Dict of the output's name in the files to tuple of str, for the outputs that have class names.
+
+    Raises:
+        ValueError: If a name is not that of an output, a list is not as long as the output's last axis, or a class
+            name is empty, not text, longer than a line, or given twice.
+
+    Example:
+        >>> output = Tensor("species", "species", (None, 3), "float32")
+        >>> match_class_names(["setosa", "versicolor", "virginica"], (output,))
+        {'species': ('setosa', 'versicolor', 'virginica')}
+        >>> match_class_names(["setosa", "versicolor"], (output,))
+        Traceback (most recent call last):
+        ValueError: Expected 3 labels of output 'species', as many as it has classes. Received: 2.
+    """
+    if labels is None:
+        return {}
+    if not isinstance(labels, dict):
+        if len(outputs) != 1:
+            names = ", ".join(output.keras_name for output in outputs)
+            raise ValueError(expected(f"labels to be a dict by output ({names})", type(labels).__name__))
+        labels = {outputs[0].keras_name: labels}
+    keyed = {key: output for output in outputs for key in (output.keras_name, output.name)}
+    for name in labels:
+        if name not in keyed:
+            raise ValueError(expected(f"labels of the outputs {', '.join(keyed)}", repr(name)))
+    return {keyed[name].name: _check_class_names(list(names), keyed[name]) for name, names in labels.items()}
+
+
+def _check_class_names(names: list[str], output: Tensor) -> tuple[str, ...]:
+    what = f"labels of output {output.keras_name!r}"
+    if len(names) != output.shape[-1]:
+        raise ValueError(expected(f"{output.shape[-1]} {what}, as many as it has classes", len(names)))
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or len(name.splitlines()) > 1:
+            raise ValueError(expected(f"{what} to be text of one line each", repr(name)))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(expected(f"{what} to differ from each other", f"{twice!r} twice"))
+    return tuple(names)
+
+
+def _match_outputs(labels: Any, outputs: tuple[Tensor, ...], what: str) -> list[Any]:
+    """Return one array or `None` per output."""
     if isinstance(labels, dict):
         keyed = {output.keras_name: output.name for output in outputs}
         unknown = set(labels) - set(keyed) - set(keyed.values())
@@ -47,31 +100,31 @@ def _by_output(labels, outputs, what):
     return arrays
 
 
-def _read(array, output, count, what):
+def _read(array: np.ndarray, output: Tensor, count: int, what: str) -> np.ndarray:
     name = f"labels of output {output.keras_name!r} in {what}"
     if len(array) != count:
         raise ValueError(expected(f"{count} {name}, as many as samples", len(array)))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(expected(f"{name} to be finite", "NaN or infinity"))
     if _fits(array.shape, output.shape):
-        return _dense(array, output.shape[-1])
+        return _read_dense(array, output.shape[-1])
     if output.shape[-1] != 1:
         for shape in (output.shape[:-1], (*output.shape[:-1], 1)):
             if _fits(array.shape, shape):
-                return _indices(array.reshape(array.shape[: len(output.shape) - 1]), output.shape[-1], name)
+                return _read_indices(array.reshape(array.shape[: len(output.shape) - 1]), output.shape[-1], name)
     elif _fits(array.shape, output.shape[:-1]):
         return array[..., None].astype(float)
     wanted = (count, *output.shape[1:])
     raise ValueError(expected(f"{name} to be class indices of shape {wanted[:-1]} or one-hot {wanted}", array.shape))
 
 
-def _fits(shape, wanted):
+def _fits(shape: tuple, wanted: tuple) -> bool:
     return len(shape) == len(wanted) and all(
         declared in (None, size) for size, declared in zip(shape[1:], wanted[1:], strict=True)
     )
 
 
-def _dense(array, classes):
+def _read_dense(array: np.ndarray, classes: int | None) -> np.ndarray:
     """Read labels of the output's own shape: rows that are distributions name classes, others are targets."""
     rows = array.astype(float)
     if classes not in (None, 1) and (rows >= 0).all() and np.allclose(rows.sum(-1), 1, atol=1e-3):
@@ -79,10 +132,10 @@ def _dense(array, classes):
     return rows
 
 
-def _indices(array, classes, name):
+def _read_indices(array: np.ndarray, classes: int | None, name: str) -> np.ndarray:
     indices = array.astype(np.int64)
-    classes = np.iinfo(np.int64).max if classes is None else classes
-    if not np.array_equal(indices, array) or (indices < 0).any() or (indices >= classes).any():
-        wanted = f"{name} to be integers from 0 to {classes - 1}"
+    limit = np.iinfo(np.int64).max if classes is None else classes
+    if not np.array_equal(indices, array) or (indices < 0).any() or (indices >= limit).any():
+        wanted = f"{name} to be integers from 0 to {limit - 1}"
         raise ValueError(expected(wanted, f"values from {array.min()} to {array.max()}"))
     return indices

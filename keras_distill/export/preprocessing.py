@@ -1,14 +1,16 @@
-"""Preprocessing as part of the file: what a camera gives goes in, probabilities come out."""
+"""Preprocessing as part of the file, which then takes raw values, as a camera gives them, and returns probabilities."""
 
 import dataclasses
 import math
 import re
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected
-from keras_distill.export import signature
+from keras_distill.export.signature import Tensor, read_inputs, read_outputs
 from keras_distill.losses import heads
 
 _DTYPES = ("uint8", "int32", "float32")
@@ -16,24 +18,24 @@ _DTYPES = ("uint8", "int32", "float32")
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How raw values, as of a camera, become what the student was trained on: `(raw * scale + offset - mean) / std`.
+    """Map raw values, such as a camera's, to the values that the student was trained on.
 
-    In the graph by default, so that whoever uses the file feeds raw values and cannot get it wrong; calibration and
-    evaluation data are then raw values too. With `in_graph=False` the student stays as it is, and the file's metadata
-    and its model card say what has to be done before it.
+    The mapping is `(raw * scale + offset - mean) / std`. By default it is part of the graph, so users of the file feed
+    raw values and cannot get it wrong; calibration and evaluation data are then raw values too. With `in_graph=False`
+    the student stays unchanged, and the metadata and the model card of the file describe the mapping.
 
     Args:
-        input_dtype: str, dtype of the raw values: `"uint8"`, `"int32"` or `"float32"`. Defaults to `"uint8"`.
-        scale: float. Defaults to 1 / 255, which makes bytes numbers from 0 to 1.
-        offset: float. Defaults to 0.
-        mean: float, or a sequence of one per channel, of the scaled values. Defaults to 0.
-        std: float, or a sequence of one per channel, of the scaled values. Defaults to 1.
-        softmax: bool, or names of outputs, whether class scores become probabilities; nothing is added to outputs
-            that are probabilities already. Defaults to True, all outputs.
-        in_graph: bool. Defaults to True.
+        input_dtype: Dtype of the raw values: `"uint8"`, `"int32"` or `"float32"`. Defaults to `"uint8"`.
+        scale: Positive factor. Defaults to 1 / 255, which maps bytes to numbers from 0 to 1.
+        offset: Number to add. Defaults to 0.
+        mean: Mean of the scaled values, one number or one per channel. Defaults to 0.
+        std: Positive standard deviation of the scaled values, one number or one per channel. Defaults to 1.
+        softmax: Whether class scores become probabilities, a bool for all outputs or the names of some. Outputs that
+            are probabilities already stay unchanged. Defaults to `True`.
+        in_graph: Whether the mapping is part of the graph. Defaults to `True`.
 
     Raises:
-        ValueError: if a number is not finite, not positive where it has to be, or a dtype is none of those above.
+        ValueError: If a number is not finite, a scale is not positive, or the dtype is unknown.
 
     Example:
         >>> Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.5)).affine(3)[0].round(4).tolist()
@@ -46,33 +48,32 @@ class Preprocessing:
     input_dtype: str = "uint8"
     scale: float = 1 / 255
     offset: float = 0.0
-    mean: float | tuple = 0.0
-    std: float | tuple = 1.0
-    softmax: bool | tuple = True
+    mean: Any = 0.0
+    std: Any = 1.0
+    softmax: Any = True
     in_graph: bool = True
 
     def __post_init__(self):
-        if self.input_dtype not in _DTYPES:
-            raise ValueError(expected(f"input_dtype to be one of {', '.join(_DTYPES)}", repr(self.input_dtype)))
+        check_choice("input_dtype", self.input_dtype, _DTYPES)
         for name in ("scale", "offset", "mean", "std"):
-            object.__setattr__(self, name, _numbers(getattr(self, name), name, name in ("scale", "std")))
+            object.__setattr__(self, name, _check_numbers(getattr(self, name), name, name in ("scale", "std")))
         for name in ("scale", "offset"):
             if len(getattr(self, name)) != 1:
-                fix = "Numbers per channel belong into mean and std."
+                fix = "Pass numbers per channel as mean and std."
                 raise ValueError(expected(f"{name} of a Preprocessing to be one number", getattr(self, name), fix))
             object.__setattr__(self, name, getattr(self, name)[0])
         if not isinstance(self.softmax, bool):
             names = (self.softmax,) if isinstance(self.softmax, str) else tuple(self.softmax)
             object.__setattr__(self, "softmax", names)
 
-    def affine(self, channels):
-        """Return the factor and the summand that say the same, two arrays, of one number or one per channel.
+    def affine(self, channels: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mapping as a factor and a summand: two arrays, of one number or one per channel.
 
         Args:
-            channels: int or None, size of the input's last axis.
+            channels: Size of the input's last axis, or `None`.
 
         Raises:
-            ValueError: if there are numbers for another count of channels.
+            ValueError: If mean or std has numbers for another number of channels.
         """
         for name in ("mean", "std"):
             count = len(getattr(self, name))
@@ -82,27 +83,24 @@ class Preprocessing:
         factor, summand = np.broadcast_arrays(self.scale / std, (self.offset - mean) / std)
         return factor, summand
 
-    def to_dict(self):
-        """Return it as JSON types; `feed` has the mean and std of raw values that say the same."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the arguments as JSON types; `feed` expresses the mapping as mean and std of the raw values."""
         steps = {name: getattr(self, name) for name in ("input_dtype", "scale", "offset", "in_graph")}
         mean, std = np.broadcast_arrays(np.array(self.mean), np.array(self.std))
         feed = {"mean": ((mean - self.offset) / self.scale).tolist(), "std": (std / self.scale).tolist()}
         return steps | {"mean": list(self.mean), "std": list(self.std), "feed": feed}
 
 
-def by_input(preprocessing, inputs):
-    """Return the `Preprocessing` of each input that has one.
+def match_inputs(preprocessing: Any, inputs: tuple[Tensor, ...]) -> dict[str, Preprocessing]:
+    """Return the `Preprocessing` of each input that has one, by the input's name in the files.
 
     Args:
-        preprocessing: None; a `Preprocessing`, for a student of one input; or a dict by input name.
-        inputs: tuple of `signature.Tensor`.
-
-    Returns:
-        dict of str, the input's name in the files, to `Preprocessing`.
+        preprocessing: `None`; a `Preprocessing`, for a student of one input; or a dict by input name.
+        inputs: Inputs of the student.
 
     Raises:
-        TypeError: if it is of another kind.
-        ValueError: if a name is of no input, or numbers are for another count of channels.
+        TypeError: If a value is not a `Preprocessing`.
+        ValueError: If a name is not that of an input, or numbers are for another number of channels.
     """
     names = ", ".join(tensor.keras_name for tensor in inputs)
     if preprocessing is None:
@@ -121,19 +119,19 @@ def by_input(preprocessing, inputs):
     return {keyed[name].name: step for name, step in preprocessing.items()}
 
 
-def wrap(student, preprocessing):
-    """Return a student that takes raw values and gives probabilities; names of inputs and outputs stay.
+def wrap(student: Any, preprocessing: Any) -> Any:
+    """Return a student that takes raw values and returns probabilities; names of inputs and outputs stay.
 
     Args:
-        student: built Functional or Sequential `keras.Model` of float32.
-        preprocessing: as `by_input` takes it.
+        student: Built Functional or Sequential `keras.Model` of float32.
+        preprocessing: `Preprocessing`, as `match_inputs` takes it.
 
     Returns:
-        float32 `keras.Model` that shares the student's weights; the student itself if nothing is to be in the graph.
+        Float32 `keras.Model` that shares the student's weights; the student itself if nothing goes into the graph.
 
     Raises:
-        ValueError: if the student does not say its inputs, takes integers where it is to be given numbers, or softmax
-            is asked of an output that is no class scores.
+        ValueError: If the student does not declare its inputs, an input with preprocessing takes integers, or softmax
+            is requested for an output that does not hold class scores.
 
     Example:
         >>> student = keras.Sequential([keras.Input((4, 4, 3), name="image"), keras.layers.Flatten(),
@@ -147,21 +145,19 @@ def wrap(student, preprocessing):
     """
     if not getattr(student, "inputs", None):
         fix = "Wrap it: keras.Model(inputs, student(inputs))."
-        raise ValueError(
-            expected("a Functional or Sequential student, to put preprocessing before it", student.name, fix)
-        )
-    structure, tensors = signature.inputs_of(student, None)
-    steps = {name: step for name, step in by_input(preprocessing, tensors).items() if step.in_graph}
+        raise ValueError(expected("a Functional or Sequential student, to add preprocessing to it", student.name, fix))
+    structure, tensors = read_inputs(student, None)
+    steps = {name: step for name, step in match_inputs(preprocessing, tensors).items() if step.in_graph}
     if not steps:
         return student
-    placeholders = [_placeholder(tensor, steps.get(tensor.name)) for tensor in tensors]
-    values = [_normalised(value, steps.get(tensor.name)) for tensor, value in zip(tensors, placeholders, strict=True)]
-    answer = _renamed(student, structure)(keras.tree.pack_sequence_as(structure, values))
-    outputs = signature.outputs_of(student, answer)
-    wanted = _wanted([step.softmax for step in steps.values()], outputs)
-    kinds = _kinds(student, structure) if wanted else [None] * len(outputs)
+    placeholders = [_make_placeholder(tensor, steps.get(tensor.name)) for tensor in tensors]
+    values = [_normalize(value, steps.get(tensor.name)) for tensor, value in zip(tensors, placeholders, strict=True)]
+    answer = _rename(student, structure)(keras.tree.pack_sequence_as(structure, values))
+    outputs = read_outputs(student, answer)
+    wanted = _choose_outputs([step.softmax for step in steps.values()], outputs)
+    kinds = _find_heads(student, structure) if wanted else [None] * len(outputs)
     ends = [
-        _end(value, output, kind, output.name in wanted)
+        _finish(value, output, kind, output.name in wanted)
         for value, output, kind in zip(keras.tree.flatten(answer), outputs, kinds, strict=True)
     ]
     return keras.Model(
@@ -171,42 +167,41 @@ def wrap(student, preprocessing):
     )
 
 
-def _numbers(value, name, positive):
+def _check_numbers(value: Any, name: str, positive: bool) -> tuple[float, ...]:
     try:
         numbers = tuple(float(number) for number in np.atleast_1d(np.asarray(value, float)).ravel())
     except (TypeError, ValueError) as error:
         raise ValueError(expected(f"{name} of a Preprocessing to be numbers", repr(value))) from error
     if not numbers or not all(map(math.isfinite, numbers)) or (positive and min(numbers) <= 0):
-        raise ValueError(
-            expected(f"{name} of a Preprocessing to be {'positive' if positive else 'finite'} numbers", numbers)
-        )
+        kind = "positive" if positive else "finite"
+        raise ValueError(expected(f"{name} of a Preprocessing to be {kind} numbers", numbers))
     return numbers
 
 
-def _renamed(student, structure):
-    """Return the same model under a name that none of its outputs has, as a layer here must not have."""
+def _rename(student: Any, structure: Any) -> Any:
+    """Return the same model under a name that differs from those of its outputs, which layers here will have."""
     answer = student.outputs[0] if isinstance(student, keras.Sequential) else student.output
     return keras.Model(structure, answer, name=f"{student.name}_without_preprocessing")
 
 
-def _placeholder(tensor, step):
+def _make_placeholder(tensor: Tensor, step: Preprocessing | None) -> Any:
     if step is not None and "float" not in tensor.dtype:
-        fix = "Leave this input out: the student takes what a camera gives already."
-        raise ValueError(expected(f"input {tensor.keras_name!r} of the student to be of floats", tensor.dtype, fix))
+        fix = "Leave this input out: the student already takes raw values."
+        raise ValueError(expected(f"input {tensor.keras_name!r} of the student to take floats", tensor.dtype, fix))
     return keras.Input(tensor.shape[1:], name=tensor.keras_name, dtype=step.input_dtype if step else tensor.dtype)
 
 
-def _normalised(value, step):
+def _normalize(value: Any, step: Preprocessing | None) -> Any:
     if step is None:
         return value
-    factor, summand = (array.tolist() for array in step.affine(value.shape[-1]))
-    factor, summand = (numbers[0] if len(set(numbers)) == 1 else numbers for numbers in (factor, summand))
-    # Whatever the global policy: files compute in float32.
+    pair = (array.tolist() for array in step.affine(value.shape[-1]))
+    factor, summand = (numbers[0] if len(set(numbers)) == 1 else numbers for numbers in pair)
+    # Files compute in float32, whatever the global policy is.
     return keras.layers.Rescaling(factor, summand, dtype="float32")(value)
 
 
-def _wanted(softmax, outputs):
-    """Return the names of the outputs that are to be probabilities."""
+def _choose_outputs(softmax: list[Any], outputs: tuple[Tensor, ...]) -> set[str]:
+    """Return the names of the outputs that shall be probabilities."""
     if any(wish is True for wish in softmax):
         return {output.name for output in outputs}
     keyed = {key: output.name for output in outputs for key in (output.keras_name, output.name)}
@@ -217,11 +212,11 @@ def _wanted(softmax, outputs):
     return {keyed[name] for name in names}
 
 
-def _kinds(student, structure):
-    """Return how each output ends, as `losses.heads` tells it, and whether its values are probabilities anyway."""
+def _find_heads(student: Any, structure: Any) -> list[str]:
+    """Return the kind of head of each output, as `losses.heads` names it, or `"probabilities"` by its values."""
     import tensorflow as tf
 
-    kinds = []
+    kinds: list[str] = []
 
     def trace(*leaves):
         answer = student(keras.tree.pack_sequence_as(structure, list(leaves)), training=False)
@@ -239,14 +234,14 @@ def _kinds(student, structure):
     return kinds
 
 
-def _end(value, output, kind, wanted):
-    """Return the last tensor of an output: under its old name, and a probability if that is wanted."""
-    # A name that Keras made up was replaced; as the name of another kind of layer it would pass for a given one.
+def _finish(value: Any, output: Tensor, kind: str | None, wanted: bool) -> Any:
+    """Return the last tensor of an output, under its old name, as a probability if that is wanted."""
+    # A made-up name such as `dense_7` would look like a name that the user gave, on another kind of layer.
     name = output.name if re.fullmatch(r"output_\d+", output.name) else output.keras_name
     if not wanted or kind in ("softmax", "probabilities"):
         return keras.layers.Identity(name=name, dtype="float32")(value)
     if kind == "sigmoid" or len(output.shape) < 2 or output.shape[-1] in (None, 1):
         received = f"output {output.keras_name!r} of shape {output.shape}" + " under a sigmoid" * (kind == "sigmoid")
-        fix = "Pass softmax=False, or the names of the outputs that are."
-        raise ValueError(expected("class scores, to make probabilities of", received, fix))
+        fix = "Pass softmax=False, or the names of the outputs that hold class scores."
+        raise ValueError(expected("class scores, to turn them into probabilities", received, fix))
     return keras.layers.Activation("softmax", name=name, dtype="float32")(value)

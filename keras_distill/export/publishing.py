@@ -1,39 +1,39 @@
-"""The export's directory: whether it may be replaced, and replacing it only when everything is done."""
+"""The directory of an export: whether it may be replaced, and its replacement when everything is done."""
 
 import contextlib
 import errno
 import hashlib
 import json
+import os
 import pathlib
 import shutil
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from keras_distill._core.messages import expected
 from keras_distill.export import swapping
 
 MANIFEST = "export.json"
 PRODUCER = "keras_distill.export"
-# The model card's name, and its second one where users have a file of the first.
+# Names of the model card: the second is for directories in which users have a file of the first name.
 CARDS = ("README.md", "MODEL_CARD.md")
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class FullDiskError(OSError):
-    """The disk has no room; what was there is as it was."""
+    """The disk is full; the earlier contents of the directory are unchanged."""
 
 
-def checked(path, filenames):
-    """Return the directory to write, if it may be written.
+def check_directory(path: str | os.PathLike, filenames: Iterable[str]) -> pathlib.Path:
+    """Return the directory to write as an absolute path, with links resolved.
 
     Args:
-        path: str or path.
-        filenames: names about to be written.
-
-    Returns:
-        `pathlib.Path`, absolute, links followed.
+        path: The directory.
+        filenames: Names that the export is going to write.
 
     Raises:
-        NotADirectoryError: if a parent is a file.
-        FileExistsError: if something is there that an export did not write.
+        NotADirectoryError: If a parent is a file.
+        FileExistsError: If the directory holds something that an export did not write.
     """
     path = pathlib.Path(path).expanduser().resolve()
     swapping.recover(path)
@@ -42,47 +42,49 @@ def checked(path, filenames):
             raise NotADirectoryError(expected(f"the parents of {path} to be directories", f"{parent} is a file"))
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return path
-    if _manifest(path) is None:
-        fix = "Choose another path, or remove what is there."
-        raise FileExistsError(expected("path to be new, empty, or an earlier export", f"{path}, which is not", fix))
-    taken = sorted(set(filenames) & {entry.name for entry in _foreign(path)})
+    if _read_manifest(path) is None:
+        fix = "Choose another directory, or remove its contents."
+        raise FileExistsError(
+            expected("directory to be new, empty, or an earlier export", f"{path}, which is not", fix)
+        )
+    taken = sorted(set(filenames) & {entry.name for entry in _find_foreign(path)})
     if taken:
-        fix = "Move it elsewhere; the earlier export did not write it."
+        fix = "The earlier export did not write it. Move it elsewhere."
         raise FileExistsError(expected(f"{path} to hold no {taken[0]} of another origin", f"{taken[0]}", fix))
     return path
 
 
-def card_name(path):
-    """Return under which name the model card of an export may be written: never over a file of the user's.
+def card_name(path: pathlib.Path) -> str:
+    """Return the file name for the model card, which never overwrites a file of the user's.
 
-    A card is ours while the manifest lists it with the bytes that it has; one that was edited is the user's.
+    A card belongs to the export while its bytes are those that the manifest lists; once edited, it belongs to the user.
 
     Args:
-        path: `pathlib.Path` of the export's directory, as `checked` returns it.
+        path: The directory of the export, as `check_directory` returns it.
     """
-    foreign = {entry.name for entry in _foreign(path)}
+    foreign = {entry.name for entry in _find_foreign(path)}
     return next((name for name in CARDS if name not in foreign), CARDS[-1])
 
 
 @contextlib.contextmanager
-def beside(path):
-    """Make a temporary folder beside `path`, see `swapping.beside`, and say what is the matter when the disk is full.
+def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Make a temporary folder beside `path`, see `swapping.temporary_folder`, and report a full disk as one.
 
     Raises:
-        FullDiskError: if something within the block found no room on the disk.
+        FullDiskError: If something within the block failed because the disk is full.
     """
     try:
-        with swapping.beside(path) as folder:
+        with swapping.temporary_folder(path) as folder:
             yield folder
     except OSError as error:
         if not is_full_disk(error) or isinstance(error, FullDiskError):
             raise
-        fix = f"Free some and export again; {path} is as it was."
-        raise FullDiskError(expected(f"room on the disk of {path.parent}", error.strerror or error, fix)) from error
+        fix = f"Free some space and export again; {path} is unchanged."
+        raise FullDiskError(expected(f"space on the disk of {path.parent}", error.strerror or error, fix)) from error
 
 
-def is_full_disk(error):
-    """Say whether an error, of this process or told by another one, is that the disk has no room.
+def is_full_disk(error: Exception) -> bool:
+    """Return whether an error, of this process or reported by another one, means that the disk is full.
 
     Example:
         >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device")), is_full_disk(ValueError("No space left"))
@@ -93,13 +95,12 @@ def is_full_disk(error):
     return getattr(error, "errno", None) in _FULL or any(f"[Errno {number}]" in str(error) for number in _FULL)
 
 
-def replace(path, staged):
-    """Put the folder `staged` in the place of `path`, keeping what users added to an earlier export.
+def replace(path: pathlib.Path, staged: pathlib.Path) -> None:
+    """Replace the folder `path` by `staged`, keeping what users added to an earlier export.
 
     A crash at any point leaves the old folder or the new one, see `swapping.put`.
     """
-    path, staged = pathlib.Path(path), pathlib.Path(staged)
-    for entry in _foreign(path):
+    for entry in _find_foreign(path):
         if entry.is_dir() and not entry.is_symlink():
             shutil.copytree(entry, staged / entry.name, symlinks=True)
         else:
@@ -107,7 +108,7 @@ def replace(path, staged):
     swapping.put(path, staged)
 
 
-def write_manifest(folder, content):
+def write_manifest(folder: pathlib.Path, content: dict[str, Any]) -> None:
     """Write the manifest, with the size and SHA-256 of every file of the export."""
     files = {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -118,19 +119,19 @@ def write_manifest(folder, content):
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def size(path):
-    """Return the bytes of a file, or of all files of a folder."""
+def size(path: pathlib.Path) -> int:
+    """Return the number of bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def remove(path):
-    """Remove a file or folder, if it is there."""
+def remove(path: pathlib.Path) -> None:
+    """Remove a file or folder if it exists."""
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _manifest(path):
-    """Return the manifest of an export, or None if there is none of ours."""
+def _read_manifest(path: pathlib.Path) -> dict[str, Any] | None:
+    """Return the manifest of an export, or `None` if `path` is not an export."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -138,21 +139,21 @@ def _manifest(path):
     return manifest if isinstance(manifest, dict) and manifest.get("producer") == PRODUCER else None
 
 
-def _foreign(path):
+def _find_foreign(path: pathlib.Path) -> list[pathlib.Path]:
     """Return the entries of an earlier export that the export did not write."""
-    manifest = _manifest(path) or {}
+    manifest = _read_manifest(path) or {}
     files = manifest.get("files", {})
     ours = {name.split("/")[0] for name in files} | {MANIFEST}
-    ours -= {name for name in CARDS if name in files and _changed(path / name, files[name])}
+    ours -= {name for name in CARDS if name in files and _was_changed(path / name, files[name])}
     return [entry for entry in path.iterdir() if entry.name not in ours] if path.is_dir() else []
 
 
-def _changed(file, listed):
+def _was_changed(file: pathlib.Path, listed: dict[str, Any]) -> bool:
     return file.is_file() and sha256(file) != listed.get("sha256")
 
 
-def sha256(file):
-    """Return the SHA-256 of a file, in hexadecimal digits."""
+def sha256(file: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
     digest = hashlib.sha256()
     with open(file, "rb") as stream:
         while block := stream.read(1 << 20):

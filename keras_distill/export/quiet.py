@@ -1,4 +1,4 @@
-"""Catching what converters and runtimes print, from Python and from C++."""
+"""Capturing what converters and runtimes print, from Python and from C++."""
 
 import contextlib
 import io
@@ -7,24 +7,26 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 
 class Transcript:
-    """What was printed while the world was quiet; `text` is filled when the block ends."""
+    """What was printed within a `quiet` block; `text` is filled when the block ends."""
 
     text = ""
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[Transcript]:
     """Keep prints, log lines and warnings of third parties off the terminal; yield a `Transcript` of them."""
     transcript, python_layer = Transcript(), io.StringIO()
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        stack.enter_context(_no_logging_below(logging.ERROR))
+        stack.enter_context(_disable_logging(logging.ERROR))
         spool = stack.enter_context(tempfile.TemporaryFile())
-        stack.enter_context(_descriptors_into(spool))
+        stack.enter_context(redirect_descriptors(spool))
         stack.enter_context(contextlib.redirect_stdout(python_layer))
         stack.enter_context(contextlib.redirect_stderr(python_layer))
         try:
@@ -35,8 +37,8 @@ def quiet():
 
 
 @contextlib.contextmanager
-def _no_logging_below(level):
-    """Silence the logging module below `level`; absl keeps its own reference to stderr, so redirecting is not enough."""
+def _disable_logging(level: int) -> Iterator[None]:
+    """Silence the logging module below `level`; absl has its own reference to stderr, so redirecting is not enough."""
     before = logging.root.manager.disable
     logging.disable(max(before, level - 1))
     try:
@@ -46,16 +48,21 @@ def _no_logging_below(level):
 
 
 @contextlib.contextmanager
-def _descriptors_into(spool):
-    """Point file descriptors 1 and 2 at `spool`: the C++ layers write there and know nothing of `sys.stderr`."""
+def redirect_descriptors(spool: IO[bytes], descriptors: Sequence[int] = (1, 2)) -> Iterator[None]:
+    """Point file descriptors at `spool`: C++ code writes to them and does not know `sys.stderr`.
+
+    Args:
+        spool: Open file.
+        descriptors: 1 for standard output, 2 for standard error. Defaults to both.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    kept = [os.dup(descriptor) for descriptor in (1, 2)]
+    kept = [os.dup(descriptor) for descriptor in descriptors]
     try:
-        for descriptor in (1, 2):
+        for descriptor in descriptors:
             os.dup2(spool.fileno(), descriptor)
         yield
     finally:
-        for descriptor, original in zip((1, 2), kept, strict=True):
+        for descriptor, original in zip(descriptors, kept, strict=True):
             os.dup2(original, descriptor)
             os.close(original)

@@ -1,19 +1,25 @@
-"""What was asked of an export, checked: nothing is written before all of it is known to fit together."""
+"""The arguments of an export, checked: nothing is written before all of them are known to fit together."""
 
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 
-from keras_distill._core.messages import expected, unknown_name
-from keras_distill.export import gates, preprocessing, samples, signature
+from keras_distill._core.checks import check_choice, check_model, check_whole_number
+from keras_distill._core.messages import expected
+from keras_distill.export import labels as labels_
+from keras_distill.export import preprocessing as preprocessing_
+from keras_distill.export import samples, signature
+from keras_distill.export.arrays import Arrays
 from keras_distill.export.conversion import calibration as calibration_
-from keras_distill.export.formats import FORMATS, needs_calibration
-from keras_distill.export.precision import check_rebuilt, in_float32
-from keras_distill.export.tflite import metadata
+from keras_distill.export.devices import check_devices
+from keras_distill.export.formats import FORMATS, Format, needs_calibration
+from keras_distill.export.rebuilding import check_rebuilt, convert_to_float32
 from keras_distill.quantization.aware import check_trained, is_quantize_aware
-from keras_distill.quantization.stripping import float_student as without_ranges
+from keras_distill.quantization.stripping import float_student as remove_ranges
 
 _COMPARED = 256
 
@@ -23,82 +29,79 @@ class Request:
     """An export to be made.
 
     Attributes:
-        student: float32 `keras.Model`, with its preprocessing if that is to be in the files.
-        plain_student: the same without its ranges, for formats that have no use for them, if it is
-            quantization-aware; else the student itself.
-        signature: `signature.Signature` of it.
-        entries: list of `formats.Format`.
-        targets: list of str, names in `gates.TARGETS`.
-        labels: dict of output name to tuple of str.
-        preprocessing: dict of input name to `preprocessing.Preprocessing`.
-        calibration: dict of input name to array, or None.
-        calibration_method: str, name in `calibration.METHODS`.
-        evaluation: iterable of `(inputs, labels)` batches, as often as needed.
-        evaluated_on: str, the argument that they came by.
-        count: int, how many samples they are.
+        student: Float32 `keras.Model`, with the preprocessing that goes into the files.
+        plain_student: The same model without its ranges if it is quantization-aware, for formats that do not use them;
+            else the student itself.
+        signature: `Signature` of the student.
+        entries: Rows of `FORMATS` to write.
+        devices: Names in `DEVICES`.
+        class_names: Dict of output name to tuple of str.
+        preprocessing: Dict of input name to `Preprocessing`.
+        calibration: Dict of input name to array, or `None`.
+        calibration_method: Name in `calibration.METHODS`.
+        evaluation: `(inputs, labels)` batches, which can be iterated several times.
+        evaluated_on: Name of the argument that holds these batches.
+        count: Number of samples in them.
     """
 
     student: keras.Model
     plain_student: keras.Model
     signature: signature.Signature
-    entries: list
-    targets: list
-    labels: dict
-    preprocessing: dict
-    calibration: dict | None
+    entries: list[Format]
+    devices: list[str]
+    class_names: dict[str, tuple[str, ...]]
+    preprocessing: dict[str, preprocessing_.Preprocessing]
+    calibration: Arrays | None
     calibration_method: str
-    evaluation: object
+    evaluation: Iterable[tuple[Arrays, Arrays]]
     evaluated_on: str
     count: int
 
 
-def checked(
-    student,
-    formats,
-    calibration_data,
-    evaluation_data,
-    labels,
-    input_spec,
-    preprocessing_,
-    targets,
-    calibration,
-    calibration_samples,
-):
-    """Return the `Request` that the arguments of `exporter.export` make, or raise as documented there."""
-    entries, targets = _entries(formats), gates.checked(targets)
+def make_request(
+    student: keras.Model,
+    formats: str | Iterable[str],
+    calibration_data: Any,
+    evaluation_data: Any,
+    labels: Any,
+    input_spec: Any,
+    preprocessing: Any,
+    devices: str | Iterable[str],
+    calibration: str,
+    calibration_samples: int,
+) -> Request:
+    """Check the arguments of `exporter.export` and return them as a `Request`; raise as documented there."""
+    entries, devices = _find_entries(formats), check_devices(devices)
     _check_student(student)
     calibration_.check_method(calibration)
-    if calibration_samples < 1:
-        raise ValueError(expected("calibration_samples to be at least 1", calibration_samples))
+    check_whole_number("calibration_samples", calibration_samples)
     _check_data(entries, student, calibration_data, evaluation_data)
-    float_student = in_float32(student)
-    wrapped = plain = _wrapped(float_student, preprocessing_)
+    float_student = convert_to_float32(student)
+    wrapped = plain = _wrap(float_student, preprocessing)
     if is_quantize_aware(student):
-        plain = _wrapped(without_ranges(student), preprocessing_)
+        plain = _wrap(remove_ranges(student), preprocessing)
     what = "calibration_data" if evaluation_data is None else "evaluation_data"
     data = calibration_data if evaluation_data is None else evaluation_data
-    found = _signature(wrapped, data, what)
-    sizes = signature.pinned(found, input_spec)
-    read = sizes if any(not entry.free_sizes for entry in entries) else found
-    chosen = None
-    if calibration_data is not None:
-        chosen = _explained(
-            found, samples.Samples(calibration_data, read, "calibration_data").take, calibration_samples
-        )
-    evaluation = [chosen] if evaluation_data is None else samples.Samples(data, read, what)
-    count = samples.count(chosen[0]) if evaluation_data is None else _explained(found, evaluation.check)
+    found = _read_signature(wrapped, data, what)
+    fixed = signature.fix_sizes(found, input_spec)
+    declared = fixed if any(not entry.free_sizes for entry in entries) else found
+    chosen = _take_calibration(calibration_data, declared, found, calibration_samples)
+    evaluation: Any = [chosen]
+    if evaluation_data is not None:
+        evaluation = samples.Samples(data, declared, what)
+    count = samples.count_samples(chosen[0]) if evaluation_data is None else _explain_sizes(found, evaluation.check)
     if chosen is not None and evaluation_data is not None:
-        _warn_of_ranges(chosen[0], evaluation.take(_COMPARED)[0])
+        _warn_if_scaled_differently(chosen[0], evaluation.take(_COMPARED)[0])
     if float_student is not student and wrapped is float_student:
         check_rebuilt(student, float_student, found, next(iter(evaluation))[0])
     return Request(
         student=wrapped,
         plain_student=plain,
-        signature=dataclasses.replace(found, example_shapes=sizes.example_shapes),
+        signature=dataclasses.replace(found, example_shapes=fixed.example_shapes),
         entries=entries,
-        targets=targets,
-        labels=metadata.labels_by_output(labels, found.outputs),
-        preprocessing=preprocessing.by_input(preprocessing_, found.inputs),
+        devices=devices,
+        class_names=labels_.match_class_names(labels, found.outputs),
+        preprocessing=preprocessing_.match_inputs(preprocessing, found.inputs),
         calibration=chosen and chosen[0],
         calibration_method=calibration,
         evaluation=evaluation,
@@ -107,32 +110,27 @@ def checked(
     )
 
 
-def _wrapped(student, steps):
-    return student if steps is None else preprocessing.wrap(student, steps)
+def _wrap(student: keras.Model, steps: Any) -> keras.Model:
+    return student if steps is None else preprocessing_.wrap(student, steps)
 
 
-def _entries(formats):
-    """Return the rows of the table that were asked for, each once."""
+def _find_entries(formats: str | Iterable[str]) -> list[Format]:
+    """Return the requested rows of the table of formats, each once."""
     names = [formats] if isinstance(formats, str) else list(formats)
     if not names:
-        raise ValueError(expected(f"formats to name at least one of {', '.join(sorted(FORMATS))}", "none"))
-    for name in names:
-        if name not in FORMATS:
-            raise ValueError(unknown_name("format", name, FORMATS))
-    return [FORMATS[name] for name in dict.fromkeys(names)]
+        known = ", ".join(sorted(FORMATS))
+        raise ValueError(expected(f"formats to name at least one of {known}", f"formats={formats!r}"))
+    return [FORMATS[check_choice("format", name, FORMATS)] for name in dict.fromkeys(names)]
 
 
-def _check_student(student):
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(expected("Keras to run on its tensorflow backend", keras.backend.backend()))
-    if not isinstance(student, keras.Model):
-        raise TypeError(expected("student to be a keras.Model", type(student).__name__))
+def _check_student(student: keras.Model) -> None:
+    check_model("student", student)
     if not student.built:
         fix = "Call it on a batch, or give it a keras.Input."
         raise ValueError(expected("student to be built", f"{student.name!r}, which has no weights yet", fix))
 
 
-def _check_data(entries, student, calibration_data, evaluation_data):
+def _check_data(entries: list[Format], student: keras.Model, calibration_data: Any, evaluation_data: Any) -> None:
     if is_quantize_aware(student):
         check_trained(student)
     for entry in entries:
@@ -141,32 +139,40 @@ def _check_data(entries, student, calibration_data, evaluation_data):
             raise ValueError(expected(f"calibration_data for format {entry.name!r}", "None", fix))
         entry.require()
     if evaluation_data is None and calibration_data is None:
-        fix = "No file is kept that was not compared with the student on data."
+        fix = "A file is kept only if it was compared with the student on data."
         raise ValueError(expected("evaluation_data, or calibration_data to use in its place", "None", fix))
 
 
-def _signature(student, data, what):
-    example, _ = next(samples.raw_batches(data, what), (None, None))
+def _read_signature(student: keras.Model, data: Any, what: str) -> signature.Signature:
+    example, _ = next(samples.iterate_batches(data, what), (None, None))
     if example is None or not all(map(len, keras.tree.flatten(example))):
-        raise ValueError(samples.empty(what))
-    structure, inputs = signature.inputs_of(student, example)
-    return signature.signature_of(student, structure, inputs, samples.named(example, inputs, what))
+        raise ValueError(samples.no_samples_message(what))
+    structure, inputs = signature.read_inputs(student, example)
+    return signature.read_signature(student, structure, inputs, samples.name_arrays(example, inputs, what))
 
 
-def _explained(found, read, *arguments):
-    """Return `read(*arguments)`; where the student leaves a size free, say why the data must not."""
+def _take_calibration(data: Any, declared: signature.Signature, found: signature.Signature, count: int) -> Any:
+    """Return a batch of samples and labels to calibrate on, or `None` without data."""
+    if data is None:
+        return None
+    held = samples.Samples(data, declared, "calibration_data")
+    return _explain_sizes(found, lambda: held.take(count))
+
+
+def _explain_sizes(found: signature.Signature, read: Callable[[], Any]) -> Any:
+    """Return `read()`; where the student leaves a size free, explain why the data must not."""
     try:
-        return read(*arguments)
+        return read()
     except ValueError as error:
         free = [tensor.keras_name for tensor in found.inputs if None in tensor.shape[1:]]
         if not free or "to have shape" not in str(error):
             raise
-        fix = f"Files have one size of input {free[0]!r}: pad the data to it, and give it by input_spec."
+        fix = f"A file has one size of input {free[0]!r}: pad the data to it, and pass it as input_spec."
         raise ValueError(f"{error} {fix}") from error
 
 
-def _warn_of_ranges(calibration, evaluation):
-    """Warn if int8 would be fitted to other numbers than it will meet, as bytes in the place of shares of one."""
+def _warn_if_scaled_differently(calibration: Arrays, evaluation: Arrays) -> None:
+    """Warn if int8 ranges would be taken from numbers of another scale, such as bytes instead of shares of one."""
     for name, array in calibration.items():
         if array.dtype.kind != "f":
             continue
@@ -174,10 +180,8 @@ def _warn_of_ranges(calibration, evaluation):
         width, other = high - low, most - least
         apart = max(width, other) > 2 * min(width, other) or max(low - least, most - high) > max(width, other) / 2
         if apart and not math.isclose(width, other):
-            ranges = (
-                f"from {low:.4g} to {high:.4g} in calibration_data, from {least:.4g} to {most:.4g} in evaluation_data"
-            )
+            received = f"{low:.4g} to {high:.4g} in calibration_data, {least:.4g} to {most:.4g} in evaluation_data"
             warnings.warn(
-                expected(f"input {name!r} to have the same scale in both", ranges, "One may be scaled otherwise."),
+                expected(f"input {name!r} to have the same scale in both", received, "Check how both are scaled."),
                 stacklevel=5,
             )

@@ -1,86 +1,84 @@
-"""Turning whatever holds the user's data into checked batches of named arrays."""
+"""Reading the user's data, whatever holds it, as checked batches of named arrays."""
 
 import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_distill._core.messages import expected
 from keras_distill.export import labels as labels_
+from keras_distill.export.arrays import Arrays
+from keras_distill.export.signature import Signature, Tensor
 
 BATCH_SIZE = 256
 
 
-def raw_batches(data, what):
-    """Yield `(inputs, labels)` batches, structures of NumPy arrays as the user nested them; labels may be None.
+def iterate_batches(data: Any, what: str) -> Iterator[tuple[Any, Any]]:
+    """Yield `(inputs, labels)` batches, structures of NumPy arrays as the user nested them; labels may be `None`.
 
     Args:
         data: NumPy arrays (one, or a list or dict of them), a tuple `(x, y)` or `(x, y, sample_weight)` of such, a
             batched `tf.data.Dataset` or a `keras.utils.PyDataset` of these.
-        what: str, name of the argument, for messages.
+        what: Name of the argument, for messages.
 
     Raises:
-        TypeError: if the data is of another kind.
-        ValueError: if a dataset has no end, or arrays differ in length.
+        TypeError: If the data is of another kind.
+        ValueError: If a batch has the wrong number of parts, or arrays differ in length.
     """
     import tensorflow as tf
 
+    elements: Iterable
     if isinstance(data, tf.data.Dataset):
         elements = iter(data)
     elif isinstance(data, keras.utils.PyDataset):
-        elements = (data[position] for position in _positions(data))
+        count = data.num_batches
+        elements = (data[position] for position in (itertools.count() if count is None else range(count)))
     else:
-        elements = _slices(data, what)
+        elements = _slice(data, what)
     for element in elements:
         yield _split(element, what)
 
 
-def _positions(data):
-    if data.num_batches is None:
-        return itertools.count()
-    return range(data.num_batches)
+def _slice(data: Any, what: str) -> Iterator[Any]:
+    data = _to_arrays(data, what)
+    for start in range(0, _check_length(data, what), BATCH_SIZE):
+        yield _select(data, slice(start, start + BATCH_SIZE))
 
 
-def _slices(data, what):
-    data = _arrays(data, what)
-    for start in range(0, _length(data, what), BATCH_SIZE):
-        yield _rows(data, slice(start, start + BATCH_SIZE))
-
-
-def _length(arrays, what):
+def _check_length(arrays: Any, what: str) -> int:
+    """Return the number of samples, which all arrays have to share."""
     lengths = {len(array) for array in keras.tree.flatten(arrays) if array is not None}
     if len(lengths) > 1:
-        raise ValueError(expected(f"the arrays of {what} to be of one length", f"lengths {sorted(lengths)}"))
+        raise ValueError(expected(f"the arrays of {what} to have one length", f"lengths {sorted(lengths)}"))
     return max(lengths, default=0)
 
 
-def _rows(arrays, rows):
+def _select(arrays: Any, rows: slice | np.ndarray) -> Any:
     return keras.tree.map_structure(lambda array: None if array is None else array[rows], arrays)
 
 
-def _split(element, what):
+def _split(element: Any, what: str) -> tuple[Any, Any]:
+    """Return the inputs and the labels of a batch."""
     parts = element if isinstance(element, tuple) else (element,)
     if not 1 <= len(parts) <= 3:
-        raise ValueError(
-            expected(
-                f"{what} to give x, (x, y) or (x, y, sample_weight)",
-                f"a tuple of {len(parts)}",
-                "Several inputs belong in a list or a dict.",
-            )
-        )
+        fix = "Pass several inputs as a list or a dict."
+        wanted = f"{what} to give x, (x, y) or (x, y, sample_weight)"
+        raise ValueError(expected(wanted, f"a tuple of {len(parts)}", fix))
     inputs, labels = (*parts, None)[:2]
-    inputs = keras.tree.map_structure(lambda leaf: _array(leaf, what), inputs)
-    return inputs, None if labels is None else _arrays(labels, what)
+    inputs = keras.tree.map_structure(lambda leaf: _to_array(leaf, what), inputs)
+    return inputs, None if labels is None else _to_arrays(labels, what)
 
 
-def _arrays(structure, what):
-    """Turn leaves into arrays; None stays, as an output without labels has it."""
-    return keras.tree.map_structure(lambda leaf: None if leaf is None else _array(leaf, what), structure)
+def _to_arrays(structure: Any, what: str) -> Any:
+    """Turn leaves into arrays; `None` stays, as an output without labels has it."""
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else _to_array(leaf, what), structure)
 
 
-def _array(leaf, what):
+def _to_array(leaf: Any, what: str) -> np.ndarray:
     array = leaf if isinstance(leaf, np.ndarray) else None
-    # Tensors of any backend; arrays are left alone, since converting them would copy.
+    # Tensors of any backend. An array is not converted, which would copy it.
     if array is None and hasattr(leaf, "shape"):
         array = np.asarray(keras.ops.convert_to_numpy(leaf))
     if array is None or array.ndim == 0 or array.dtype == object:
@@ -90,58 +88,57 @@ def _array(leaf, what):
 
 
 class Samples:
-    """Batches of named inputs and labels, checked against a signature; iterate as often as needed.
+    """Batches of named inputs and labels, checked against a signature; they can be iterated several times.
 
-    Each walk reads the data anew, so a dataset larger than memory, or one that shuffles, is fine.
+    Each iteration reads the data again, so a dataset may be larger than memory, and may shuffle. The constructor does
+    not read anything yet.
+
+    Args:
+        data: Data, as `iterate_batches` takes it.
+        signature: `Signature` that the data has to fit.
+        what: Name of the argument, for messages.
     """
 
-    def __init__(self, data, signature, what):
-        """Check nothing yet: `check` walks through the data."""
+    def __init__(self, data: Any, signature: Signature, what: str):
         self._data, self._signature, self.what = data, signature, what
 
-    def __iter__(self):
-        return self._checked(self._data)
+    def __iter__(self) -> Iterator[tuple[Arrays, Arrays]]:
+        return self._iterate(self._data)
 
-    def _checked(self, data):
-        for inputs, labels in raw_batches(data, self.what):
-            inputs = named(inputs, self._signature.inputs, self.what)
-            yield inputs, labels_.named(labels, self._signature.outputs, count(inputs), self.what)
+    def _iterate(self, data: Any) -> Iterator[tuple[Arrays, Arrays]]:
+        for inputs, labels in iterate_batches(data, self.what):
+            inputs = name_arrays(inputs, self._signature.inputs, self.what)
+            yield inputs, labels_.read_labels(labels, self._signature.outputs, count_samples(inputs), self.what)
 
-    def check(self):
-        """Walk through all of it; return the count of samples.
+    def check(self) -> int:
+        """Read all of the data and return the number of samples.
 
         Raises:
-            ValueError: if it is empty, endless, of the wrong shapes, not finite, or its labels do not fit.
+            ValueError: If the data is empty, endless, not finite or of wrong shapes, or its labels do not fit.
         """
         self._check_finite_length()
-        total = sum(count(inputs) for inputs, _ in self)
+        total = sum(count_samples(inputs) for inputs, _ in self)
         if not total:
-            raise ValueError(empty(self.what))
+            raise ValueError(no_samples_message(self.what))
         return total
 
-    def take(self, limit):
-        """Return one batch of at most `limit` samples.
+    def take(self, limit: int) -> tuple[Arrays, Arrays]:
+        """Return at most `limit` samples as one batch: a dict of inputs and a dict of labels.
 
         Arrays in memory are sampled evenly, since they may be sorted by class; a dataset gives its first samples.
-
-        Args:
-            limit: int.
-
-        Returns:
-            tuple of a dict of inputs and a dict of labels.
         """
         data = self._data
         if isinstance(data, (np.ndarray, tuple, list, dict)):
-            data = _arrays(data, self.what)
-            total = _length(data, self.what)
-            data = _rows(data, np.linspace(0, total - 1, min(limit, total)).round().astype(int))
-        batches = list(_first(self._checked(data), limit))
+            data = _to_arrays(data, self.what)
+            total = _check_length(data, self.what)
+            data = _select(data, np.linspace(0, total - 1, min(limit, total)).round().astype(int))
+        batches = list(_take_first(self._iterate(data), limit))
         if not batches:
-            raise ValueError(empty(self.what))
+            raise ValueError(no_samples_message(self.what))
         inputs, labels = zip(*batches, strict=True)
-        return _joined(inputs), _joined(labels)
+        return _concatenate(inputs), _concatenate(labels)
 
-    def _check_finite_length(self):
+    def _check_finite_length(self) -> None:
         import tensorflow as tf
 
         endless = getattr(self._data, "num_batches", 0) is None
@@ -151,47 +148,47 @@ class Samples:
             raise ValueError(expected(f"{self.what} to have an end", "an endless dataset", "Add .take(...)."))
 
 
-def empty(what):
+def no_samples_message(what: str) -> str:
     """Compose the message for data without samples."""
     return expected(f"{what} to hold at least one sample", "no samples")
 
 
-def count(inputs):
-    """Return how many samples a dict of arrays holds."""
+def count_samples(inputs: Arrays) -> int:
+    """Return the number of samples in a dict of arrays."""
     return len(next(iter(inputs.values())))
 
 
-def _first(batches, limit):
+def _take_first(batches: Iterable[tuple[Arrays, Arrays]], limit: int) -> Iterator[tuple[Arrays, Arrays]]:
     """Yield batches until they hold `limit` samples, the last one cut to fit."""
     for inputs, labels in batches:
-        yield _rows(inputs, slice(limit)), _rows(labels, slice(limit))
-        limit -= count(inputs)
+        yield _select(inputs, slice(limit)), _select(labels, slice(limit))
+        limit -= count_samples(inputs)
         if limit <= 0:
             return
 
 
-def _joined(batches):
+def _concatenate(batches: Any) -> Arrays:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def named(inputs, tensors, what):
+def name_arrays(inputs: Any, tensors: tuple[Tensor, ...], what: str) -> Arrays:
     """Return a dict of input name to array, in the student's shapes and dtypes.
 
     Args:
-        inputs: structure of arrays, as the user nested it.
-        tensors: tuple of `signature.Tensor`.
-        what: str, name of the argument, for messages.
+        inputs: Structure of arrays, as the user nested it.
+        tensors: Inputs of the student.
+        what: Name of the argument, for messages.
 
     Raises:
-        ValueError: if names, shapes, lengths or values do not fit.
+        ValueError: If names, shapes, lengths or values do not fit.
     """
-    arrays = _by_name(inputs, tensors, what)
-    fitted = {tensor.name: _fitted(array, tensor, what) for tensor, array in zip(tensors, arrays, strict=True)}
-    _length(fitted, what)
+    arrays = _match_inputs(inputs, tensors, what)
+    fitted = {tensor.name: _fit(array, tensor, what) for tensor, array in zip(tensors, arrays, strict=True)}
+    _check_length(fitted, what)
     return fitted
 
 
-def _by_name(inputs, tensors, what):
+def _match_inputs(inputs: Any, tensors: tuple[Tensor, ...], what: str) -> list[np.ndarray]:
     """Return arrays in the order of `tensors`."""
     names = [tensor.keras_name for tensor in tensors]
     if isinstance(inputs, dict) and not any(isinstance(value, (dict, list, tuple)) for value in inputs.values()):
@@ -206,23 +203,18 @@ def _by_name(inputs, tensors, what):
     return arrays
 
 
-def _fitted(array, tensor, what):
-    """Return the array in the input's rank and dtype, or say why it does not fit."""
+def _fit(array: np.ndarray, tensor: Tensor, what: str) -> np.ndarray:
+    """Return the array in the input's rank and dtype; raise a `ValueError` if it does not fit."""
     name = f"input {tensor.keras_name!r} of {what}"
-    # Keras itself adds a last axis of one.
+    # Keras itself adds a last axis of size one.
     fitted = array[..., None] if tensor.shape[-1] == 1 and array.ndim == len(tensor.shape) - 1 else array
     sizes = zip(fitted.shape[1:], tensor.shape[1:], strict=False)
     if fitted.ndim != len(tensor.shape) or any(wanted not in (None, size) for size, wanted in sizes):
         wanted = ", ".join("any" if size is None else str(size) for size in tensor.shape[1:])
         raise ValueError(expected(f"{name} to have shape (batch, {wanted})", f"shape {array.shape}"))
-    if not finite(fitted):
+    if fitted.dtype.kind in "fc" and not np.isfinite(fitted).all():
         raise ValueError(expected(f"{name} to hold finite numbers", "NaN or infinity"))
     cast = fitted.astype(tensor.dtype)
     if np.issubdtype(cast.dtype, np.integer) and not np.array_equal(cast, fitted):
         raise ValueError(expected(f"{name} to hold integers that fit {tensor.dtype}", f"{fitted.dtype} values"))
     return cast
-
-
-def finite(array):
-    """Say whether all numbers of an array are finite; what is not a number counts as such."""
-    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())

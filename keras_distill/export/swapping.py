@@ -1,29 +1,31 @@
-"""Putting one folder in the place of another so that a crash at any point leaves one of them, whole."""
+"""Replacing a folder by another so that a crash at any point leaves one of the two, complete."""
 
 import contextlib
 import ctypes
 import os
+import pathlib
 import re
 import shutil
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 
-# A crash may leave this behind, and nobody else's folder has it: only folders that hold it are ever cleaned up.
+# A file in every temporary folder. A crash may leave such a folder behind; only folders with this file are removed.
 _MARKER = ".temporary-folder-of-an-export"
-# The old folder while it is out of its place, and once nobody needs it any more.
+# Name of the old folder while the new one takes its place, and afterwards.
 _RETIRED, _DISCARDED = "retired", "discarded"
-# Seconds, and the longer time where nothing tells whether the process is still there.
+# Ages in seconds; the second one is for systems that cannot tell whether a process is still running.
 _YOUNG, _SURELY_OLD = 60.0, 86400.0
 _HERE = -100
 _SWAP = 2
 
 
 @contextlib.contextmanager
-def beside(path):
+def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Make a temporary folder beside `path`, on the same disk so that renaming is one step; remove it afterwards.
 
-    What processes that died have left there is put right first, see `recover`.
+    First, clean up what processes that died have left there, see `recover`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     recover(path)
@@ -37,11 +39,11 @@ def beside(path):
             _remove(folder)
 
 
-def recover(path):
-    """Put back a folder whose replacement was cut short, and remove temporary folders of processes that are gone.
+def recover(path: pathlib.Path) -> None:
+    """Put back a folder whose replacement was interrupted, and remove temporary folders of processes that have ended.
 
     Args:
-        path: `pathlib.Path` of the folder that was, or was to be, replaced.
+        path: The folder that may have been replaced.
     """
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}")
     for folder in sorted(path.parent.iterdir()) if path.parent.is_dir() else ():
@@ -49,14 +51,14 @@ def recover(path):
             _recover(path, folder)
 
 
-def put(path, staged):
-    """Put the folder `staged` in the place of `path`, in one step where the system can swap two folders.
+def put(path: pathlib.Path, staged: pathlib.Path) -> None:
+    """Replace the folder `path` by `staged`, in one step where the system can swap two folders.
 
-    Elsewhere it takes two steps; whoever is stopped between them leaves the old folder to `recover`.
+    Elsewhere it takes two steps; if the process ends between them, `recover` puts the old folder back.
 
     Args:
-        path: `pathlib.Path`; may be missing.
-        staged: `pathlib.Path` of a folder within what `beside` gave, complete.
+        path: Folder to replace; may be missing.
+        staged: Complete folder within the one that `temporary_folder` yields.
     """
     sync(staged)
     retired = staged.with_name(_RETIRED)
@@ -74,11 +76,11 @@ def put(path, staged):
     _sync_one(path.parent)
 
 
-def exchange(first, second):
+def exchange(first: str | os.PathLike, second: str | os.PathLike) -> bool:
     """Swap two folders of one disk in one step.
 
     Returns:
-        bool: False, and nothing done, where the system or its disk does not offer it.
+        Whether they were swapped; `False` where the system or the disk does not support it.
 
     Example:
         >>> import pathlib, tempfile
@@ -99,16 +101,16 @@ def exchange(first, second):
         return False
 
 
-def sync(folder):
-    """Have everything in a folder written to the disk: a power failure must not find names without contents."""
+def sync(folder: pathlib.Path) -> None:
+    """Flush everything in a folder to the disk, so that a power failure does not leave names without contents."""
     for path in [*folder.rglob("*"), folder]:
         if not path.is_symlink():
             _sync_one(path)
 
 
-def _sync_one(path):
+def _sync_one(path: pathlib.Path) -> None:
     if os.name == "nt":
-        return  # Folders cannot be opened there, and files only for writing.
+        return  # Windows cannot open folders, and syncs files only if they are open for writing.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -116,22 +118,22 @@ def _sync_one(path):
         os.close(descriptor)
 
 
-def _recover(path, folder):
+def _recover(path: pathlib.Path, folder: pathlib.Path) -> None:
     with _owned(folder) as owned:
         if owned is False:
             return
         if (folder / _RETIRED).exists() and (folder / _MARKER).exists() and not path.exists():
             (folder / _RETIRED).rename(path)
         age = time.time() - folder.stat().st_mtime
-        # Between the making of a folder and its marking it is empty, and may be another process's.
+        # A folder without the marker is empty and may just have been made by another process.
         marked, empty = (folder / _MARKER).exists(), not any(folder.iterdir())
         if (marked and (owned or age > _SURELY_OLD)) or (empty and age > _YOUNG):
             _remove(folder)
 
 
 @contextlib.contextmanager
-def _owned(folder):
-    """Hold the folder, which ends with the process; yield whether it is held, None where the system cannot tell."""
+def _owned(folder: pathlib.Path) -> Iterator[bool | None]:
+    """Lock the folder until the process ends; yield whether that worked, `None` where the system cannot tell."""
     try:
         import fcntl
 
@@ -150,8 +152,8 @@ def _owned(folder):
         os.close(descriptor)
 
 
-def _remove(folder):
-    """Remove a temporary folder, the marker last, so that an interruption leaves what the next export knows."""
+def _remove(folder: pathlib.Path) -> None:
+    """Remove a temporary folder, the marker last, so that the next export recognises it after an interruption."""
     for entry in folder.iterdir():
         if entry.name != _MARKER:
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)

@@ -1,37 +1,42 @@
 """Comparing a file, run by another runtime, with the student on real data."""
 
 import dataclasses
+import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from keras_distill._core.messages import expected
-from keras_distill.export.labels import names_classes
+from keras_distill.export.arrays import Arrays
+from keras_distill.export.labels import are_classes
 from keras_distill.export.runtimes.remote import RemoteRuntime
+from keras_distill.export.signature import Signature
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Within which a file agrees with the student; None leaves a figure unbounded.
+    """Limits within which a file agrees with the student; `None` leaves a figure unlimited.
 
     Attributes:
-        min_agreement: float, least share of samples with the student's top-1 answer, for outputs that name classes.
-        max_difference: float, largest difference from the student, as a share of the range of the student's output.
-        max_mean_difference: float, largest mean difference, as a share of the same range.
+        min_agreement: Smallest share of samples with the student's top-1 answer, for outputs that are class scores.
+        max_difference: Largest difference from the student, as a share of the range of the student's output.
+        max_mean_difference: Largest mean difference, as a share of the same range.
     """
 
     min_agreement: float | None
     max_difference: float | None
     max_mean_difference: float | None
 
-    def complaints(self, name, figures):
-        """Return what is wrong with the figures of the output called `name`, a list of str."""
+    def complaints(self, name: str, figures: dict[str, Any]) -> list[str]:
+        """Return what is wrong with the figures of the output `name`."""
         if not figures["student_finite"]:
             return [f"output {name!r} of the student itself is not finite"]
         if not figures["finite"]:
             return [f"output {name!r} is not finite"]
         found = []
         agreement = figures["agreement"]
-        if None not in (agreement, self.min_agreement) and agreement < self.min_agreement:
+        if agreement is not None and self.min_agreement is not None and agreement < self.min_agreement:
             found.append(f"agreement of output {name!r} is {agreement:.4f}, less than {self.min_agreement:g}")
         for figure, limit in (("max", self.max_difference), ("mean", self.max_mean_difference)):
             difference = figures[f"{figure}_difference"]
@@ -45,23 +50,22 @@ class Tally:
     """Running comparison of one output of the student and of the file."""
 
     def __init__(self):
-        """Start with nothing seen."""
         self._numbers = self._answers = self._agreed = self._labelled = 0
         self._student_correct = self._correct = 0
         self._largest, self._total = 0.0, 0.0
         self._low, self._high = np.inf, -np.inf
         self._finite, self._student_finite, self._has_classes = True, True, True
 
-    def add(self, student, file, labels=None):
-        """Count a batch.
+    def add(self, student: np.ndarray, file: np.ndarray, labels: np.ndarray | None = None) -> None:
+        """Add a batch.
 
         Args:
-            student: array `(batch, ...)`.
-            file: array of the same shape.
-            labels: None or array, as `labels.named` returns it.
+            student: Array `(batch, ...)`.
+            file: Array of the same shape.
+            labels: Labels, as `labels.read_labels` returns them. Defaults to `None`.
 
         Raises:
-            ValueError: if the shapes differ; broadcasting would hide it.
+            ValueError: If the shapes differ, which broadcasting would hide.
         """
         if student.shape != file.shape:
             raise ValueError(expected(f"an output of shape {student.shape}", file.shape))
@@ -74,13 +78,13 @@ class Tally:
         self._numbers += difference.size
         self._low = min(self._low, student.min(initial=np.inf))
         self._high = max(self._high, student.max(initial=-np.inf))
-        # Labels that are no classes, as the targets of a regression, say that the largest output means nothing.
-        regression = labels is not None and not names_classes(labels)
+        # If the labels are the targets of a regression, the largest output has no meaning.
+        regression = labels is not None and not are_classes(labels)
         self._has_classes &= student.ndim > 1 and student.shape[-1] > 1 and not regression
         if self._has_classes:
             self._count_answers(student.argmax(-1), file.argmax(-1), labels)
 
-    def _count_answers(self, student, file, labels):
+    def _count_answers(self, student: np.ndarray, file: np.ndarray, labels: np.ndarray | None) -> None:
         self._answers += student.size
         self._agreed += int((student == file).sum())
         if labels is not None:
@@ -88,8 +92,8 @@ class Tally:
             self._student_correct += int((student == labels).sum())
             self._correct += int((file == labels).sum())
 
-    def figures(self):
-        """Return a dict of plain numbers; None where there is nothing to measure."""
+    def figures(self) -> dict[str, Any]:
+        """Return a dict of plain numbers; `None` where there is nothing to measure."""
         measurable = self._finite and self._student_finite
         labelled = self._labelled if self._has_classes else 0
         return {
@@ -104,42 +108,46 @@ class Tally:
         }
 
 
-def verify(path, entry, source, samples, limits):
-    """Run a file by another runtime and compare it with the student.
+def verify(
+    path: pathlib.Path, entry: Any, source: Any, samples: Iterable[tuple[Arrays, Arrays]], limits: Limits
+) -> tuple[dict[str, Any], list[str]]:
+    """Run a file in another runtime and compare it with the student.
 
     Args:
-        path: the file or folder.
-        entry: `formats.Format` of it.
-        source: `formats.Source` that it was written from.
-        samples: `samples.Samples` to compare on.
-        limits: `Limits`.
+        path: The file or folder.
+        entry: `Format` of the file.
+        source: `Source` that the file was written from.
+        samples: `(inputs, labels)` batches to compare on.
+        limits: `Limits` of the comparison.
 
     Returns:
-        tuple of a dict of figures, and a list of str, the complaints; the file passed if there are none.
+        Tuple of a dict of figures and a list of complaints; the file passed if there are no complaints.
     """
     complaints = entry.inspect(path, source.signature)
     if complaints:
         return {}, complaints
     with RemoteRuntime(entry.runtime, path, source.work, source.time_limit) as runtime:
         types = {"input_dtypes": runtime.input_dtypes, "output_dtypes": runtime.output_dtypes}
-        complaints = _missing_names(runtime, source.signature)
+        complaints = _find_missing_names(runtime, source.signature)
         if complaints:
             return types, complaints
-        measured = _measured(runtime, samples)
+        measured = _measure(runtime, samples)
         tallies = compare(source.student, runtime, source.signature, samples)
     outputs = {name: tally.figures() for name, tally in tallies.items()}
     for name, figures in outputs.items():
         complaints += limits.complaints(name, figures)
-    return types | _overall(outputs) | measured, complaints
+    return types | _summarize(outputs) | measured, complaints
 
 
-def compare(student, runtime, signature, samples):
-    """Return a dict of output name to `Tally` over all samples."""
+def compare(
+    student: Any, runtime: RemoteRuntime, signature: Signature, samples: Iterable[tuple[Arrays, Arrays]]
+) -> dict[str, Tally]:
+    """Compare a student and a file on all samples; return a dict of output name to `Tally`."""
     import tensorflow as tf
 
     tallies = {tensor.name: Tally() for tensor in signature.outputs}
     for inputs, labels in samples:
-        # Graphics cards shorten float32 in matrix products; the files are compared with what the weights say.
+        # GPUs may round float32 in matrix products; the files are compared with exact products.
         with tf.device("CPU:0"):
             student_outputs = signature.call(student, inputs)
         file_outputs = runtime(inputs)
@@ -148,7 +156,7 @@ def compare(student, runtime, signature, samples):
     return tallies
 
 
-def _measured(runtime, samples):
+def _measure(runtime: RemoteRuntime, samples: Iterable[tuple[Arrays, Arrays]]) -> dict[str, Any]:
     inputs, _ = next(iter(samples))
     figures = runtime.measure(inputs)
     latency = {int(threads): quantiles for threads, quantiles in figures["latency"].items()}
@@ -161,7 +169,7 @@ def _measured(runtime, samples):
     }
 
 
-def _missing_names(runtime, signature):
+def _find_missing_names(runtime: RemoteRuntime, signature: Signature) -> list[str]:
     pairs = (("input", signature.inputs, runtime.input_dtypes), ("output", signature.outputs, runtime.output_dtypes))
     return [
         f"{kind} {tensor.name!r} is missing"
@@ -171,8 +179,8 @@ def _missing_names(runtime, signature):
     ]
 
 
-def _overall(outputs):
-    """Summarise several outputs: the worst of each figure, the mean of accuracies."""
+def _summarize(outputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Summarise several outputs: the worst value of each figure, the mean of accuracies."""
 
     def known(figure):
         return [figures[figure] for figures in outputs.values() if figures[figure] is not None]

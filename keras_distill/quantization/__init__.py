@@ -1,17 +1,11 @@
-"""Quantization-aware distillation: a student that trains with the arithmetic of its int8 file."""
+"""Quantization-aware distillation: training a student with the arithmetic of its int8 file."""
 
-from keras_distill.quantization.activations import gelu_tanh as gelu_tanh
-from keras_distill.quantization.aware import calibrate as calibrate
-from keras_distill.quantization.aware import check_trained as check_trained
-from keras_distill.quantization.aware import is_quantize_aware as is_quantize_aware
-from keras_distill.quantization.aware import quantize_aware as quantize_aware
-from keras_distill.quantization.aware import ranges as ranges
-from keras_distill.quantization.ranges import FakeQuantization as FakeQuantization
-from keras_distill.quantization.rules import LAYERS as LAYERS
-from keras_distill.quantization.rules import own_range as own_range
-from keras_distill.quantization.rules import same_range as same_range
-from keras_distill.quantization.stripping import float_student as float_student
-from keras_distill.quantization.weights import rounded_weights as rounded_weights
+from keras_distill.quantization.activations import gelu_tanh
+from keras_distill.quantization.aware import calibrate, check_trained, is_quantize_aware, quantize_aware, ranges
+from keras_distill.quantization.ranges import FakeQuantization
+from keras_distill.quantization.rules import LAYERS, own_range, same_range
+from keras_distill.quantization.stripping import float_student
+from keras_distill.quantization.weights import rounded_weights
 
 __all__ = [
     "LAYERS",

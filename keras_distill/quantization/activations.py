@@ -1,30 +1,34 @@
-"""The table of activation functions: how the deployed file computes each, and so where training rounds."""
+"""The table of activation functions: how the file computes each, and therefore where training rounds."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_distill._core.messages import expected
 from keras_distill.quantization.fake import fake_quantize
+from keras_distill.quantization.graph import Step
 
 UNIT, SYMMETRIC = (0.0, 255.0 / 256.0), (-1.0, 127.0 / 128.0)
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class QuantizedSiLU(keras.layers.Layer):
-    """Compute `x * sigmoid(x)` with the sigmoid rounded, since the file has an operation for each."""
+    """Compute `x * sigmoid(x)` with a rounded sigmoid, since the file has one operation for each."""
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Compute a batch."""
         return inputs * fake_quantize(ops.sigmoid(inputs), *UNIT)
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-def gelu_tanh(x):
-    """Compute GELU by its approximation with tanh, which files have as one operation of integers; exact GELU has none.
+def gelu_tanh(x: Any) -> Any:
+    """Compute GELU by its approximation with tanh, an activation for students that will be quantized.
 
-    An activation for students that are to be quantized. It differs from exact GELU by less than 0.0005.
+    Files compute it in integers by one operation, which is not possible for exact GELU. The two differ by less than
+    0.0005.
 
     Args:
         x: Float tensor of any shape.
@@ -48,17 +52,17 @@ class Activation:
     """How a file computes one activation function.
 
     Attributes:
-        fused: whether it is part of the operation before it, if that can be. Defaults to False.
-        limits: pair of floats, the range that the kernels fix for its outputs. Defaults to None, found by training.
-        layer: layer class in place of `keras.layers.Activation`. Defaults to None.
+        fused: Whether it can be part of the operation before it. Defaults to `False`.
+        limits: Range that the kernels fix for its outputs. Defaults to `None`: training finds the range.
+        layer: Layer class to use instead of `keras.layers.Activation`. Defaults to `None`.
     """
 
     fused: bool = False
-    limits: tuple | None = None
-    layer: type | None = None
+    limits: tuple[float, float] | None = None
+    layer: type[keras.layers.Layer] | None = None
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[Callable, Activation] = {
     keras.activations.linear: Activation(fused=True),
     keras.activations.relu: Activation(fused=True),
     keras.activations.relu6: Activation(fused=True),
@@ -72,8 +76,8 @@ ACTIVATIONS = {
 }
 
 
-def row_of(function, step):
-    """Return the table's row of a layer's activation function; raise a `ValueError` if there is none."""
+def find_activation(function: Callable, step: Step) -> Activation:
+    """Return the row of an activation function in the table; raise a `ValueError` if it is missing."""
     if function not in ACTIVATIONS:
         known = ", ".join(sorted(each.__name__ for each in ACTIVATIONS))
         received = f"{getattr(function, '__name__', function)!r} in layer {step.operation.name!r}"

@@ -1,17 +1,19 @@
-"""A multiplication and an addition per channel: a batch normalization or rescaling that no layer before it takes in."""
+"""A batch normalization or rescaling that is not folded into a layer before it: a product and a sum per channel."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_distill.quantization.builder import refuse
+from keras_distill.quantization.builder import raise_unsupported
 from keras_distill.quantization.fake import fake_quantize_kernel
-from keras_distill.quantization.folding import folded
-from keras_distill.quantization.graph import copy
+from keras_distill.quantization.folding import fold
+from keras_distill.quantization.graph import Step, copy_layer
 from keras_distill.quantization.kernels import QuantizedDepthwiseConv2D
 
-# The converter writes a wrong bias where all channels have the same one but scales of their own. This share makes
-# them differ, by less than the rounding of a bias.
+# The converter writes a wrong bias if all channels have the same bias but different scales. This share makes the
+# biases differ, by less than their rounding.
 _RAMP = 1e-6
 
 
@@ -19,35 +21,35 @@ _RAMP = 1e-6
 class QuantizedAffine(QuantizedDepthwiseConv2D):
     """A `keras.layers.BatchNormalization` or `keras.layers.Rescaling` as a depthwise convolution of size 1.
 
-    One operation of the file then does both the product and the sum, exactly as any depthwise convolution.
-    Normalizes by the moving statistics. The weights, one per channel, always have 8 bits.
+    One operation of the file then computes both the product and the sum. It normalizes by the moving statistics. The
+    weights, one per channel, always have 8 bits.
     """
 
-    def build(self, input_shape):
-        """Build the layer within."""
+    def build(self, input_shape: Any) -> None:
+        """Build the wrapped layer."""
         self._input_shape = input_shape
         if not self.layer.built:
             self.layer.build(input_shape)
 
-    def folded(self):
-        """Return what each channel is multiplied with, as a depthwise kernel, and what is added."""
+    def folded(self) -> tuple[Any, Any]:
+        """Return the factor of each channel, as a depthwise kernel, and the summand."""
         if isinstance(self.layer, keras.layers.BatchNormalization):
-            scale, shift = folded(None, self.layer)
+            scale, shift = fold(None, self.layer)
         else:
-            scale, shift = (self._per_channel(each) for each in (self.layer.scale, self.layer.offset))
-            shift = self.told_apart(shift)
+            scale, shift = (self._broadcast(each) for each in (self.layer.scale, self.layer.offset))
+            shift = self.make_distinct(shift)
         return ops.reshape(scale, (1, 1, -1, 1)), shift
 
-    def told_apart(self, shift):
-        """Return what is added to each channel with no two the same, unless they are zero."""
+    def make_distinct(self, shift: Any) -> Any:
+        """Return the summands of the channels, made slightly different from each other unless they are zero."""
         return shift * np.linspace(1.0, 1.0 + _RAMP, self._input_shape[-1], dtype="float32")
 
-    def rounded(self, kernel):
-        """Return the kernel, exact as each channel has a range of its own."""
+    def rounded(self, kernel: Any) -> Any:
+        """Return the kernel, which is exact since each channel has a range of its own."""
         flat = ops.reshape(kernel, (1, 1, self._input_shape[-1]))
         return ops.reshape(fake_quantize_kernel(flat), kernel.shape)
 
-    def compute(self, inputs, kernel):
+    def compute(self, inputs: Any, kernel: Any) -> Any:
         """Return the products."""
         shape = inputs.shape
         if len(shape) == 4:
@@ -55,30 +57,32 @@ class QuantizedAffine(QuantizedDepthwiseConv2D):
         maps = ops.reshape(inputs, (-1, 1, int(np.prod(shape[1:-1], dtype=int)), shape[-1]))
         return ops.reshape(ops.depthwise_conv(maps, kernel), (-1, *shape[1:]))
 
-    def _per_channel(self, numbers):
+    def _broadcast(self, numbers: Any) -> Any:
         return ops.convert_to_tensor(np.broadcast_to(np.asarray(numbers, "float32"), self._input_shape[-1:]))
 
-    def float_layer(self, name):
-        """Return the float layer itself, a copy."""
-        return copy(self.layer, name)
+    def float_layer(self, name: str) -> keras.layers.Layer:
+        """Return a copy of the float layer."""
+        return copy_layer(self.layer, name)
 
     @property
-    def activation(self):
-        """None of its own."""
+    def activation(self) -> Any:
+        """The identity."""
         return keras.activations.linear
 
-    def compute_output_shape(self, input_shape):
-        """Return the shape of what goes in."""
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the input shape."""
         return input_shape
 
 
-def check_affine(step):
-    """Raise a `ValueError` for a normalization or rescaling that is not one of channels, the last axis."""
+def check_affine(step: Step) -> None:
+    """Raise a `ValueError` unless a normalization or rescaling acts on channels, the last axis."""
     layer, shape = step.operation, step.node.input_tensors[0].shape
     if isinstance(layer, keras.layers.BatchNormalization):
         if layer.axis not in (-1, len(shape) - 1):
-            refuse(step, "a batch normalization over the last axis", f"axis={layer.axis}")
+            raise_unsupported(step, "a batch normalization over the last axis", f"axis={layer.axis}")
     elif any(np.shape(each) not in ((), (1,), (shape[-1],)) for each in (layer.scale, layer.offset)):
-        refuse(step, "one scale and offset, or one per channel", f"{np.shape(layer.scale)}, {np.shape(layer.offset)}")
+        raise_unsupported(
+            step, "one scale and offset, or one per channel", f"{np.shape(layer.scale)}, {np.shape(layer.offset)}"
+        )
     if len(shape) != 4 and None in shape[1:]:
-        refuse(step, "a known size", f"inputs of shape {shape}")
+        raise_unsupported(step, "a known size", f"inputs of shape {shape}")

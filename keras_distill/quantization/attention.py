@@ -1,13 +1,15 @@
-"""Multi-head attention as the operations of its file, each result rounded."""
+"""Multi-head attention as the operations of its file, with each result rounded."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from keras_distill.quantization.activations import UNIT
-from keras_distill.quantization.builder import Value, refuse
+from keras_distill.quantization.builder import Builder, Value, raise_unsupported
+from keras_distill.quantization.graph import Step
 from keras_distill.quantization.kernels import QuantizedDense
 from keras_distill.quantization.parts import Part
 
@@ -17,23 +19,23 @@ _WITHOUT = ("use_gate", "sliding_window", "kernel_constraint", "bias_constraint"
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Projection(Part, QuantizedDense):
-    """The dense layer that makes the queries, keys or values of all heads, with rounded weights.
+    """The dense layer that computes the queries, keys or values of all heads, with rounded weights.
 
     Args:
         *args: Passed to `QuantizedDense`.
-        factor: Float, the weights and the bias are multiplied with it, as scores are scaled. Defaults to 1.0.
+        factor: Factor of the weights and the bias, by which the scores are scaled. Defaults to 1.0.
         **kwargs: Passed to `QuantizedDense`.
     """
 
-    def __init__(self, *args, factor=1.0, **kwargs):
+    def __init__(self, *args: Any, factor: float = 1.0, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.factor = float(factor)
 
-    def folded(self):
-        """Return kernel and bias (or `None`) with the factor in them."""
+    def folded(self) -> tuple[Any, Any]:
+        """Return kernel and bias (or `None`), multiplied by the factor."""
         return self.kernel * self.factor, None if self.bias is None else self.bias * self.factor
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "factor": self.factor}
 
@@ -42,7 +44,7 @@ class Projection(Part, QuantizedDense):
 class Product(Part, layers.Layer):
     """Multiply the matrices of two tensors."""
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Compute a batch of pairs."""
         return ops.matmul(*inputs)
 
@@ -53,110 +55,117 @@ class Output(Part, QuantizedDense):
 
     Args:
         *args: Passed to `QuantizedDense`.
-        attention: Dict, the config of the float `keras.layers.MultiHeadAttention`. Defaults to `None`.
+        attention: Config of the float `keras.layers.MultiHeadAttention`. Defaults to `None`.
         **kwargs: Passed to `QuantizedDense`.
     """
 
     ends = True
 
-    def __init__(self, *args, attention=None, **kwargs):
+    def __init__(self, *args: Any, attention: dict[str, Any] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.attention = attention
 
-    def whole(self, name, parts, tensors):
+    def whole(self, name: str, parts: list[Part], tensors: list[Any]) -> keras.layers.Layer:
         """Return the float attention layer."""
-        layer = layers.MultiHeadAttention.from_config({**self.attention, "name": name})
+        layer: Any = layers.MultiHeadAttention.from_config({**(self.attention or {}), "name": name})
         query, key, value = tensors
         layer.build(query.shape, value.shape, key.shape)
         first = [part for part in parts if isinstance(part, Projection)]
-        for part, dense in zip((*first, self), _dense_layers(layer), strict=True):
+        for part, dense in zip((*first, self), _list_dense_layers(layer), strict=True):
             weights = [part.kernel] if part.bias is None else [part.kernel, part.bias]
-            own = [ops.convert_to_numpy(each) for each in weights]
+            own = [np.asarray(ops.convert_to_numpy(each)) for each in weights]
             dense.set_weights([each.reshape(there.shape) for each, there in zip(own, dense.weights, strict=True)])
         return layer
 
-    def called(self, layer, tensors):
-        """Return what the float layer gives."""
+    def call_float(self, layer: Any, tensors: list[Any]) -> Any:
+        """Return the output of the float layer."""
         query, key, value = tensors
         return layer(query, value=value, key=key)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "attention": self.attention}
 
 
-def attention(builder, step, values):
-    """Build the projections to heads, scores, weights, sums of values and the projection back."""
-    query, key, value = _inputs(step, values)
+def build_attention(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Build the projections to heads, the scores, weights and sums of values, and the projection back."""
+    query, key, value = _check_inputs(step, values)
     layer = step.operation
     config = layer.get_config()
     heads, factor = config["num_heads"], config["key_dim"] ** -0.5
-    plain = functools.partial(_plain, builder, step)
-    q = _heads(builder, step, "query", query, heads, (2, 1, 3), factor)
-    k = _heads(builder, step, "key", key, heads, (2, 3, 1))
-    v = _heads(builder, step, "value", value, heads, (2, 1, 3))
-    scores = Value(plain(Product, "scores")([q, k]), f"{step.name}_scores_range")
-    weights = Value(
-        plain(layers.Softmax, "weights")(builder.rounded(scores)), f"{step.name}_weights_range", limits=UNIT
-    )
-    kept = plain(layers.Dropout, "dropout", rate=config["dropout"])(builder.rounded(weights))
-    sums = Value(plain(Product, "sums")([kept, v]), f"{step.name}_sums_range")
-    in_rows = plain(layers.Permute, "rows", dims=(2, 1, 3))(builder.rounded(sums))
-    joined = plain(layers.Reshape, "joined", target_shape=(q.shape[2], v.shape[1] * v.shape[3]))(in_rows)
+    make = functools.partial(_make_layer, builder, step)
+    q = _build_heads(builder, step, "query", query, heads, (2, 1, 3), factor)
+    k = _build_heads(builder, step, "key", key, heads, (2, 3, 1))
+    v = _build_heads(builder, step, "value", value, heads, (2, 1, 3))
+    scores = Value(make(Product, "scores")([q, k]), f"{step.name}_scores_range")
+    weights = Value(make(layers.Softmax, "weights")(builder.rounded(scores)), f"{step.name}_weights_range", limits=UNIT)
+    kept = make(layers.Dropout, "dropout", rate=config["dropout"])(builder.rounded(weights))
+    sums = Value(make(Product, "sums")([kept, v]), f"{step.name}_sums_range")
+    rows = make(layers.Permute, "rows", dims=(2, 1, 3))(builder.rounded(sums))
+    joined = make(layers.Reshape, "joined", target_shape=(q.shape[2], v.shape[1] * v.shape[3]))(rows)
     name, range_name = builder.names(step)
-    output = builder.kernel(Output, step, _dense(layer, "output", 2), name, is_last=False, attention=config)
+    output = builder.kernel(Output, step, _make_dense(layer, "output", 2), name, is_last=False, attention=config)
     return Value(output(joined), range_name, fusable=len(step.following) == 1)
 
 
-def _heads(builder, step, role, value, heads, order, factor=1.0):
-    """Return the rounded queries, keys or values, heads before rows; axes of one head's as in `order`."""
+def _build_heads(
+    builder: Builder, step: Step, role: str, value: Value, heads: int, order: tuple[int, ...], factor: float = 1.0
+) -> Any:
+    """Return the rounded queries, keys or values, with the axes of rows, heads and width in the given order."""
     name = f"{step.name}_{role}"
-    dense = _dense(step.operation, role, 1)
+    dense = _make_dense(step.operation, role, 1)
     projected = builder.kernel(Projection, step, dense, name, is_last=False, factor=factor)
     rounded = builder.rounded(Value(projected(builder.rounded(value)), f"{name}_range"))
-    plain = functools.partial(_plain, builder, step)
-    split = plain(layers.Reshape, f"{role}_split", target_shape=(rounded.shape[1], heads, dense.units // heads))
-    return plain(layers.Permute, f"{role}_heads", dims=order)(split(rounded))
+    make = functools.partial(_make_layer, builder, step)
+    split = make(layers.Reshape, f"{role}_split", target_shape=(rounded.shape[1], heads, dense.units // heads))
+    return make(layers.Permute, f"{role}_heads", dims=order)(split(rounded))
 
 
-def _plain(builder, step, kind, part, **settings):
+def _make_layer(builder: Builder, step: Step, kind: Any, part: str, **settings: Any) -> Any:
     return kind(name=builder.unique(f"{step.name}_{part}"), dtype="float32", **settings)
 
 
-def _dense_layers(layer):
-    """Return the layers of weights within an attention layer, in the order of the graph here."""
+def _list_dense_layers(layer: Any) -> tuple[Any, ...]:
+    """Return the dense layers within an attention layer, in the order of the graph built here."""
     return layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense
 
 
-def _dense(layer, role, inputs):
-    """Return a layer within an attention layer as a `keras.layers.Dense`; its kernel has so many axes of inputs."""
+def _make_dense(layer: Any, role: str, inputs: int) -> Any:
+    """Return a layer within an attention layer as a `keras.layers.Dense`.
+
+    Args:
+        layer: `keras.layers.MultiHeadAttention`.
+        role: `"query"`, `"key"`, `"value"` or `"output"`.
+        inputs: Number of input axes of its kernel.
+    """
     within = getattr(layer, f"{role}_dense")
-    kernel = ops.convert_to_numpy(within.kernel)
+    kernel: Any = np.asarray(ops.convert_to_numpy(within.kernel))
     kernel = kernel.reshape((int(np.prod(kernel.shape[:inputs])), -1))
+    inner, outer = kernel.shape
     config, names = within.get_config(), ("kernel_regularizer", "bias_regularizer", "trainable")
     settings = {name: config[name] for name in names}
-    dense = layers.Dense(kernel.shape[1], use_bias=within.bias is not None, name=role, **settings)
-    dense.build((None, kernel.shape[0]))
-    biases = [] if within.bias is None else [ops.convert_to_numpy(within.bias).reshape(-1)]
+    dense = layers.Dense(outer, use_bias=within.bias is not None, name=role, **settings)
+    dense.build((None, inner))
+    biases = [] if within.bias is None else [np.asarray(ops.convert_to_numpy(within.bias)).reshape(-1)]
     dense.set_weights([kernel, *biases])
     return dense
 
 
-def _inputs(step, values):
-    """Return queries, keys and values that go into an attention layer, after a check of everything else."""
+def _check_inputs(step: Step, values: list[Value]) -> tuple[Value, Value, Value]:
+    """Return the query, key and value of an attention layer; raise a `ValueError` for unsupported options."""
     config = step.operation.get_config()
     arguments, keywords = step.arguments(values)
     given = dict(zip(_ARGUMENTS, arguments, strict=False)) | keywords
     for name in _ARGUMENTS[3:]:
         if given.get(name) is not None:
-            refuse(step, "attention without a mask", name, "Give it inputs of one length.")
+            raise_unsupported(step, "attention without a mask", name, "Use inputs of one length.")
     for name in ("use_causal_mask", "return_attention_scores"):
         if given.get(name):
-            refuse(step, f"attention without {name}", f"{name}=True")
+            raise_unsupported(step, f"attention without {name}", f"{name}=True")
     for name in _WITHOUT:
         if config.get(name):
-            refuse(step, f"attention without {name}", f"{name}={config[name]!r}")
+            raise_unsupported(step, f"attention without {name}", f"{name}={config[name]!r}")
     shapes = [each.shape for each in step.node.input_tensors]
     if any(len(shape) != 3 or None in shape[1:] for shape in shapes) or len(config["output_shape"] or (0,)) != 1:
-        refuse(step, "inputs and outputs of [batch, length, width], length and width known", f"{shapes}")
+        raise_unsupported(step, "inputs and outputs of [batch, length, width], length and width known", f"{shapes}")
     return given["query"], given.get("key") or given["value"], given["value"]

@@ -1,59 +1,64 @@
-"""From a trained float student to one that trains with the arithmetic of its int8 file."""
+"""Quantization-aware copies of float students, which train with the arithmetic of their int8 file."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_distill._core.checks import check_number
+from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checks import check_model, check_number
 from keras_distill._core.messages import expected
 from keras_distill.quantization.builder import Builder
-from keras_distill.quantization.graph import functional, not_functional, structures, transcribe
+from keras_distill.quantization.graph import as_functional, find_structures, not_functional_message, transcribe
 from keras_distill.quantization.kernels import check_weight_bits
 from keras_distill.quantization.ranges import FakeQuantization, check_ranges
 from keras_distill.quantization.rules import LAYERS
 
 
 def quantize_aware(
-    student,
-    ranges="moving_average",
-    momentum=0.99,
-    weight_bits=8,
-    batch_statistics=False,
-    custom_layers=None,
-    name=None,
-):
-    """Make a copy of a student whose weights and activations pass through fake quantization.
+    student: keras.Model,
+    ranges: str = "moving_average",
+    momentum: float = 0.99,
+    weight_bits: int = 8,
+    batch_statistics: bool = False,
+    custom_layers: dict[type, Callable] | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Return a copy of a student whose weights and activations pass through fake quantization.
 
-    Trained on, by a `Distiller` with the float teacher, the copy learns to be right despite the rounding; the TFLite
-    converter then writes it as a file of pure integers, with the ranges of the training and no calibration data.
-    The arithmetic is the file's: batch normalization is folded into the weights before they are rounded; a
-    layer, its normalization and its ReLU give one rounded value; pooling and reshaping keep the range they are given.
+    When a `Distiller` trains the copy with the float teacher, it learns to be right despite the rounding. The TFLite
+    converter then writes it as a file that computes in integers only, with the ranges found in training and without
+    calibration data. Training uses the arithmetic of the file: batch normalization is folded into the weights before
+    they are rounded; a layer, its normalization and its ReLU produce one rounded value; pooling and reshaping keep the
+    range of their input.
 
-    Layers keep their names. `NAME_range` rounds what the layer `NAME` gives; normalizations that were folded are gone;
-    a `SeparableConv2D` is two layers, `NAME_depthwise` and `NAME`, a `LayerNormalization` and a `MultiHeadAttention`
-    are one for each operation, `NAME_mean` or `NAME_scores`, the last `NAME`; layers of nested models are called
-    `MODEL_NAME`. What gives an output of the model, and so its name to the output of a file, has the name of the
-    student's layer, and what it rounds is called `NAME_unrounded`.
+    Layers keep their names. `NAME_range` rounds the output of the layer `NAME`. Folded normalizations are no longer
+    layers. A `SeparableConv2D` becomes two layers, `NAME_depthwise` and `NAME`. A `LayerNormalization` or
+    `MultiHeadAttention` becomes one layer per operation, such as `NAME_mean` or `NAME_scores`; the last one is `NAME`.
+    Layers of nested models are called `MODEL_NAME`. The layer that rounds an output of the model has the name of the
+    student's layer, since it names the output of the file; the layer before it is called `NAME_unrounded`.
 
     Args:
-        student: Built float32 `keras.Model`, Functional or Sequential, trained. It is not changed.
+        student: Built and trained float32 `keras.Model`, Functional or Sequential. It is not changed.
         ranges: How the ranges of activations are found: `"moving_average"` or `"learned"`, see `FakeQuantization`.
-            The first batch of training starts them, or `calibrate`. Defaults to `"moving_average"`.
+            The first batch of training, or `calibrate`, initializes them. Defaults to `"moving_average"`.
         momentum: Share of the old range in a moving average. Defaults to 0.99.
         weight_bits: Bits of the weights, 8 or 4. Defaults to 8.
-        batch_statistics: Whether batch normalization goes on to use and follow the statistics of the batches while it
-            is trained. By default it uses the trained student's, as the file will: cheaper, and what training sees is
-            then exactly what inference computes. Defaults to `False`.
-        custom_layers: Dict of layer class to rule, for layers that are not in `LAYERS`: `own_range` for one that
+        batch_statistics: Whether batch normalization uses and updates the statistics of the batches during training.
+            By default it uses those of the trained student, as the file does, which is cheaper and makes training
+            and inference compute the same. Defaults to `False`.
+        custom_layers: Dict of layer class to rule, for layers that are not in `LAYERS`: `own_range` for a layer that
             computes new values by one operation of the file, `rounded_weights` for one that does so with weights of
-            its own, as position embeddings that are added, `same_range` for one that only moves values. Defaults to
-            `None`.
+            its own, such as position embeddings, `same_range` for one that only moves values. Defaults to `None`.
         name: Name of the copy. Defaults to the student's name with `_quantization_aware`.
 
     Returns:
-        A Functional `keras.Model` of the student's inputs and outputs, with its weights; not compiled.
+        Functional `keras.Model` with the student's inputs, outputs and weights; not compiled.
 
     Raises:
-        ValueError: If the student, one of its layers or another argument is not what it should be.
+        ValueError: If an argument is wrong, or a layer of the student is not supported.
 
     Example:
 
@@ -71,30 +76,30 @@ def quantize_aware(
     _check_student(student)
     range_settings = {"ranges": check_ranges(ranges), "momentum": check_number("momentum", momentum, 0.0, 1.0)}
     kernel_settings = {"weight_bits": check_weight_bits(weight_bits), "batch_statistics": bool(batch_statistics)}
-    builder = Builder({**LAYERS, **_checked(custom_layers)}, range_settings, kernel_settings)
+    builder = Builder({**LAYERS, **_check_custom_layers(custom_layers)}, range_settings, kernel_settings)
     inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype, name=each.name) for each in student.inputs]
     values = transcribe(student, [builder.input(each) for each in inputs], builder.visit)
     outputs = [builder.output(value) for value in values]
-    of_inputs, of_outputs = structures(student)
+    input_structure, output_structure = find_structures(student)
     model = keras.Model(
-        keras.tree.pack_sequence_as(of_inputs, inputs),
-        keras.tree.pack_sequence_as(of_outputs, outputs),
+        keras.tree.pack_sequence_as(input_structure, inputs),
+        keras.tree.pack_sequence_as(output_structure, outputs),
         name=name or f"{student.name}_quantization_aware",
     )
     if not student.trainable:
-        # A student that has taught is frozen; its copy is there to be trained.
+        # A student that was used as a teacher is frozen; its copy is for training.
         for layer in model._flatten_layers():
             layer.trainable = True
     return model
 
 
-def calibrate(model, x):
-    """Give the ranges of a quantization-aware model those of one batch, in place of the first batch of training.
+def calibrate(model: keras.Model, x: Any) -> None:
+    """Set the ranges of a quantization-aware model to those of one batch, in place of the first batch of training.
 
-    Afterwards the model can be evaluated, or exported without training, as a student quantized after training is.
+    Afterwards the model can be evaluated, or exported without training, which is post-training quantization.
 
     Args:
-        model: What `quantize_aware` returned.
+        model: Quantization-aware model, see `quantize_aware`.
         x: One batch of inputs, some hundred samples, as the model takes them.
 
     Raises:
@@ -111,85 +116,82 @@ def calibrate(model, x):
     """
     layers = _range_layers(model)
     layers = [layer for layer in layers if layer.limits is None]
-    # In the order of the graph: where a range is not known yet, inference rounds to that of the batch.
+    # Where a range is not known yet, inference rounds to that of the batch.
     tensors = keras.Model(model.input, [layer.input for layer in layers])(x, training=False)
     for layer, tensor in zip(layers, keras.tree.flatten(tensors), strict=True):
         layer.observe(tensor)
 
 
-def ranges(model):
+def ranges(model: keras.Model) -> dict[str, tuple[float, float] | None]:
     """Return the ranges of the activations.
 
     Args:
-        model: What `quantize_aware` returned.
+        model: Quantization-aware model, see `quantize_aware`.
 
     Returns:
-        Dict of the name of each layer that rounds to its range, a pair of floats, or to `None` where nothing has given
-        one yet.
+        Dict of the name of each layer that rounds to its range, a pair of floats, or to `None` if its range is not
+        known yet.
 
     Raises:
         ValueError: If the model is not quantization-aware.
     """
-    return {layer.name: _range_of(layer) for layer in _range_layers(model)}
+    return {layer.name: _read_range(layer) for layer in _range_layers(model)}
 
 
-def is_quantize_aware(model):
-    """Tell whether a model carries its own ranges, so that int8 files of it need no calibration data.
+def is_quantize_aware(model: Any) -> bool:
+    """Return whether a model has ranges of its own, so that its int8 files need no calibration data.
 
     Args:
-        model: Anything.
-
-    Returns:
-        Bool.
+        model: Any object.
     """
     return isinstance(model, keras.Model) and any(map(_is_range, model._flatten_layers()))
 
 
-def check_trained(model):
-    """Raise a `ValueError` unless every range of a quantization-aware model is known, as a file needs.
+def check_trained(model: keras.Model) -> None:
+    """Raise a `ValueError` unless every range of a quantization-aware model is known, as a file requires.
 
     Args:
-        model: What `quantize_aware` returned.
+        model: Quantization-aware model, see `quantize_aware`.
     """
     missing = [name for name, limits in ranges(model).items() if limits is None]
     if missing:
-        fix = "Train it for a step, or give it a batch: kd.quantization.calibrate(model, x)."
+        fix = "Train it for a step, or call kd.quantization.calibrate(model, x)."
         raise ValueError(expected("a quantization-aware model that has seen data", f"no range in {missing[0]!r}", fix))
 
 
-def _range_of(layer):
+def _read_range(layer: Any) -> tuple[float, float] | None:
     if layer.limits is not None:
         return layer.limits
-    pair = (layer.minimum, layer.maximum)
-    return tuple(float(ops.convert_to_numpy(each)) for each in pair) if layer.has_range else None
+    if not layer.has_range:
+        return None
+    minimum, maximum = (np.asarray(ops.convert_to_numpy(each)) for each in (layer.minimum, layer.maximum))
+    return float(minimum), float(maximum)
 
 
-def _range_layers(model):
+def _range_layers(model: Any) -> list[FakeQuantization]:
     if not is_quantize_aware(model):
         received = getattr(model, "name", repr(model))
-        raise ValueError(expected("a quantization-aware model", repr(received), "Make one by quantize_aware."))
+        raise ValueError(expected("a quantization-aware model", repr(received), "Make one with quantize_aware."))
     return [layer for layer in model.layers if _is_range(layer)]
 
 
-def _is_range(layer):
+def _is_range(layer: Any) -> bool:
     return isinstance(layer, FakeQuantization)
 
 
-def _check_student(student):
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(expected("the TensorFlow backend", f"KERAS_BACKEND={keras.backend.backend()}"))
-    if not isinstance(student, keras.Model):
-        raise ValueError(expected("the student to be a keras.Model", f"{student!r} of type {type(student).__name__}"))
+def _check_student(student: Any) -> None:
+    check_tensorflow("quantize_aware")
+    check_model("student", student)
     if is_quantize_aware(student):
         raise ValueError(expected("a float student", f"{student.name!r}, which is quantization-aware already"))
     if not student.built:
         fix = "Give it a keras.Input, or call it on a batch first."
-        raise ValueError(expected("the student to be built", f"{student.name!r}, which is not", fix))
-    if functional(student) is None:
-        raise ValueError(not_functional(student))
+        raise ValueError(expected("student to be built", f"{student.name!r}, which has no weights yet", fix))
+    if as_functional(student) is None:
+        raise ValueError(not_functional_message(student))
 
 
-def _checked(custom_layers):
+def _check_custom_layers(custom_layers: dict[type, Callable] | None) -> dict[type, Callable]:
     for kind, rule in (custom_layers or {}).items():
         if not (isinstance(kind, type) and issubclass(kind, keras.layers.Layer) and callable(rule)):
             what = "custom_layers to be a dict of layer class to rule"

@@ -1,162 +1,175 @@
-"""The quantization-aware model while it is built: values on their way, and which of them still need a range."""
+"""Building a quantization-aware model: its values, and which of them still need a range."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import keras
 
 from keras_distill._core.messages import expected
-from keras_distill.quantization.graph import copy
+from keras_distill.quantization.graph import Step, copy_layer
 from keras_distill.quantization.ranges import FakeQuantization
 
 
 @dataclasses.dataclass
 class Value:
-    """What a layer gives, before and after it is rounded.
+    """The output of a layer, before and after it is rounded.
 
     Attributes:
-        tensor: symbolic tensor as computed.
-        range_name: str, the name of the layer that will round it, if anything does.
-        fusable: whether what follows may take it unrounded, as one operation of the file computes both. Defaults to
-            False.
-        limits: pair of floats, the range that the file's kernels fix for it. Defaults to None.
-        range: the `FakeQuantization` to whose values `rounded` is rounded. Defaults to None.
-        rounded: symbolic tensor. Defaults to None, not rounded yet.
+        tensor: Symbolic tensor as computed.
+        range_name: Name of the layer that would round it.
+        fusable: Whether the next layer may take it unrounded, since one operation of the file computes both. Defaults
+            to `False`.
+        limits: Range that the file's kernels fix for it. Defaults to `None`.
+        range: `FakeQuantization` that rounds it. Defaults to `None`.
+        rounded: Symbolic tensor of the rounded values. Defaults to `None`: not rounded yet.
     """
 
-    tensor: object
+    tensor: Any
     range_name: str
     fusable: bool = False
-    limits: tuple | None = None
+    limits: tuple[float, float] | None = None
     range: FakeQuantization | None = None
-    rounded: object = None
+    rounded: Any = None
 
 
 class Builder:
     """Turn each step of a float graph into layers by the rule for its class.
 
     Args:
-        rules: dict of class to rule, see `rules`.
-        range_settings: dict, arguments of `FakeQuantization`.
-        kernel_settings: dict, arguments of `QuantizedKernel`.
+        rules: Dict of class to rule, see `rules`.
+        range_settings: Arguments of `FakeQuantization`.
+        kernel_settings: Arguments of `QuantizedKernel`.
     """
 
-    def __init__(self, rules, range_settings, kernel_settings):
+    def __init__(self, rules: dict[type, Callable], range_settings: dict[str, Any], kernel_settings: dict[str, Any]):
         self._rules, self._range_settings, self._kernel_settings = rules, range_settings, kernel_settings
-        self._twins, self._names, self._absorbed = {}, set(), set()
+        self._layers: dict[Any, Any] = {}
+        self._names: set[str] = set()
+        self._folded: set[int] = set()
 
-    def visit(self, step, values):
+    def visit(self, step: Step, values: list[Value]) -> Value:
         """Return the `Value` of a step, given those of its inputs."""
-        if id(step.operation) in self._absorbed:
+        if id(step.operation) in self._folded:
             values[0].fusable = values[0].fusable and len(step.following) == 1
             return values[0]
         rule = self._rules.get(type(step.operation))
         if rule is None:
-            raise ValueError(self._unknown(step))
+            raise ValueError(self._unknown_layer_message(step))
         check_float32(step.operation)
         data_format = getattr(step.operation, "data_format", None) or "channels_last"
         if data_format != "channels_last":
-            refuse(step, "channels last", f"data_format={data_format!r}")
+            raise_unsupported(step, "channels last", f"data_format={data_format!r}")
         return rule(self, step, values)
 
-    def input(self, tensor):
+    def input(self, tensor: Any) -> Value:
         """Return the `Value` of a model input."""
         name = f"{tensor.name}_range"
         if tensor.dtype == "uint8":
             return Value(tensor, name, limits=(0.0, 255.0))
         return Value(tensor, name, rounded=None if "float" in tensor.dtype else tensor)
 
-    def rounded(self, value):
-        """Return a value's tensor rounded to its range, the same one for everyone who takes it."""
+    def rounded(self, value: Value) -> Any:
+        """Return a value's tensor rounded to its range, the same tensor for all layers that take it."""
         if value.rounded is None:
-            settings = self._range_settings if value.limits is None else {"limits": value.limits}
-            value.range = FakeQuantization(name=self.unique(value.range_name), dtype="float32", **settings)
-            value.rounded = value.range(value.tensor)
+            limits: dict[str, Any] = {"limits": value.limits}
+            settings = self._range_settings if value.limits is None else limits
+            rounding = FakeQuantization(name=self.unique(value.range_name), dtype="float32", **settings)
+            value.range, value.rounded = rounding, rounding(value.tensor)
         return value.rounded
 
-    def fused(self, value):
-        """Return a value's tensor for a layer that the file computes in the same operation, if it can."""
+    def fused(self, value: Value) -> Any:
+        """Return a value's tensor for a layer that the file computes in the same operation if possible."""
         return value.tensor if value.fusable and value.rounded is None else self.rounded(value)
 
-    def output(self, value):
+    def output(self, value: Value) -> Any:
         """Return a value's tensor as an output of the model."""
-        # A softmax fixes its own range, and whoever looks for the logits must find it as the last operation.
+        # A softmax has a fixed range, and must stay the last operation so that losses find the logits before it.
         return value.tensor if value.limits is not None else self.rounded(value)
 
-    def kept(self, step, values, name=None):
+    def call_copy(self, step: Step, values: list[Value], name: str | None = None) -> Any:
         """Call a copy of the step's layer on rounded values."""
-        return self.call(self.twin(step, name), step, [self.rounded(value) for value in values])
+        return self.call(self.copy(step, name), step, [self.rounded(value) for value in values])
 
-    def twin(self, step, name=None):
-        """Return the copy of the step's layer, the same one at each of its calls."""
-        return self.once(step, lambda: copy(step.operation, self.unique(name or step.name)))
+    def copy(self, step: Step, name: str | None = None) -> Any:
+        """Return a copy of the step's layer, the same one at each of its calls."""
+        return self.make_once(step, lambda: copy_layer(step.operation, self.unique(name or step.name)))
 
-    def once(self, step, make):
-        """Return the layer that `make` makes for the step's own, the same one at each of its calls."""
+    def make_once(self, step: Step, make: Callable[[], Any]) -> Any:
+        """Return the layer that `make` returns for the step's layer, the same one at each of its calls."""
         key = id(step.operation)
-        if key not in self._twins:
-            self._twins[key] = make()
-        return self._twins[key]
+        if key not in self._layers:
+            self._layers[key] = make()
+        return self._layers[key]
 
     @staticmethod
-    def call(layer, step, tensors):
-        """Call a layer as the step calls its own."""
+    def call(layer: Any, step: Step, tensors: list[Any]) -> Any:
+        """Call a layer with the arguments of the step."""
         arguments, keywords = step.arguments(tensors)
         return layer(*arguments, **keywords)
 
-    def kernel(self, quantized, step, layer, name, is_last=True, **settings):
-        """Return the `QuantizedKernel` of a float layer, which is copied; the same one at each of its calls.
+    def kernel(self, quantized: type, step: Step, layer: Any, name: str, is_last: bool = True, **settings: Any) -> Any:
+        """Return a `QuantizedKernel` of a copy of a float layer, the same one at each of its calls.
 
-        The last, or only, one of a step takes in the batch normalization that follows. Further settings are the
-        arguments of its class alone.
+        Args:
+            quantized: Class of the `QuantizedKernel`.
+            step: The step.
+            layer: The float layer.
+            name: Name of the `QuantizedKernel`.
+            is_last: Whether it is the last kernel of the step, into which the next batch normalization is folded.
+                Defaults to `True`.
+            **settings: Further arguments of the class.
         """
         # One float layer may hold several kernels, which have names of their own.
         key = (id(step.operation), quantized, layer.name)
-        if key not in self._twins:
-            normalization = self._absorbed_after(step, layer) if is_last else None
+        if key not in self._layers:
+            normalization = self._fold_next(step, layer) if is_last else None
             settings = {"dtype": "float32", **self._kernel_settings, **settings}
-            self._twins[key] = quantized(copy(layer, layer.name), normalization, name=self.unique(name), **settings)
-        return self._twins[key]
+            self._layers[key] = quantized(
+                copy_layer(layer, layer.name), normalization, name=self.unique(name), **settings
+            )
+        return self._layers[key]
 
-    def _absorbed_after(self, step, layer):
-        """Return a copy of the batch normalization that folds into a layer, and leave it out; or `None`."""
+    def _fold_next(self, step: Step, layer: Any) -> Any:
+        """Return a copy of the batch normalization that folds into a layer, and skip it later; or `None`."""
         after = step.following[0] if len(step.following) == 1 else None
         if (
             not isinstance(after, keras.layers.BatchNormalization)
             or after.axis not in (-1, len(step.node.outputs[0].shape) - 1)
             or getattr(layer, "activation", None) is not keras.activations.linear
-            or not (step.called_once(step.operation) and step.called_once(after))
+            or not (step.is_called_once(step.operation) and step.is_called_once(after))
         ):
             return None
         check_float32(after)
-        self._absorbed.add(id(after))
-        return copy(after, after.name)
+        self._folded.add(id(after))
+        return copy_layer(after, after.name)
 
-    def names(self, step):
-        """Return the name of the layer that computes a step, and of the one that rounds it.
+    def names(self, step: Step) -> tuple[str, str]:
+        """Return the names of the layers that compute and round a step.
 
-        The last layer has the name of the float student's last, which names the outputs of files.
+        The layer that gives an output has the name of the float student's layer, since it names the output of the file.
         """
         return (f"{step.name}_unrounded", step.name) if step.is_output else (step.name, f"{step.name}_range")
 
-    def unique(self, name):
-        """Return a name that no layer has yet, and take it."""
+    def unique(self, name: str) -> str:
+        """Reserve and return a name that no layer has yet."""
         unique, count = name, 1
         while unique in self._names:
             unique, count = f"{name}_{count}", count + 1
         self._names.add(unique)
         return unique
 
-    def _unknown(self, step):
+    def _unknown_layer_message(self, step: Step) -> str:
         known = sorted(kind.__name__ for kind in self._rules)
         what = f"layers of these kinds: {', '.join(known)}"
         fix = (
-            "Replace it, or, if the converter computes it in integers, say how to round it: "
+            "Replace it or, if the converter computes it in integers, pass the rule that rounds it: "
             f"custom_layers={{{type(step.operation).__name__}: kd.quantization.own_range}}."
         )
         return expected(what, f"layer {step.operation.name!r} of type {type(step.operation).__name__}", fix)
 
 
-def check_float32(layer):
+def check_float32(layer: Any) -> None:
     """Raise a `ValueError` unless a layer computes in float32."""
     policy = getattr(layer, "dtype_policy", None)
     if policy is not None and policy.name != "float32":
@@ -165,6 +178,6 @@ def check_float32(layer):
         raise ValueError(expected("a student that computes in float32", received, fix))
 
 
-def refuse(step, what, received, fix=None):
+def raise_unsupported(step: Step, what: str, received: str, fix: str | None = None) -> NoReturn:
     """Raise a `ValueError` that names the step's layer."""
     raise ValueError(expected(f"{what} in layer {step.operation.name!r}", received, fix))

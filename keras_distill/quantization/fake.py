@@ -1,24 +1,28 @@
-"""Fake quantization: floats that take the values which integers of a few bits can stand for.
+"""Fake quantization: rounding floats to the values that integers of a few bits can represent.
 
-TensorFlow's own operations do it, since the TFLite converter reads the ranges off them. Both move a range so that zero
-is one of its values, round to the nearest value, and clip.
+TensorFlow's own operations do this, since the TFLite converter reads the ranges from them. Both functions move a range
+so that zero is one of its values, round to the nearest value, and clip.
 """
 
-from keras import ops
+from typing import Any
 
-# A channel of zeros would have a scale of zero, and one of next to none a bias beyond 32 bits: a share of the largest
-# weight of all, and an absolute number.
+import keras
+
+ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
+
+# Smallest weight that a range covers, as a share of the largest weight of all and as a number. A channel of zeros would
+# have a scale of zero, and a channel of tiny weights a bias beyond 32 bits.
 _LEAST_SHARE, _LEAST_WEIGHT = 1e-4, 1e-6
-# Rounding must not put the largest weight, by which the range is made, outside it: its gradient would be zero.
+# Rounding must not move the largest weight out of the range that it defines, where its gradient would be zero.
 _ROUNDING = 1.0 + 1e-6
 
 
-def fake_quantize(x, minimum, maximum, bits=8):
+def fake_quantize(x: Any, minimum: Any, maximum: Any, bits: int = 8) -> Any:
     """Round activations to the values of unsigned integers over a range.
 
-    The range is split into `2 ** bits - 1` steps and moved by less than one step so that zero is a value. The gradient
-    is straight-through: that of the output within the moved range, zero outside it; `minimum` and `maximum` get the
-    gradient of what was clipped to them.
+    The range is split into `2 ** bits - 1` steps and moved by less than one step so that zero is one of its values. The
+    gradient is straight-through: it passes within the moved range and is zero outside; `minimum` and `maximum` receive
+    the gradient of the values clipped to them.
 
     Args:
         x: Float32 tensor of any shape.
@@ -43,11 +47,11 @@ def fake_quantize(x, minimum, maximum, bits=8):
     return tf.quantization.fake_quant_with_min_max_vars(x, minimum, maximum, num_bits=bits)
 
 
-def fake_quantize_kernel(kernel, bits=8, per_channel=True):
-    """Round weights to the values of signed integers, as many below zero as above.
+def fake_quantize_kernel(kernel: Any, bits: int = 8, per_channel: bool = True) -> Any:
+    """Round weights to the values of signed integers, symmetric around zero.
 
-    The range is that of the largest absolute weight, of each output channel or of all; no weight is clipped, so the
-    gradient of every one is that of its rounded value.
+    The largest absolute weight, of each output channel or of all, defines the range. No weight is clipped, so each
+    weight receives the gradient of its rounded value.
 
     Args:
         kernel: Float32 tensor, output channels last.

@@ -1,9 +1,13 @@
-"""Batch normalization as part of the weights before it, which is all that is left of it in a deployed file."""
+"""Folding batch normalization into the weights of the layer before it, as in the deployed file."""
 
-from keras import ops
+from typing import Any
+
+import keras
+
+ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
 
 
-def folded(bias, normalization):
+def fold(bias: Any, normalization: Any) -> tuple[Any, Any]:
     """Fold a normalization by its moving statistics into the layer before it.
 
     Args:
@@ -11,7 +15,7 @@ def folded(bias, normalization):
         normalization: Built `keras.layers.BatchNormalization` over the last axis.
 
     Returns:
-        What to multiply the kernel's output channels with, and the bias: two tensors `[channels]`.
+        Factor of the kernel's output channels, and the bias: two tensors `[channels]`.
 
     Example:
 
@@ -20,44 +24,44 @@ def folded(bias, normalization):
     >>> normalization = keras.layers.BatchNormalization(epsilon=0.0)
     >>> normalization.build((None, 1))
     >>> normalization.set_weights(np.array([[3.0], [1.0], [2.0], [4.0]]))  # gamma, beta, mean, variance
-    >>> [each.numpy().tolist() for each in folded(None, normalization)]
+    >>> [each.numpy().tolist() for each in fold(None, normalization)]
     [[1.5], [-2.0]]
     """
-    return _folded(bias, normalization, normalization.moving_mean, normalization.moving_variance)
+    return _fold(bias, normalization, normalization.moving_mean, normalization.moving_variance)
 
 
-def folded_for_batch(outputs, bias, normalization):
-    """Fold a normalization by the statistics of a batch of training, and move the moving ones.
+def fold_by_batch(outputs: Any, bias: Any, normalization: Any) -> tuple[Any, Any, Any]:
+    """Fold a normalization by the statistics of a training batch, and update the moving statistics.
 
-    The kernel is to be rounded as it will be deployed, scaled by the moving statistics; the outputs are then brought
-    to the scale of the batch, so that training keeps the steadiness that the batch's statistics give.
+    The kernel is rounded as in the deployed file, scaled by the moving statistics. The outputs are then rescaled to the
+    statistics of the batch, which keeps training stable.
 
     Args:
-        outputs: What the layer computes with its float kernel, without bias, channels last.
+        outputs: Outputs of the layer with its float kernel and without bias, channels last.
         bias: The layer's bias `[channels]`, or `None`.
         normalization: Built `keras.layers.BatchNormalization` over the last axis.
 
     Returns:
-        The scale of the kernel by the moving statistics, what to multiply the outputs with then, and the bias by the
-        batch's statistics: three tensors `[channels]`.
+        Factor of the kernel by the moving statistics, factor of the outputs, and bias by the batch's statistics: three
+        tensors `[channels]`.
 
     Reference:
         Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference: A whitepaper", 2018,
         arXiv:1806.08342.
     """
     mean, variance = ops.moments(outputs, axes=tuple(range(len(outputs.shape) - 1)))
-    whole_mean = mean if bias is None else mean + bias
+    batch_mean = mean if bias is None else mean + bias
     keep = normalization.momentum
-    for moving, batch in ((normalization.moving_mean, whole_mean), (normalization.moving_variance, variance)):
+    for moving, batch in ((normalization.moving_mean, batch_mean), (normalization.moving_variance, variance)):
         moving.assign(keep * moving + (1.0 - keep) * ops.stop_gradient(batch))
-    by_moving, _ = folded(bias, normalization)
-    _, bias = _folded(bias, normalization, whole_mean, variance)
-    # Not of the two scales: gamma may be zero.
+    scale, _ = fold(bias, normalization)
+    _, bias = _fold(bias, normalization, batch_mean, variance)
+    # Not the ratio of the two scales, since gamma may be zero.
     ratio = ops.sqrt((normalization.moving_variance + normalization.epsilon) / (variance + normalization.epsilon))
-    return by_moving, ratio, bias
+    return scale, ratio, bias
 
 
-def _folded(bias, normalization, mean, variance):
+def _fold(bias: Any, normalization: Any, mean: Any, variance: Any) -> tuple[Any, Any]:
     scale = ops.rsqrt(variance + normalization.epsilon)
     scale = scale * normalization.gamma if normalization.scale else scale
     shift = -mean if bias is None else bias - mean

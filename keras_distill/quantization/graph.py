@@ -1,7 +1,9 @@
-"""Going through the graph of a model, nested models included, and building another from it."""
+"""Walking through the graph of a model, including nested models, to build another model from it."""
 
 import collections
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -14,59 +16,59 @@ class Step:
     """One call of an operation in the graph of a model.
 
     Attributes:
-        operation: the layer, or Keras operation.
+        operation: The layer, or Keras operation.
         node: Keras's node of the call.
-        following: the operations that take its output, `None` for the model's own outputs.
-        calls: dict of the id of an operation to how often the graph calls it.
-        prefix: str, goes before the layer's name in the new model: the names of the nested models it is in.
+        following: Operations that take its output; `None` stands for an output of the model.
+        calls: Dict of the id of an operation to the number of its calls in the graph.
+        prefix: Prefix of the layer's name in the new model: the names of the nested models that contain it.
     """
 
-    operation: object
-    node: object
-    following: tuple
-    calls: dict
+    operation: Any
+    node: Any
+    following: tuple[Any, ...]
+    calls: dict[int, int]
     prefix: str
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The name of the layer in the new model."""
         return f"{self.prefix}{self.operation.name}"
 
     @property
-    def is_output(self):
-        """Whether it gives an output of the whole model."""
+    def is_output(self) -> bool:
+        """Whether it computes an output of the whole model."""
         return None in self.following and not self.prefix
 
-    def called_once(self, operation):
-        """Whether the graph calls an operation once only."""
+    def is_called_once(self, operation: Any) -> bool:
+        """Return whether the graph calls an operation exactly once."""
         return self.calls[id(operation)] == 1
 
-    def arguments(self, tensors):
+    def arguments(self, tensors: list[Any]) -> tuple[tuple, dict[str, Any]]:
         """Return the call's arguments with other tensors, a tuple and a dict."""
         return self.node.arguments.fill_in(dict(zip(map(id, self.node.input_tensors), tensors, strict=True)))
 
 
-def functional(model):
-    """Return a model as one of inputs and outputs, or `None` for one that is more than the graph of its layers."""
+def as_functional(model: Any) -> Any:
+    """Return a Functional model of the same graph, or `None` if the model is not Functional or Sequential."""
     if not getattr(model, "inputs", None):
         return None
     graph = keras.Model(model.inputs, model.outputs)
     return graph if type(model).call in (type(graph).call, keras.Sequential.call) else None
 
 
-def transcribe(model, values, visit, prefix=""):
+def transcribe(model: Any, values: list[Any], visit: Callable[[Step, list[Any]], Any], prefix: str = "") -> list[Any]:
     """Visit every call of a graph in order.
 
     Args:
         model: Functional or Sequential model.
-        values: list of one value per input: whatever `visit` passes on.
-        visit: function of a `Step` and the values of its inputs that returns the value of its output.
-        prefix: str, see `Step`. Defaults to "".
+        values: One value per input, of any type.
+        visit: Function of a `Step` and the values of its inputs that returns the value of its output.
+        prefix: Prefix of the layers' names, see `Step`. Defaults to `""`.
 
     Returns:
-        list of one value per output.
+        One value per output.
     """
-    graph = functional(model)
+    graph = as_functional(model)
     known = dict(zip(map(id, graph.inputs), values, strict=True))
     nodes = [node for depth in sorted(graph._nodes_by_depth, reverse=True) for node in graph._nodes_by_depth[depth]]
     following = collections.defaultdict(list)
@@ -82,7 +84,7 @@ def transcribe(model, values, visit, prefix=""):
         inputs = [known[id(tensor)] for tensor in node.input_tensors]
         operation = node.operation
         if isinstance(operation, keras.Model):
-            outputs = _nested(operation, inputs, visit, prefix)
+            outputs = _transcribe_nested(operation, inputs, visit, prefix)
         else:
             after = tuple(following[id(node.outputs[0])]) if len(node.outputs) == 1 else (None, None)
             outputs = [visit(Step(operation, node, after, calls, prefix), inputs)]
@@ -90,14 +92,14 @@ def transcribe(model, values, visit, prefix=""):
     return [known[id(tensor)] for tensor in graph.outputs]
 
 
-def _nested(model, inputs, visit, prefix):
-    if functional(model) is None:
-        raise ValueError(not_functional(model))
+def _transcribe_nested(model: Any, inputs: list[Any], visit: Callable, prefix: str) -> list[Any]:
+    if as_functional(model) is None:
+        raise ValueError(not_functional_message(model))
     return transcribe(model, inputs, visit, f"{prefix}{model.name}_")
 
 
-def not_functional(model):
-    """Compose the message for a model whose layers do not say what it computes."""
+def not_functional_message(model: Any) -> str:
+    """Compose the message for a model whose graph cannot be read."""
     return expected(
         "a Functional or Sequential model, so that its graph can be read",
         f"{model.name!r} of type {type(model).__name__}",
@@ -105,17 +107,17 @@ def not_functional(model):
     )
 
 
-def structures(model):
+def find_structures(model: Any) -> tuple[Any, Any]:
     """Return the nested structures of a model's inputs and outputs."""
     if isinstance(model, keras.Sequential):
         return model.inputs[0], model.outputs[0]
     return model.input, model.output
 
 
-def copy(layer, name):
-    """Return a layer of the same class, config and weights, built for the same inputs, by another name."""
-    twin = type(layer).from_config({**layer.get_config(), "name": name})
+def copy_layer(layer: Any, name: str) -> Any:
+    """Return a layer of the same class, config and weights, built for the same inputs, with another name."""
+    copy = type(layer).from_config({**layer.get_config(), "name": name})
     if layer.built and layer.weights:
-        twin.build_from_config(layer.get_build_config())
-        twin.set_weights([ops.convert_to_numpy(weight) for weight in layer.weights])
-    return twin
+        copy.build_from_config(layer.get_build_config())
+        copy.set_weights([ops.convert_to_numpy(weight) for weight in layer.weights])
+    return copy

@@ -1,29 +1,32 @@
-"""Layer normalization as the operations of its file, each result rounded."""
+"""Layer normalization as the operations of its file, with each result rounded."""
+
+from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_distill.quantization.affine import QuantizedAffine
-from keras_distill.quantization.builder import Value, refuse
+from keras_distill.quantization.builder import Builder, Value, raise_unsupported
 from keras_distill.quantization.fake import fake_quantize_kernel
-from keras_distill.quantization.graph import copy
+from keras_distill.quantization.graph import Step, copy_layer
 from keras_distill.quantization.parts import Part
+
+ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class Mean(Part, keras.layers.Layer):
     """Compute the mean over the last axis, which stays, with size 1.
 
-    A matrix product with equal weights does it. The reference kernel of the file format's own MEAN rounds twice and
-    is up to 0.73 of a step away from the mean; in a row of small variance the normalization multiplies that.
+    It is a matrix product with equal weights. The reference kernel of the file format's own MEAN rounds twice and is up
+    to 0.73 of a step away from the mean, which the normalization multiplies in a row of small variance.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Compute a batch."""
-        return ops.matmul(inputs, _equal_weights(inputs.shape[-1]))
+        return ops.matmul(inputs, _make_equal_weights(inputs.shape[-1]))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape with one number for each row."""
         return (*input_shape[:-1], 1)
 
@@ -32,39 +35,39 @@ class Mean(Part, keras.layers.Layer):
 class Variance(Part, keras.layers.Layer):
     """Compute the mean of squares over the last axis, plus a small number.
 
-    A matrix product with equal weights does it: one operation of the file, whose bias, in 32 bits, keeps a small
-    number that an addition in 8 bits would lose.
+    It is a matrix product with equal weights: one operation of the file, whose bias of 32 bits keeps a small number
+    that an addition in 8 bits would lose.
 
     Args:
-        epsilon: Float, what is added.
+        epsilon: Number to add.
         **kwargs: Passed to `keras.layers.Layer`.
     """
 
-    def __init__(self, epsilon, **kwargs):
+    def __init__(self, epsilon: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = float(epsilon)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Compute a batch of squares."""
-        return ops.matmul(inputs, _equal_weights(inputs.shape[-1])) + self.epsilon
+        return ops.matmul(inputs, _make_equal_weights(inputs.shape[-1])) + self.epsilon
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape with one number for each row."""
         return (*input_shape[:-1], 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class ReciprocalRoot(Part, keras.layers.Layer):
-    """Compute one over the square root; what was rounded to zero counts as the smallest that was not."""
+    """Compute the inverse square root; values rounded to zero count as the smallest positive one of the batch."""
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         """Compute a batch."""
         if training:
-            # Zero has no gradient. In the file, and where ranges stand, it gives the largest of the range anyway.
+            # Zero has no gradient. In inference, and in the file, it gives the end of the range anyway.
             positive = inputs > 0.0
             least = ops.min(ops.where(positive, inputs, ops.maximum(ops.max(inputs), keras.config.epsilon())))
             inputs = ops.where(positive, inputs, ops.stop_gradient(least))
@@ -73,55 +76,55 @@ class ReciprocalRoot(Part, keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class QuantizedNormalization(Part, QuantizedAffine):
-    """The scale and offset of a `keras.layers.LayerNormalization`, which it holds, as a depthwise convolution."""
+    """The scale and offset of the wrapped `keras.layers.LayerNormalization`, as a depthwise convolution."""
 
     ends = True
 
-    def folded(self):
-        """Return what each channel is multiplied with, as a depthwise kernel, and what is added."""
+    def folded(self) -> tuple[Any, Any]:
+        """Return the factor of each channel, as a depthwise kernel, and the summand."""
         width = self._input_shape[-1]
         scale = ops.ones((width,)) if self.layer.gamma is None else ops.convert_to_tensor(self.layer.gamma)
         shift = ops.zeros((width,)) if self.layer.beta is None else ops.convert_to_tensor(self.layer.beta)
-        return ops.reshape(scale, (1, 1, -1, 1)), self.told_apart(shift)
+        return ops.reshape(scale, (1, 1, -1, 1)), self.make_distinct(shift)
 
-    def whole(self, name, parts, tensors):
+    def whole(self, name: str, parts: list[Part], tensors: list[Any]) -> keras.layers.Layer:
         """Return the float layer."""
-        return copy(self.layer, name)
+        return copy_layer(self.layer, name)
 
 
-def layer_normalization(builder, step, values):
+def build_layer_normalization(builder: Builder, step: Step, values: list[Value]) -> Value:
     """Build a layer normalization: mean, difference, square, variance, its inverse root, product, scale and offset."""
     _check(step)
     layer, name = step.operation, step.name
-    name_of_last, range_name = builder.names(step)
+    last_name, range_name = builder.names(step)
 
-    def computed(kind, part, *inputs, **settings):
+    def compute(kind: Any, part: str, *parts: Value, **settings: Any) -> Value:
         operation = kind(name=builder.unique(f"{name}_{part}"), dtype="float32", **settings)
-        tensors = [builder.rounded(each) for each in inputs]
+        tensors = [builder.rounded(each) for each in parts]
         return Value(operation(tensors if len(tensors) > 1 else tensors[0]), f"{name}_{part}_range")
 
-    (whole,) = values
-    mean = computed(Mean, "mean", whole)
-    centred = computed(keras.layers.Subtract, "centred", whole, mean)
-    squares = computed(keras.layers.Multiply, "squares", centred, centred)
-    variance = computed(Variance, "variance", squares, epsilon=layer.epsilon)
-    root = computed(ReciprocalRoot, "root", variance)
-    normal = computed(keras.layers.Multiply, "normal", centred, root)
-    affine = builder.kernel(QuantizedNormalization, step, layer, name_of_last, is_last=False)
+    (inputs,) = values
+    mean = compute(Mean, "mean", inputs)
+    centred = compute(keras.layers.Subtract, "centred", inputs, mean)
+    squares = compute(keras.layers.Multiply, "squares", centred, centred)
+    variance = compute(Variance, "variance", squares, epsilon=layer.epsilon)
+    root = compute(ReciprocalRoot, "root", variance)
+    normal = compute(keras.layers.Multiply, "normal", centred, root)
+    affine = builder.kernel(QuantizedNormalization, step, layer, last_name, is_last=False)
     return Value(affine(builder.rounded(normal)), range_name, fusable=len(step.following) == 1)
 
 
-def _equal_weights(width):
+def _make_equal_weights(width: int) -> Any:
     """Return the rounded kernel of a matrix product that computes the mean of a row."""
     return fake_quantize_kernel(ops.full((width, 1), 1.0 / width), per_channel=False)
 
 
-def _check(step):
+def _check(step: Step) -> None:
     layer, shape = step.operation, step.node.input_tensors[0].shape
     axes = tuple(np.atleast_1d(layer.axis))
     if axes not in ((-1,), (len(shape) - 1,)):
-        refuse(step, "a normalization over the last axis", f"axis={layer.axis}")
+        raise_unsupported(step, "a normalization over the last axis", f"axis={layer.axis}")
     if layer.rms_scaling:
-        refuse(step, "a normalization that subtracts the mean", "rms_scaling=True")
+        raise_unsupported(step, "a normalization that subtracts the mean", "rms_scaling=True")
     if None in shape[1:]:
-        refuse(step, "a known size", f"inputs of shape {shape}")
+        raise_unsupported(step, "a known size", f"inputs of shape {shape}")

@@ -1,50 +1,54 @@
-"""Float layers that become several: how the way back to the float student knows where one begins and ends."""
+"""Layers that are parts of one float layer, so that `float_student` can restore the float layer."""
 
 import dataclasses
+from typing import Any
 
 
 class Part:
-    """Mark a layer that computes a part of what one float layer computes.
+    """Mixin of layers that compute a part of one float layer.
 
-    `float_student` skips it, and everything behind it until a part that ends the float layer.
+    `float_student` skips them, and everything after them until a part that ends the float layer.
+
+    Attributes:
+        ends: Whether the layer is the last part. Defaults to `False`.
     """
 
     ends = False
 
-    def whole(self, name, parts, tensors):
-        """Return the float layer, built; only the part that ends it can.
+    def whole(self, name: str, parts: list["Part"], tensors: list[Any]) -> Any:
+        """Return the float layer, built; only the last part implements this.
 
         Args:
-            name: str, the float layer's name.
-            parts: list of all `Part`s of the float layer, in the order of the graph, repeated where ways meet.
-            tensors: list of symbolic tensors that went into the first ones.
+            name: Name of the float layer.
+            parts: All `Part`s of the float layer in the order of the graph, repeated where branches join.
+            tensors: Symbolic tensors that are the inputs of the first parts.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `whole(name, parts, tensors)`.")
 
-    def called(self, layer, tensors):
-        """Return what the float layer that `whole` made gives for these tensors."""
+    def call_float(self, layer: Any, tensors: list[Any]) -> Any:
+        """Return the output of the float layer that `whole` returned."""
         return layer(tensors[0])
 
 
 @dataclasses.dataclass
 class Skipped:
-    """What stands for a tensor within a float layer that is still to be made.
+    """Placeholder of a tensor within a float layer that is not restored yet.
 
     Attributes:
-        tensors: list of the symbolic tensors that go into the float layer.
-        parts: list of the `Part`s so far.
+        tensors: Symbolic tensors that are the inputs of the float layer.
+        parts: The `Part`s so far.
     """
 
-    tensors: list
-    parts: list
+    tensors: list[Any]
+    parts: list[Part]
 
 
-def skipped(layer, inputs):
-    """Return a `Skipped` for a layer within, or at an end of, a float layer; `None` for one that stands alone.
+def skip_part(layer: Any, inputs: list[Any]) -> Skipped | None:
+    """Return a `Skipped` for a layer that is part of a float layer, and `None` for any other layer.
 
     Args:
-        layer: the layer.
-        inputs: list of its inputs, each a symbolic tensor or a `Skipped`.
+        layer: The layer.
+        inputs: Its inputs, each a symbolic tensor or a `Skipped`.
     """
     if not isinstance(layer, Part) and not any(isinstance(each, Skipped) for each in inputs):
         return None

@@ -1,48 +1,53 @@
-"""The table of layers: how each is built into a quantization-aware model. A new layer is one new row.
+"""The table of layers and their rules: how each is built into a quantization-aware model. A new layer is one new row.
 
-A rule is a function of the `Builder`, the `Step` that calls the float layer, and the `Value`s that go in; it returns
-the `Value` that comes out.
+A rule is a function of the `Builder`, the `Step` that calls the float layer, and the `Value`s of its inputs; it returns
+the `Value` of its output.
 """
 
-import keras
-from keras import layers
+from collections.abc import Callable
+from typing import Any
 
-from keras_distill.quantization.activations import row_of
+import keras
+from keras import layers, ops
+
+from keras_distill.quantization.activations import UNIT, Activation, find_activation
 from keras_distill.quantization.affine import QuantizedAffine, check_affine
-from keras_distill.quantization.attention import attention
-from keras_distill.quantization.builder import Value, refuse
+from keras_distill.quantization.attention import build_attention
+from keras_distill.quantization.builder import Builder, Value, raise_unsupported
+from keras_distill.quantization.graph import Step
 from keras_distill.quantization.kernels import (
     QuantizedConv1D,
     QuantizedConv2D,
     QuantizedDense,
     QuantizedDepthwiseConv2D,
 )
-from keras_distill.quantization.normalization import layer_normalization
-from keras_distill.quantization.separable import depthwise_and_pointwise
+from keras_distill.quantization.normalization import build_layer_normalization
+
+_SEPARABLE = ("strides", "padding", "data_format", "depth_multiplier", "kernel_size", "dilation_rate")
 
 
-def own_range(builder, step, values):
-    """Keep the layer; what it gives is rounded to a range of its own."""
+def own_range(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Keep the layer, and round its outputs to a range of their own."""
     name, range_name = builder.names(step)
-    return Value(builder.kept(step, values, name), range_name)
+    return Value(builder.call_copy(step, values, name), range_name)
 
 
-def same_range(builder, step, values):
-    """Keep the layer, which only moves or drops values: they stay rounded as they were."""
-    outputs = builder.kept(step, values[:1])
+def same_range(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Keep the layer, which only moves or drops values, so that they stay rounded."""
+    outputs = builder.call_copy(step, values[:1])
     return Value(outputs, f"{step.name}_range", range=values[0].range, rounded=outputs)
 
 
-def _same_range_rounded(builder, step, values):
-    """Keep the layer, whose means the file rounds to the range of what goes in."""
+def _average_pooling(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Keep the layer, whose means the file rounds to the range of the inputs."""
     value = same_range(builder, step, values)
     if value.range is not None:
         value.rounded = value.range(value.tensor, observe=False)
     return value
 
 
-def _pairwise(builder, step, values):
-    """Keep the layer, two inputs at a time as in the file, each result rounded."""
+def _pairwise(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Apply the layer to two inputs at a time, as in the file, and round each result."""
     name, range_name = builder.names(step)
     value, *others = values
     for count, other in enumerate(others, start=2):
@@ -50,38 +55,66 @@ def _pairwise(builder, step, values):
         partial = name if is_last else f"{name}_of_{count}"
         layer = type(step.operation)(name=builder.unique(partial), dtype="float32")
         outputs = layer([builder.rounded(value), builder.rounded(other)])
-        # The file computes a ReLU that follows in the operation of the last.
+        # The file computes a ReLU that follows in the same operation as the last pair.
         fusable = is_last and len(step.following) == 1
         value = Value(outputs, range_name if is_last else f"{partial}_range", fusable)
     return value
 
 
-def _concatenation(builder, step, values):
-    """Keep the layer; what goes nowhere else is computed to the range of the whole at once."""
+def _concatenation(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Keep the layer; inputs that nothing else uses are rounded only once, to the range of the result."""
     name, range_name = builder.names(step)
-    outputs = builder.call(builder.twin(step, name), step, [builder.fused(value) for value in values])
+    outputs = builder.call(builder.copy(step, name), step, [builder.fused(value) for value in values])
     return Value(outputs, range_name)
 
 
-def _kernel(quantized):
-    def rule(builder, step, values):
-        return _weighted(builder, step, step.operation, quantized, values[0])
+def _make_kernel_rule(quantized: type) -> Callable[[Builder, Step, list[Value]], Value]:
+    def rule(builder: Builder, step: Step, values: list[Value]) -> Value:
+        return _build_kernel(builder, step, step.operation, quantized, values[0])
 
     return rule
 
 
-def _separable(builder, step, values):
-    first, second = depthwise_and_pointwise(step.operation)
+def _separable(builder: Builder, step: Step, values: list[Value]) -> Value:
+    first, second = _split_separable(step.operation)
     name = f"{step.name}_depthwise"
     depthwise = builder.kernel(QuantizedDepthwiseConv2D, step, first, name, is_last=False)
     value = Value(depthwise(builder.rounded(values[0])), f"{name}_range")
-    return _weighted(builder, step, second, QuantizedConv2D, value)
+    return _build_kernel(builder, step, second, QuantizedConv2D, value)
 
 
-def _weighted(builder, step, layer, quantized, value):
-    """Build a layer with weights, the normalization behind it, and its activation."""
+def _split_separable(layer: Any) -> tuple[Any, Any]:
+    """Split a separable convolution into the two that the file computes, with copies of its weights.
+
+    Args:
+        layer: Built `keras.layers.SeparableConv2D`.
+
+    Returns:
+        A `keras.layers.DepthwiseConv2D` without a bias and a `keras.layers.Conv2D` of size 1 with the bias and the
+        activation, both built.
+    """
+    config = layer.get_config()
+    depthwise = {name: value for name, value in config.items() if name in _SEPARABLE or name.startswith("depthwise_")}
+    first = layers.DepthwiseConv2D.from_config({**depthwise, "use_bias": False, "name": f"{layer.name}_depthwise"})
+    pointwise = {
+        name.replace("pointwise", "kernel"): value for name, value in config.items() if name.startswith("pointwise_")
+    }
+    biases = {name: value for name, value in config.items() if "bias" in name}
+    settings = {"filters": config["filters"], "kernel_size": 1, "activation": config["activation"], "name": layer.name}
+    second = layers.Conv2D.from_config(settings | pointwise | biases)
+    channels = layer.depthwise_kernel.shape[2]
+    first.build((None, None, None, channels))
+    second.build((None, None, None, channels * layer.depth_multiplier))
+    first.set_weights([ops.convert_to_numpy(layer.depthwise_kernel)])
+    rest = [layer.pointwise_kernel, *([layer.bias] if layer.use_bias else [])]
+    second.set_weights([ops.convert_to_numpy(weight) for weight in rest])
+    return first, second
+
+
+def _build_kernel(builder: Builder, step: Step, layer: Any, quantized: type, value: Value) -> Value:
+    """Build a layer with weights, the normalization after it, and its activation."""
     _check_groups(step)
-    row, function = row_of(layer.activation, step), layer.activation
+    row, function = find_activation(layer.activation, step), layer.activation
     name, range_name = builder.names(step)
     kernel = builder.kernel(quantized, step, layer, name)
     if not row.fused:
@@ -90,21 +123,21 @@ def _weighted(builder, step, layer, quantized, value):
     if row.fused:
         alone = len(step.following) == 1 and function is keras.activations.linear
         return Value(outputs, range_name, fusable=alone)
-    return _activated(builder, step, row, function, Value(outputs, f"{name}_range"))
+    return _build_activation(builder, step, row, function, Value(outputs, f"{name}_range"))
 
 
-def _check_groups(step):
+def _check_groups(step: Step) -> None:
     if getattr(step.operation, "groups", 1) != 1:
         fix = "Use a DepthwiseConv2D, or a Conv2D for each group."
-        refuse(step, "one group", f"groups={step.operation.groups}", fix)
+        raise_unsupported(step, "one group", f"groups={step.operation.groups}", fix)
 
 
-def _activation(builder, step, values):
-    row, function = row_of(step.operation.activation, step), step.operation.activation
-    return _activated(builder, step, row, function, values[0])
+def _activation(builder: Builder, step: Step, values: list[Value]) -> Value:
+    row, function = find_activation(step.operation.activation, step), step.operation.activation
+    return _build_activation(builder, step, row, function, values[0])
 
 
-def _activated(builder, step, row, function, value):
+def _build_activation(builder: Builder, step: Step, row: Activation, function: Callable, value: Value) -> Value:
     is_argument = not isinstance(step.operation, layers.Activation)
     name, range_name = builder.names(step)
     if row.limits is not None and step.is_output:
@@ -117,26 +150,26 @@ def _activated(builder, step, row, function, value):
     return Value(layer(before), range_name, limits=row.limits)
 
 
-def _relu(builder, step, values):
+def _relu(builder: Builder, step: Step, values: list[Value]) -> Value:
     layer = step.operation
     plain = layer.threshold == 0 and not layer.negative_slope and layer.max_value in (None, 6)
     if not plain and (layer.threshold or layer.max_value is not None):
         given = f"max_value={layer.max_value}, negative_slope={layer.negative_slope}, threshold={layer.threshold}"
-        refuse(step, "a ReLU, a ReLU6 or a leaky ReLU", given)
+        raise_unsupported(step, "a ReLU, a ReLU6 or a leaky ReLU", given)
     if not plain:
         return own_range(builder, step, values)
     name, range_name = builder.names(step)
-    return Value(builder.twin(step, name)(builder.fused(values[0])), range_name)
+    return Value(builder.copy(step, name)(builder.fused(values[0])), range_name)
 
 
-def _softmax(builder, step, values):
+def _softmax(builder: Builder, step: Step, values: list[Value]) -> Value:
     if step.operation.axis not in (-1, len(values[0].tensor.shape) - 1):
-        refuse(step, "a softmax over the last axis", f"axis={step.operation.axis}")
-    return Value(builder.kept(step, values), f"{step.name}_range", limits=(0.0, 255.0 / 256.0))
+        raise_unsupported(step, "a softmax over the last axis", f"axis={step.operation.axis}")
+    return Value(builder.call_copy(step, values), f"{step.name}_range", limits=UNIT)
 
 
-def _affine(builder, step, values):
-    """Build a normalization or scaling that follows no layer which could take it in."""
+def _affine(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Build a normalization or rescaling that does not fold into a layer before it."""
     check_affine(step)
     name, range_name = builder.names(step)
     layer = builder.kernel(QuantizedAffine, step, step.operation, name)
@@ -166,24 +199,24 @@ _OWN_RANGE = (
     layers.LeakyReLU,
 )
 _PAIRWISE = (layers.Add, layers.Maximum, layers.Minimum, layers.Multiply, layers.Subtract)
-LAYERS = {
+LAYERS: dict[type, Callable[[Builder, Step, list[Value]], Value]] = {
     **dict.fromkeys(_SAME_RANGE, same_range),
     **dict.fromkeys(_OWN_RANGE, own_range),
     **dict.fromkeys(_PAIRWISE, _pairwise),
     layers.Activation: _activation,
-    layers.AveragePooling1D: _same_range_rounded,
-    layers.AveragePooling2D: _same_range_rounded,
+    layers.AveragePooling1D: _average_pooling,
+    layers.AveragePooling2D: _average_pooling,
     layers.BatchNormalization: _affine,
     layers.Concatenate: _concatenation,
-    layers.Conv1D: _kernel(QuantizedConv1D),
-    layers.Conv2D: _kernel(QuantizedConv2D),
-    layers.Dense: _kernel(QuantizedDense),
-    layers.DepthwiseConv2D: _kernel(QuantizedDepthwiseConv2D),
-    layers.LayerNormalization: layer_normalization,
-    layers.MultiHeadAttention: attention,
+    layers.Conv1D: _make_kernel_rule(QuantizedConv1D),
+    layers.Conv2D: _make_kernel_rule(QuantizedConv2D),
+    layers.Dense: _make_kernel_rule(QuantizedDense),
+    layers.DepthwiseConv2D: _make_kernel_rule(QuantizedDepthwiseConv2D),
+    layers.LayerNormalization: build_layer_normalization,
+    layers.MultiHeadAttention: build_attention,
     layers.ReLU: _relu,
     layers.Rescaling: _affine,
     layers.SeparableConv2D: _separable,
     layers.Softmax: _softmax,
 }
-"""Layer class to rule."""
+"""Layer class to the rule that builds it."""

@@ -1,29 +1,31 @@
-"""Back from a quantization-aware model to a plain float one."""
+"""Converting a quantization-aware model back to a plain float model."""
+
+from typing import Any
 
 import keras
 
 from keras_distill._core.messages import expected
 from keras_distill.quantization.activations import QuantizedSiLU
 from keras_distill.quantization.aware import is_quantize_aware
-from keras_distill.quantization.graph import copy, structures, transcribe
+from keras_distill.quantization.graph import copy_layer, find_structures, transcribe
 from keras_distill.quantization.kernels import QuantizedKernel
-from keras_distill.quantization.parts import skipped
+from keras_distill.quantization.parts import Skipped, skip_part
 from keras_distill.quantization.ranges import FakeQuantization
 from keras_distill.quantization.weights import RoundedWeights
 
 
-def float_student(model, name=None):
-    """Make a float copy of a quantization-aware model: the same weights, nothing rounded.
+def float_student(model: keras.Model, name: str | None = None) -> keras.Model:
+    """Return a float copy of a quantization-aware model, with the same weights and without rounding.
 
-    Batch normalization stays folded into the weights. For files in floating point, and to measure what the rounding
-    costs.
+    Batch normalization stays folded into the weights. Use the copy to write files in floating point, or to measure the
+    cost of rounding.
 
     Args:
-        model: What `quantize_aware` returned.
-        name: Name of the copy. Defaults to the model's own without `_quantization_aware`.
+        model: Quantization-aware model, see `quantize_aware`.
+        name: Name of the copy. Defaults to the model's name without `_quantization_aware`.
 
     Returns:
-        A Functional `keras.Model` of Keras's own layers.
+        Functional `keras.Model` of Keras's own layers.
 
     Raises:
         ValueError: If the model is not quantization-aware.
@@ -39,53 +41,54 @@ def float_student(model, name=None):
     """
     if not is_quantize_aware(model):
         raise ValueError(expected("a quantization-aware model", repr(getattr(model, "name", model))))
-    twins, names = {}, _names(model)
+    copies: dict[int, Any] = {}
+    names = _find_names(model)
 
     def visit(step, tensors):
         layer = step.operation
         if isinstance(layer, FakeQuantization):
             return tensors[0]
-        within = skipped(layer, tensors)
-        if within is not None:
-            return _whole(layer, names[layer.name], within, twins)
-        if id(layer) not in twins:
-            twins[id(layer)] = _plain(layer, names[layer.name])
+        skipped = skip_part(layer, tensors)
+        if skipped is not None:
+            return _restore(layer, names[layer.name], skipped, copies)
+        if id(layer) not in copies:
+            copies[id(layer)] = _make_float(layer, names[layer.name])
         if isinstance(layer, QuantizedKernel):
-            return twins[id(layer)](tensors[0])
+            return copies[id(layer)](tensors[0])
         arguments, keywords = step.arguments(tensors)
-        return twins[id(layer)](*arguments, **keywords)
+        return copies[id(layer)](*arguments, **keywords)
 
     inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype, name=each.name) for each in model.inputs]
     outputs = transcribe(model, inputs, visit)
-    of_inputs, of_outputs = structures(model)
+    input_structure, output_structure = find_structures(model)
     return keras.Model(
-        keras.tree.pack_sequence_as(of_inputs, inputs),
-        keras.tree.pack_sequence_as(of_outputs, outputs),
+        keras.tree.pack_sequence_as(input_structure, inputs),
+        keras.tree.pack_sequence_as(output_structure, outputs),
         name=name or model.name.removesuffix("_quantization_aware"),
     )
 
 
-def _whole(layer, name, within, twins):
-    """Return what the float layer gives that a part ends, or, where none ends, what stands for it."""
+def _restore(layer: Any, name: str, skipped: Skipped, copies: dict[int, Any]) -> Any:
+    """Return the output of a float layer after its last part, and the placeholder before that."""
     if not getattr(layer, "ends", False):
-        return within
-    if id(layer) not in twins:
-        twins[id(layer)] = layer.whole(name, within.parts, within.tensors)
-    return layer.called(twins[id(layer)], within.tensors)
+        return skipped
+    if id(layer) not in copies:
+        copies[id(layer)] = layer.whole(name, skipped.parts, skipped.tensors)
+    return layer.call_float(copies[id(layer)], skipped.tensors)
 
 
-def _names(model):
-    """Return the student's own name for each layer."""
+def _find_names(model: Any) -> dict[str, str]:
+    """Return the student's name of each layer."""
     kept = [layer.name for layer in model.layers if not isinstance(layer, FakeQuantization)]
     own = {name: name.removesuffix("_unrounded") for name in kept}
     return {name: name if own[name] in kept else own[name] for name in kept}
 
 
-def _plain(layer, name):
+def _make_float(layer: Any, name: str) -> Any:
     if isinstance(layer, QuantizedKernel):
         return layer.float_layer(name)
     if isinstance(layer, RoundedWeights):
-        return copy(layer.layer, name)
+        return copy_layer(layer.layer, name)
     if isinstance(layer, QuantizedSiLU):
         return keras.layers.Activation("silu", name=name)
-    return copy(layer, name)
+    return copy_layer(layer, name)

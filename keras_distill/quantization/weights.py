@@ -1,51 +1,54 @@
-"""Custom layers with weights of their own, as position embeddings are, computed with these rounded."""
+"""Custom layers with weights of their own, such as position embeddings, computed with rounded weights."""
+
+from typing import Any
 
 import keras
 
-from keras_distill.quantization.builder import Value
+from keras_distill.quantization.builder import Builder, Value
 from keras_distill.quantization.fake import fake_quantize_kernel
-from keras_distill.quantization.graph import copy
+from keras_distill.quantization.graph import Step, copy_layer
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class RoundedWeights(keras.layers.Layer):
-    """Compute what a layer computes, with each of its trainable weights rounded, one range for each.
+    """Compute a layer with its trainable weights rounded, each to a range of its own.
 
     Args:
         layer: The float layer, built.
         **kwargs: Passed to `keras.layers.Layer`.
     """
 
-    def __init__(self, layer, **kwargs):
+    def __init__(self, layer: Any, **kwargs: Any):
         super().__init__(**kwargs)
         self.layer = layer
 
-    def build(self, input_shape):
-        """Build the layer within."""
+    def build(self, input_shape: Any) -> None:
+        """Build the wrapped layer."""
         if not self.layer.built:
             self.layer.build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Compute a batch."""
         rounded = [fake_quantize_kernel(each, per_channel=False) for each in self.layer.trainable_variables]
         return self.layer.stateless_call(rounded, self.layer.non_trainable_variables, inputs)[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
 
     @classmethod
-    def from_config(cls, config):
-        """Make a layer from what `get_config` returned."""
+    def from_config(cls, config: dict[str, Any]) -> "RoundedWeights":
+        """Make a layer from the config that `get_config` returned."""
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
 
 
-def _rounded(layer, name):
-    return RoundedWeights(copy(layer, layer.name), name=name, dtype="float32")
-
-
-def rounded_weights(builder, step, values):
-    """Keep a layer that adds or multiplies weights of its own, and round these as well as what it gives."""
+def rounded_weights(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Keep a layer that adds or multiplies weights of its own, and round the weights and the outputs."""
     name, range_name = builder.names(step)
-    layer = builder.once(step, lambda: _rounded(step.operation, builder.unique(name)))
+
+    def make() -> RoundedWeights:
+        wrapped = copy_layer(step.operation, step.operation.name)
+        return RoundedWeights(wrapped, name=builder.unique(name), dtype="float32")
+
+    layer = builder.make_once(step, make)
     return Value(layer(builder.rounded(values[0])), range_name)

@@ -1,4 +1,4 @@
-"""A small student of real digits, and one export of it in the formats that most people want, made once."""
+"""A small student of real digits, and one shared export of it in the most common formats."""
 
 import contextlib
 
@@ -9,9 +9,9 @@ from sklearn.datasets import load_digits
 
 from keras_distill import export as room
 from keras_distill.export import exporter
-from keras_distill.export.conversion import Converter
-from keras_distill.export.processes import Process
+from keras_distill.export.conversion.sources import Converter
 from keras_distill.export.runtimes import remote, session
+from keras_distill.export.worker import Process
 
 FORMATS = ("saved_model", "tflite", "tflite_int8")
 

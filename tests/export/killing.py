@@ -26,13 +26,13 @@ os.fsync = lambda descriptor: None
 
 
 def load():
-    """Import the rooms that replace folders, without the package's own door."""
+    """Import the modules that replace folders, without the `__init__.py` of the package."""
     package = pathlib.Path(__file__).resolve().parents[2] / "keras_distill"
     spec = importlib.util.spec_from_file_location("worker", package / "export" / "worker.py")
     worker = importlib.util.module_from_spec(spec)
     sys.path.insert(0, "")
     spec.loader.exec_module(worker)
-    worker._without_init(package)
+    worker.stub_packages(package)
     from keras_distill.export import publishing, swapping
 
     return publishing, swapping
@@ -43,8 +43,8 @@ publishing, swapping = load()
 
 def replace(path, version):
     """Export a version of the folder."""
-    publishing.checked(path, [])
-    with publishing.beside(path) as temporary:
+    publishing.check_directory(path, [])
+    with publishing.temporary_folder(path) as temporary:
         staged = temporary / "files"
         (staged / "folder").mkdir(parents=True)
         for name in FILES:
@@ -54,7 +54,7 @@ def replace(path, version):
 
 
 def killed(path, version, number, steps):
-    """Replace the folder in a process that is killed before its step of this number; tell whether it came so far."""
+    """Replace the folder in a process that is killed before its step of this number; return whether it was killed."""
     process = os.fork()
     if process == 0:
         passed = itertools.count()
@@ -95,11 +95,11 @@ def kill_at_each_step(path, begin):
             version_of(path)
         elif swapping.exchange is not unable:
             assert old == 0, "an export was missing for a moment"
-        publishing.checked(path, [])
+        publishing.check_directory(path, [])
         new = version_of(path)
         assert new in (old, old + 1)
         assert path.exists() == (new > 0)
-        # One that was killed before it marked its folder leaves it for a minute; empty, or else this raises.
+        # A process killed before it marked its folder leaves it for a minute. `rmdir` raises unless it is empty.
         for folder in path.parent.iterdir():
             folder == path or folder.rmdir()
         if not was_killed:

@@ -1,4 +1,4 @@
-"""Files of any origin against each other: what was measured is what is there."""
+"""Comparing files of any origin: the measured figures are right."""
 
 import json
 import types
@@ -11,7 +11,7 @@ from keras_distill.export.benchmarking import benchmark
 from keras_distill.export.quiet import quiet
 from keras_distill.export.reporting.benchmark_report import BenchmarkReport, Measured
 from keras_distill.export.runtimes import session
-from keras_distill.export.runtimes.any_litert import AnyLiteRTRuntime
+from keras_distill.export.runtimes.litert import AnyLiteRTRuntime
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(6, 3)).astype("float32")
@@ -21,7 +21,7 @@ Y = SCORES.argmax(-1)
 
 
 def converted(function, shape, signature="serving_default", int8=False, name="x"):
-    """Return the bytes of a file; with no signature where its name is None."""
+    """Return the bytes of a file; without a signature if its name is None."""
     module = tf.Module()
     module.call = tf.function(lambda x: {"scores": function(x)}, [tf.TensorSpec(shape, name=name)])
     with quiet():
@@ -34,7 +34,7 @@ def converted(function, shape, signature="serving_default", int8=False, name="x"
 
 
 def with_signature(data, key):
-    """Give a file a signature of that name, or take it away."""
+    """Give a file a signature of that name, or remove it."""
     from ai_edge_litert import schema_py_generated as schema
 
     from keras_distill.export.tflite import flatbuffer
@@ -44,7 +44,7 @@ def with_signature(data, key):
         model.signatureDefs = []
     else:
         model.signatureDefs[0].signatureKey = key.encode()
-    return flatbuffer.packed(model)
+    return flatbuffer.serialize(model)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["float", "unsigned", "other_key", "batch8", "free"])
-def test_any_file_is_run(name, folder):
+def test_files_of_any_origin_run(name, folder):
     runtime = AnyLiteRTRuntime(folder / f"{name}.tflite")
     (given,) = runtime.input_dtypes
     (scores,) = runtime({given: X}).values()
@@ -85,7 +85,7 @@ def report(folder):
     return benchmark([folder / f"{name}.tflite" for name in names], (X, Y), threads=(1, 2), rounds=2)
 
 
-def test_what_is_measured(report, folder):
+def test_figures_are_those_of_the_files(report, folder):
     first, int8, opposite, truncated, nan = report
     assert [row.passed for row in report] == [True, True, True, False, False] and not report.passed
     assert first.bytes == (folder / "float.tflite").stat().st_size
@@ -112,7 +112,7 @@ def test_latency_is_in_microseconds_and_takes_three_seconds_at_most(seconds, run
         clock.runs += 1
 
     monkeypatch.setattr(session, "time", clock)
-    np.testing.assert_allclose(session._latency(invoke), [1e6 * seconds] * 3)
+    np.testing.assert_allclose(session._time(invoke), [1e6 * seconds] * 3)
     assert clock.runs == 5 + runs
 
 
@@ -126,7 +126,7 @@ def test_it_prints_as_text_markdown_and_json(report):
     assert report._repr_html_().count("<tr>") == 6
 
 
-def test_files_of_one_name_are_told_apart():
+def test_files_of_the_same_name_are_distinguished():
     report = BenchmarkReport([Measured("a/m.tflite", "passed", 1024), Measured("b/m.tflite", "failed: it crashed")])
     assert "a/m.tflite" in str(report) and "b/m.tflite: failed: it crashed" in str(report)
 
@@ -136,7 +136,7 @@ def test_files_of_one_name_are_told_apart():
     [
         ({"files": []}, ValueError, "at least one TFLite file"),
         ({"files": "none.tflite"}, FileNotFoundError, "an existing TFLite file. Received: none.tflite"),
-        ({"files": __file__, "rounds": 0}, ValueError, "rounds and threads to be at least 1"),
+        ({"files": __file__, "rounds": 0}, ValueError, "rounds to be a whole number >= 1. Received: rounds=0"),
     ],
 )
 def test_errors(arguments, kind, message):
@@ -149,7 +149,7 @@ def test_data_for_other_inputs_is_a_failed_row(folder):
     assert report[0].status == "failed: Expected data for the inputs x. Received: image, age."
 
 
-def test_a_process_that_is_gone_is_a_failed_row(folder):
+def test_a_killed_process_is_a_failed_row(folder):
     first, second = benchmark(
         [folder / "float.tflite", folder / "int8.tflite"], threads=(1,), rounds=1, time_limit=0.01
     )

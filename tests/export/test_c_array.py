@@ -1,4 +1,4 @@
-"""The C array of a file: what a compiler makes of it is the file, byte by byte, and damage is seen."""
+"""The C array of a file: it compiles to the bytes of the file, and damage is detected."""
 
 import hashlib
 import shutil
@@ -65,7 +65,7 @@ def test_both_files_name_the_hash(source):
         ("SHA-256", "SHA-1", "no line with one SHA-256"),
     ],
 )
-def test_damage_is_seen(source, old, new, received):
+def test_damage_is_detected(source, old, new, received):
     text = source.read_text()
     source.write_text(text.replace(old, new, 1))
     assert source.read_text() != text
@@ -73,13 +73,13 @@ def test_damage_is_seen(source, old, new, received):
         read_back(source)
 
 
-def test_the_compiler_sees_a_lost_byte(source):
+def test_the_compiler_detects_a_lost_byte(source):
     source.write_text(source.read_text().replace("0x54, 0x46", "0x54", 1))
     assert "damaged" in compiled(source).stderr
 
 
 @pytest.mark.parametrize("name", ["", "2nd", "my-student", "class", "_hidden", "naïve", "a b", None])
-def test_names_that_c_does_not_take(source, name):
+def test_invalid_c_names_are_refused(source, name):
     with pytest.raises(ValueError, match="C identifier"):
         write_c_array(source.with_name("model.tflite"), source, name=name)
     assert read_back(source) == DATA

@@ -1,4 +1,4 @@
-"""The model card: its Python code is run against the files, its other code has the files' own names and dtypes."""
+"""The model card: its Python code runs the files, and its other code has the names and dtypes of the files."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from keras_distill.export.quiet import quiet
 from keras_distill.export.reporting import card
 from keras_distill.export.reporting.report import Artifact
 from keras_distill.export.runtimes.litert import LiteRTRuntime
-from keras_distill.export.signature import inputs_of, signature_of
+from keras_distill.export.signature import read_inputs, read_signature
 from keras_distill.export.tflite import metadata
 
 RNG = np.random.default_rng(0)
@@ -25,7 +25,7 @@ FILES = {"tflite": "student.tflite", "tflite_int8": "student_int8.tflite"}
 
 @pytest.fixture(scope="module")
 def student():
-    """Two inputs, one of them called as something in the code is, and two outputs."""
+    """Two inputs, one of them with a name that the code uses too, and two outputs."""
     keras.utils.set_random_seed(0)
     image, other = keras.Input((6, 6, 1), name="image"), keras.Input((2,), name="model")
     joined = keras.layers.Concatenate()([keras.layers.Flatten()(image), other])
@@ -59,7 +59,7 @@ def converted(student, int8):
 def exported(student, tmp_path_factory):
     """`(folder, signature, rows)` of a float and an int8 file with labels in them."""
     folder, rows = tmp_path_factory.mktemp("card"), []
-    signature = signature_of(student, *inputs_of(student, DATA), DATA)
+    signature = read_signature(student, *read_inputs(student, DATA), DATA)
     for name, file in FILES.items():
         (folder / file).write_bytes(converted(student, name == "tflite_int8"))
         metadata.attach(folder / file, metadata.describe(signature, LABELS))
@@ -111,7 +111,7 @@ def test_the_python_code_gives_the_students_answers(name, exported, student, tmp
         np.testing.assert_allclose(values, wanted[output], atol=1e-5 if name == "tflite" else 0.1)
 
 
-def test_code_of_other_languages_has_the_files_names(exported):
+def test_code_in_other_languages_has_the_names_of_the_file(exported):
     text = written(exported)
     kotlin, swift, javascript = (code(text, tag) for tag in ("kotlin", "swift", "javascript"))
     smallest = min(FILES.values(), key=lambda file: (exported[0] / file).stat().st_size)
@@ -130,10 +130,11 @@ def test_integers_are_quantized_where_the_runtime_takes_them(exported):
     assert ".readInt8().map { (it - " in kotlin and "import kotlin.math.roundToInt" in kotlin
     scale = re.search(r"image\[it\] / ([\d.e-]+)f", kotlin)[1]
     assert f"| `student_int8.tflite` | `image` | int8 | {float(scale):.9g} |" in text
-    assert "```swift" not in text and text.count("No file here has only inputs and outputs that its runtime takes") == 2
+    assert "```swift" not in text
+    assert text.count("No file here has only inputs and outputs that this runtime takes") == 2
 
 
-def test_everything_needed_stands_in_it(exported):
+def test_the_card_contains_everything_needed(exported):
     text, folder = written(exported), exported[0]
     for words in (
         "# birds\n",
@@ -141,7 +142,7 @@ def test_everything_needed_stands_in_it(exported):
         "| `image` | any × 6 × 6 × 1 | float32 | what the student was trained on |",
         "| onnx | failed: no kernel for Erfc \\| Erf |",
         "on 397 samples of `evaluation_data`",
-        "taken from 200 samples",
+        "measured on 200 samples",
         "Written with keras 3.15.",
         f"| `student.tflite` | `{publishing.sha256(folder / 'student.tflite')}` |",
     ):
@@ -149,7 +150,7 @@ def test_everything_needed_stands_in_it(exported):
     assert " None" not in text and str(folder) not in text
 
 
-def test_preprocessing_is_told(exported):
+def test_the_card_describes_preprocessing(exported):
     from keras_distill.export.preprocessing import Preprocessing
 
     folder, signature, rows = exported

@@ -1,4 +1,4 @@
-"""Everything that can be wrong beforehand is said beforehand, and nothing is written."""
+"""Wrong arguments are refused before anything is written."""
 
 import json
 import re
@@ -26,7 +26,11 @@ def with_nan():
 
 LABELS = np.zeros(6, int)
 ERRORS = {
-    "not a model": ({"student": "student.keras"}, TypeError, "Expected student to be a keras.Model. Received: str."),
+    "not a model": (
+        {"student": "student.keras"},
+        ValueError,
+        "Expected student to be a keras.Model. Received: student='student.keras'",
+    ),
     "not built": (
         {"student": keras.Sequential([keras.layers.Dense(3)], name="raw")},
         ValueError,
@@ -51,7 +55,7 @@ ERRORS = {
     "no samples of calibration": (
         {"calibration_data": x(), "calibration_samples": 0},
         ValueError,
-        "Expected calibration_samples to be at least 1. Received: 0.",
+        "Expected calibration_samples to be a whole number >= 1. Received: calibration_samples=0.",
     ),
     "shape": (
         {"evaluation_data": x(size=5)},
@@ -110,7 +114,7 @@ ERRORS = {
     "count of labels": (
         {"evaluation_data": (x(), LABELS[:5])},
         ValueError,
-        "Expected the arrays of evaluation_data to be of one length. Received: lengths [5, 6].",
+        "Expected the arrays of evaluation_data to have one length. Received: lengths [5, 6].",
     ),
     "count of labels in a dataset": (
         {"evaluation_data": tf.data.Dataset.from_tensors((x(), LABELS[:5]))},
@@ -167,17 +171,17 @@ def broken_manifest(path):
 
 
 @pytest.mark.parametrize("make", [foreign_file, foreign_directory, foreign_manifest, broken_manifest])
-def test_path_that_is_not_ours_is_refused_and_untouched(make, tiny, tmp_path):
+def test_a_directory_that_is_no_export_is_refused_and_unchanged(make, tiny, tmp_path):
     path = tmp_path / "out"
     make(path)
     before = [(file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()]
-    message = re.escape(f"Expected path to be new, empty, or an earlier export. Received: {path}")
+    message = re.escape(f"Expected directory to be new, empty, or an earlier export. Received: {path}")
     with pytest.raises(FileExistsError, match=message):
         room.export(tiny[0], path, "tflite", evaluation_data=x())
     assert [(file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()] == before
 
 
-def test_users_file_under_an_artifacts_name_is_refused(tiny, tmp_path):
+def test_a_users_file_with_the_name_of_an_artifact_is_refused(tiny, tmp_path):
     assert room.export(tiny[0], tmp_path / "out", "tflite", evaluation_data=x()).passed
     (tmp_path / "out" / "student.onnx").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match=re.escape("to hold no student.onnx of another origin")):
@@ -191,13 +195,13 @@ def test_parent_that_is_a_file_is_refused(tiny, tmp_path):
         room.export(tiny[0], tmp_path / "file" / "out", "tflite", evaluation_data=x())
 
 
-def test_empty_directory_is_welcome(tiny, tmp_path):
+def test_an_empty_directory_is_accepted(tiny, tmp_path):
     assert room.export(tiny[0], tmp_path, "tflite", evaluation_data=x()).passed
 
 
-def test_missing_runtime_names_the_extra(tiny, tmp_path, monkeypatch):
+def test_a_missing_runtime_is_named_with_the_command_that_installs_it(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    message = r'Expected ai-edge-litert to be installed\. .* pip install "keras_distill\[edge\]"'
+    message = r'Expected ai-edge-litert, which runs TFLite files\. .* pip install "ai-edge-litert'
     with pytest.raises(ImportError, match=message):
         room.export(tiny[0], tmp_path / "out", "tflite", evaluation_data=x())
     assert list(tmp_path.iterdir()) == []

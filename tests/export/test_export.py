@@ -1,4 +1,4 @@
-"""What lies in the directory: it answers as the student does, and the report and the manifest say the truth."""
+"""The exported directory: files match the student, and the report and the manifest are right."""
 
 import ast
 import hashlib
@@ -68,7 +68,7 @@ def test_float_file_equals_the_student(exported, student, digits):
     np.testing.assert_allclose(answers(exported[0] / "student.tflite", images), student(images), atol=1e-4)
 
 
-def test_int8_file_agrees_and_the_report_says_how_far(exported, student, digits):
+def test_int8_file_agrees_and_the_report_has_its_figures(exported, student, digits):
     path, report = exported
     images, labels = digits[1]
     logits, expected = answers(path / "student_int8.tflite", images), np.asarray(student(images))
@@ -89,11 +89,11 @@ def test_int8_file_is_int8(exported):
     assert not [detail["name"] for detail in details if detail["dtype"] is np.float32]
     row = report["tflite_int8"]
     assert (row.input_dtypes, row.output_dtypes) == ({"image": "int8"}, {"logits": "int8"})
-    names = [name for name, _ in flatbuffer.operators(path / "student_int8.tflite")]
+    names = [name for name, _ in flatbuffer.list_operators(flatbuffer.load_model(path / "student_int8.tflite"))]
     assert "CONV_2D" in names and not any(name.startswith("Flex") for name in names)
 
 
-def test_float_file_is_not_taken_for_int8(exported):
+def test_a_float_file_does_not_pass_as_int8(exported):
     path, _ = exported
     signature = Signature(
         (Tensor("x", "x", (None, 1), "float32"),), (Tensor("y", "y", (None, 1), "float32"),), None, {}
@@ -173,4 +173,6 @@ def test_a_new_format_is_one_entry(student, digits, tmp_path, monkeypatch):
     monkeypatch.setitem(room.FORMATS, half.name, half)
     report = room.export(student, tmp_path / "out", half.name, evaluation_data=digits[1])
     assert report.passed, report
-    assert "FLOAT16" in {kind for _, kinds in flatbuffer.operators(report[half.name].path) for kind in kinds}
+    assert "FLOAT16" in {
+        kind for _, kinds in flatbuffer.list_operators(flatbuffer.load_model(report[half.name].path)) for kind in kinds
+    }

@@ -1,4 +1,4 @@
-"""Each format of the table: what the file is made of, where its ranges come from, what it needs."""
+"""Each format of the table: the contents of the file, the source of its ranges, its requirements."""
 
 import importlib.util
 
@@ -15,15 +15,15 @@ from keras_distill.export.conversion.sources import Source
 from keras_distill.export.formats import FORMATS
 from keras_distill.export.runtimes.litert import LiteRTRuntime
 from keras_distill.export.runtimes.onnx import OnnxRuntime
-from keras_distill.export.signature import inputs_of, signature_of
+from keras_distill.export.signature import read_inputs, read_signature
 from keras_distill.export.tflite import flatbuffer, inspection
 
 
 def source_of(student, x, work, converter, **options):
-    """Return what writers work from."""
-    structure, inputs = inputs_of(student, x)
+    """Return the source of a student's files."""
+    structure, inputs = read_inputs(student, x)
     named = {inputs[0].name: x}
-    return Source(student, signature_of(student, structure, inputs, named), named, work, converter, 60.0, **options)
+    return Source(student, read_signature(student, structure, inputs, named), named, work, converter, 60.0, **options)
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +40,22 @@ def residual(tmp_path_factory, converter):
 
 def test_ranges_are_those_of_every_tensor(residual):
     student, x, source = residual
-    ranges = calibration.ranges_in(source.calibrated_file)
+    ranges = calibration.read_ranges(source.calibrated_file)
     before = np.asarray(student.get_layer("before")(x))
-    # The sum may take the memory of what goes into it: a calibration that looks too late sees the sum twice.
+    # The sum may reuse the memory of its inputs: a calibration that reads too late reads the sum twice.
     for values in (x, before, np.asarray(student(x))):
         ends = [(float(noted["min"]), float(noted["max"])) for noted in ranges.values()]
         assert any(np.allclose(end, (values.min(), values.max()), rtol=1e-4) for end in ends), (values.min(), ends)
 
 
-def test_percentiles_leave_out_what_is_rare(residual, tmp_path):
+def test_percentiles_leave_out_rare_values(residual, tmp_path):
     _, x, source = residual
     arrays.save(tmp_path / "x.npz", {"x": x})
     ranges = []
     for method in calibration.METHODS:
         calibration.calibrate(source.float_file, tmp_path / "x.npz", method, tmp_path / "noted.tflite")
         ranges.append(
-            next(found for name, found in calibration.ranges_in(tmp_path / "noted.tflite").items() if "x" in name)
+            next(found for name, found in calibration.read_ranges(tmp_path / "noted.tflite").items() if "x" in name)
         )
     assert (float(ranges[0]["min"]), float(ranges[0]["max"])) == (x.min(), x.max())
     np.testing.assert_allclose([ranges[1]["min"], ranges[1]["max"]], np.quantile(x, [1e-4, 1 - 1e-4]), rtol=1e-5)
@@ -95,13 +95,13 @@ WRONG = {
     "tflite_int8": "CONV_2D does not compute in integers",
     "tflite_int8_float_io": "CONV_2D does not compute in integers",
     "tflite_int16x8": "an input is FLOAT32",
-    "tflite_dynamic_batch": "input 'image' has the shape (1, 8, 8, 1), where only the batch is to be free",
+    "tflite_dynamic_batch": "input 'image' has the shape (1, 8, 8, 1), where only the batch should be free",
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_float_file_is_not_taken_for_another_format(name, exported, student, digits):
-    signature = signature_of(student, *inputs_of(student, digits[1][0]), {"image": digits[1][0]})
+def test_a_float_file_does_not_pass_as_another_format(name, exported, student, digits):
+    signature = read_signature(student, *read_inputs(student, digits[1][0]), {"image": digits[1][0]})
     complaints = FORMATS[name].inspect(exported[0] / "student.tflite", signature)
     assert any(complaint.startswith(WRONG[name]) for complaint in complaints), complaints
 
@@ -164,16 +164,17 @@ def test_one_large_sample_costs_min_max_more_than_percentiles(residual, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "module", "extra"), [("onnx", "tf2onnx", "onnx"), ("tflite_int16x8", "litert_quantizer", "edge")]
+    ("name", "module", "package"),
+    [("onnx", "tf2onnx", "tf2onnx"), ("tflite_int16x8", "litert_quantizer", "litert-quantizer")],
 )
-def test_what_is_not_installed_is_named_with_its_extra(name, module, extra, monkeypatch):
+def test_a_missing_package_is_named_with_the_command_that_installs_it(name, module, package, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == module else found(wanted))
-    with pytest.raises(ImportError, match=rf'{module} to be installed for format .* "keras_distill\[{extra}\]"'):
+    with pytest.raises(ImportError, match=rf'{module} for format .* Install it: pip install .*"{package}'):
         FORMATS[name].require()
 
 
-def test_every_format_says_what_it_is():
+def test_every_format_has_a_summary():
     assert all(entry.summary and "\n" not in entry.summary for entry in FORMATS.values())
     for entry in FORMATS.values():
         entry.require()

@@ -1,4 +1,4 @@
-"""Every student of the zoo in every format: each cell passes, or says why not; nothing crashes."""
+"""Every student of the zoo in every format: each cell passes or gives the reason; nothing crashes."""
 
 import pytest
 
@@ -7,10 +7,10 @@ from tests.export.students import STUDENTS, specimen
 
 MICRO = "it cannot be run: ValueError: Expected a file that the microcontroller runtime can run. Received: the "
 NO_GELU, NO_SELECT = f"{MICRO}microcontroller runtime has no GELU", f"{MICRO}microcontroller runtime has no SELECT"
-# Bodies of random weights are less robust than trained ones: rounding to so few steps turns answers.
+# Bodies of random weights are less robust than trained ones: rounding to so few steps changes answers.
 TURNED = "agreement of output"
 
-# Cells that do not pass, and what their status says.
+# Cells that do not pass, and their status.
 EXPLAINED = {
     ("cnn", "tflite_weights_int4"): TURNED,
     ("mobilenet", "tflite_int8"): TURNED,

@@ -1,4 +1,4 @@
-"""Labels and normalisation inside a file: read back, by this package and by others; answers stay the same."""
+"""Labels and normalisation inside a file: this package and other readers read them, and outputs stay the same."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from flatbuffers.table import Table
 
 from keras_distill.export.preprocessing import Preprocessing
 from keras_distill.export.signature import Signature, Tensor
-from keras_distill.export.tflite import metadata, tensors
+from keras_distill.export.tflite import flatbuffer, metadata
 
 IMAGE = Tensor("image", "image", (None, 4, 4, 3), "float32")
 SPECIES, AGE = Tensor("species", "species", (None, 3), "float32"), Tensor("age", "age", (None, 1), "float32")
@@ -65,7 +65,7 @@ def test_it_reads_back(file):
     assert content == json.loads(json.dumps(metadata.describe(SIGNATURE, LABELS, STEPS)))
     assert content["outputs"][0]["labels"] == LABELS["species"] and content["outputs"][1]["labels"] is None
     assert files == {"labels.txt": "Grauwürger\nNeuntöter\nRaubwürger\n".encode()}
-    assert metadata.complaints(file, SIGNATURE, LABELS) == []
+    assert metadata.find_complaints(file, SIGNATURE, LABELS) == []
 
 
 def test_the_file_is_a_zip_archive_of_its_labels(file):
@@ -85,7 +85,7 @@ def test_attaching_again_replaces(file):
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_weights_lie_where_kernels_read_them(file):
+def test_weights_are_aligned_as_kernels_require(file):
     data = file.read_bytes()
     model = schema.Model.GetRootAs(data)
     held = [model.Buffers(index).DataAsNumpy() for index in range(model.BuffersLength())]
@@ -120,7 +120,7 @@ class Reader:
 
 
 def test_readers_of_tflite_metadata_find_it(file):
-    model = tensors.opened(file.read_bytes())
+    model = flatbuffer.parse(file.read_bytes())
     (entry,) = [entry for entry in model.metadata if entry.name == b"TFLITE_METADATA"]
     data = bytearray(model.buffers[entry.buffer].data)
     assert data[4:8] == b"M001"
@@ -142,19 +142,21 @@ def test_labels_of_a_wrong_length_in_a_file_are_caught(file):
     content["outputs"][0]["labels"] = ["one", "two"]
     metadata.attach(file, content)
     wrong = "it holds 2 labels for output 'species', which has 3 classes"
-    assert metadata.complaints(file, SIGNATURE, LABELS) == [wrong]
-    assert metadata.complaints(file, SIGNATURE) == [wrong]
+    assert metadata.find_complaints(file, SIGNATURE, LABELS) == [wrong]
+    assert metadata.find_complaints(file, SIGNATURE) == [wrong]
 
 
-def test_other_labels_missing_ones_and_damaged_files_are_caught(file, plain):
+def test_wrong_and_missing_labels_and_damaged_files_are_caught(file, plain):
     others = {"species": ["a", "b", "c"]}
-    assert metadata.complaints(file, SIGNATURE, others) == ["its labels of output 'species' are others than were given"]
-    assert metadata.complaints(plain, SIGNATURE, LABELS) == ["labels of output 'species' are missing"]
-    assert metadata.complaints(plain, SIGNATURE) == []
+    assert metadata.find_complaints(file, SIGNATURE, others) == [
+        "its labels of output 'species' differ from the given ones"
+    ]
+    assert metadata.find_complaints(plain, SIGNATURE, LABELS) == ["labels of output 'species' are missing"]
+    assert metadata.find_complaints(plain, SIGNATURE) == []
     metadata.attach(file, metadata.describe(SIGNATURE, LABELS), {"labels.txt": b"a\nb\nc\n"})
-    assert metadata.complaints(file, SIGNATURE, LABELS) == ["its file labels.txt is damaged"]
+    assert metadata.find_complaints(file, SIGNATURE, LABELS) == ["its file labels.txt is damaged"]
     file.write_bytes(file.read_bytes()[:500])
-    assert re.match("its metadata cannot be read: .*whole TFLite file", metadata.complaints(file, SIGNATURE)[0])
+    assert re.match("its metadata cannot be read: .*whole TFLite file", metadata.find_complaints(file, SIGNATURE)[0])
 
 
 @pytest.mark.parametrize(
@@ -174,9 +176,9 @@ def test_wrong_labels_are_refused(labels, message):
 
 
 def test_ends_of_a_file(plain):
-    inputs, outputs = tensors.ends(tensors.opened(plain.read_bytes()))
+    inputs, outputs = flatbuffer.read_ends(flatbuffer.parse(plain.read_bytes()))
     assert [str(end) for end in inputs] == ["image (1, 4, 4, 3) float32"]
     assert {end.name: end.shape for end in outputs} == {"species": (1, 3), "age": (1, 1)}
     assert [end.place for end in outputs] == [0, 1] and not outputs[0].quantized
-    with pytest.raises(ValueError, match="a whole TFLite file. Received: 9 bytes that are none"):
-        tensors.opened(b"no model!")
+    with pytest.raises(ValueError, match="a whole TFLite file. Received: 9 bytes without the TFLite identifier"):
+        flatbuffer.parse(b"no model!")

@@ -10,9 +10,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from keras_distill import export as room
 from keras_distill._core.litert import quantized
-from keras_distill.export.processes import Process, ProcessError
+from keras_distill.export.worker import Process, ProcessError
 
-pytest.importorskip("tflite_micro", reason='needs pip install "keras_distill[micro]"')
+pytest.importorskip("tflite_micro", reason="needs the extra micro")
 from keras_distill.export.runtimes import micro  # noqa: E402
 
 SAMPLES = 300
@@ -54,7 +54,7 @@ def runtime(int8_file):
 
 @pytest.fixture
 def write(tmp_path):
-    """Make a float32 file of a function, by the converter itself."""
+    """Make a float32 file of a function, with the converter itself."""
 
     def write(function, dtype=tf.float32, shape=(1, 4)):
         module = tf.Module()
@@ -82,7 +82,7 @@ class Reference:
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     def dense(self, features):
-        """What the dense layer comes to before it is rounded to int8: whole sums, and their factors."""
+        """The results of the dense layer before rounding to int8: whole sums, and their factors."""
         (node,) = [node for node in self.interpreter._get_ops_details() if node["op_name"] == "FULLY_CONNECTED"]
         details = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()}
         source, kernel, bias = (details[int(index)] for index in node["inputs"])
@@ -112,7 +112,7 @@ def test_int8_outputs_are_those_of_the_reference_kernels(runtime, int8_file, int
     assert steps.max() <= 1 and np.mean(steps) < 0.005
 
 
-def test_dense_layers_differ_in_how_they_round_and_nothing_else(runtime, int8_file, integers):
+def test_dense_layers_differ_only_in_how_they_round(runtime, int8_file, integers):
     """LiteRT's reference kernel rounds the exact number, https://github.com/google-ai-edge/LiteRT/issues/8567."""
     outputs, reference = runtime.run_quantized({"image": integers}), Reference(int8_file)
     sums, factors = reference.dense(outputs["features"])
@@ -121,7 +121,7 @@ def test_dense_layers_differ_in_how_they_round_and_nothing_else(runtime, int8_fi
         np.testing.assert_array_equal(logits, np.clip(rounded + reference.zero_point, -128, 127))
 
 
-def test_floats_in_and_out_are_the_integers(runtime, integers, digits):
+def test_floats_in_and_out_match_the_integers(runtime, integers, digits):
     outputs, raw = runtime({"image": digits[1][0][:SAMPLES]}), runtime.run_quantized({"image": integers})
     assert runtime.input_dtypes == {"image": "int8"}
     assert runtime.output_dtypes == {"features": "int8", "logits": "int8"}
@@ -139,10 +139,10 @@ def test_prepared_runs_without_arguments(runtime, digits):
     assert all(np.array_equal(one[name], runtime({"image": images})[name][:1]) for name in one)
 
 
-def test_the_arena_is_the_least_that_runs(runtime, int8_file, tmp_path):
+def test_the_arena_is_the_smallest_that_works(runtime, int8_file, tmp_path):
     arena = runtime.facts()["arena_bytes"]
     assert micro.runs_in(int8_file, arena)
-    # Two tensors that are alive at once: 16 channels of 8 by 8, and what the pooling makes of them.
+    # Two tensors that are alive at once: 16 channels of 8 by 8, and the output of the pooling.
     assert 16 * (8 * 8 + 4 * 4) < arena < 16_000
     with Process(micro.__name__, tmp_path / "log", time_limit=60) as process:
         try:
@@ -169,7 +169,7 @@ def test_names_follow_the_signature(write):
         (lambda x: tf.cast(x, tf.float32) / 255.0, tf.uint8, "has no CAST of UINT8, FLOAT32: Input type UINT8"),
     ],
 )
-def test_operators_that_it_has_not_are_named(write, function, dtype, message, capfd):
+def test_missing_operators_are_named(write, function, dtype, message, capfd):
     with pytest.raises(ValueError, match=message):
         micro.MicroRuntime(write(function, dtype))
     assert "failed" not in capfd.readouterr().err
@@ -183,7 +183,7 @@ def test_a_truncated_file_is_refused(int8_file, tmp_path, kept):
         micro.MicroRuntime(path)
 
 
-def test_what_to_install_is_said(monkeypatch):
+def test_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tflite_micro", None)
-    with pytest.raises(ImportError, match=r'pip install "keras_distill\[micro\]"'):
+    with pytest.raises(ImportError, match=r"Install it: pip install .*tflite-micro"):
         micro.MicroRuntime.require()

@@ -1,4 +1,4 @@
-"""Preprocessing within the file: raw bytes in, probabilities out, the same numbers as by hand."""
+"""Preprocessing within the file, which takes raw bytes and returns probabilities, as computed by hand."""
 
 import keras
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from keras_distill import export as room
-from keras_distill.export.preprocessing import Preprocessing, by_input, wrap
-from keras_distill.export.signature import Tensor, inputs_of, signature_of
+from keras_distill.export.preprocessing import Preprocessing, match_inputs, wrap
+from keras_distill.export.signature import Tensor, read_inputs, read_signature
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (16, 8, 8, 3)).astype("uint8")
@@ -34,8 +34,8 @@ def two_ended():
 
 
 def exported_names(model, images=IMAGES):
-    structure, inputs = inputs_of(model, images)
-    found = signature_of(model, structure, inputs, {inputs[0].name: images})
+    structure, inputs = read_inputs(model, images)
+    found = read_signature(model, structure, inputs, {inputs[0].name: images})
     return [(tensor.name, tensor.dtype) for tensor in (*found.inputs, *found.outputs)]
 
 
@@ -55,13 +55,13 @@ def test_other_dtypes_and_scores(dtype):
 
 
 def hidden_softmax():
-    """Probabilities that no operation at the end gives away."""
+    """Probabilities that are not computed by the last operation."""
     student = classifier("softmax", name="softmax_scores")
     return keras.Model(student.inputs[0], keras.layers.Reshape((5,), name="scores")(student.outputs[0]))
 
 
 @pytest.mark.parametrize("make", [lambda: classifier("softmax"), hidden_softmax])
-def test_probabilities_stay_what_they_are(make):
+def test_probabilities_are_unchanged(make):
     student = make()
     np.testing.assert_allclose(wrap(student, STEP)(IMAGES), by_hand(student, softmax=False), atol=1e-5)
 
@@ -76,7 +76,7 @@ def test_one_input_and_one_output_of_two():
     assert wrapped.input["image"].dtype == "uint8" and wrapped.input["age"].dtype == "float32"
 
 
-def test_outside_the_graph_the_student_stays_as_it_is():
+def test_preprocessing_outside_the_graph_leaves_the_student_unchanged():
     student = classifier()
     step = Preprocessing(mean=STEP.mean, std=STEP.std, in_graph=False)
     assert wrap(student, step) is student
@@ -85,7 +85,7 @@ def test_outside_the_graph_the_student_stays_as_it_is():
     np.testing.assert_allclose(student(fed), by_hand(student, softmax=False), atol=1e-4)
 
 
-def test_a_made_up_name_and_that_of_the_student_itself():
+def test_a_made_up_name_and_the_name_of_the_student():
     layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(5)]
     assert exported_names(wrap(keras.Sequential(layers), STEP)) == [("input_0", "uint8"), ("output_0", "float32")]
     assert exported_names(wrap(classifier(name="digits"), STEP))[1] == ("digits", "float32")
@@ -96,7 +96,7 @@ ERRORS = {
     "std": ({"std": -1.0}, "std of a Preprocessing to be positive numbers"),
     "scale": ({"scale": (1.0, 2.0)}, "scale of a Preprocessing to be one number"),
     "text": ({"mean": "grey"}, "mean of a Preprocessing to be numbers. Received: 'grey'"),
-    "dtype": ({"input_dtype": "int8"}, "input_dtype to be one of uint8, int32, float32. Received: 'int8'"),
+    "dtype": ({"input_dtype": "int8"}, "input_dtype to be one of float32, int32, uint8. Received: 'int8'"),
     "output": ({"softmax": ("score",)}, "softmax to name outputs of scores. Received: 'score'"),
 }
 
@@ -111,17 +111,19 @@ def test_errors(name):
 def test_errors_of_names_and_kinds():
     tokens = (Tensor("tokens", "tokens", (None, 7), "int32"),)
     with pytest.raises(ValueError, match="preprocessing of the inputs tokens. Received: 'token'"):
-        by_input({"token": STEP}, tokens)
+        match_inputs({"token": STEP}, tokens)
     with pytest.raises(TypeError, match="to be a Preprocessing. Received: dict"):
-        by_input({"tokens": {}}, tokens)
+        match_inputs({"tokens": {}}, tokens)
     with pytest.raises(ValueError, match=r"a dict by input \(age, image\)"):
         wrap(two_ended(), STEP)
-    with pytest.raises(ValueError, match=r"class scores, to make probabilities of. Received: output 'size' of shape"):
+    with pytest.raises(
+        ValueError, match=r"class scores, to turn them into probabilities. Received: output 'size' of shape"
+    ):
         wrap(two_ended(), {"image": Preprocessing()})
     with pytest.raises(ValueError, match="under a sigmoid"):
         wrap(classifier("sigmoid"), STEP)
     text = keras.Sequential([keras.Input((7,), dtype="int32"), keras.layers.Embedding(9, 2), keras.layers.Flatten()])
-    with pytest.raises(ValueError, match="of the student to be of floats. Received: int32"):
+    with pytest.raises(ValueError, match="of the student to take floats. Received: int32"):
         wrap(text, Preprocessing())
 
 

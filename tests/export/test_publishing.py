@@ -1,4 +1,4 @@
-"""Replacing an export: whoever is stopped, at whatever moment, leaves the old folder or the new one."""
+"""Replacing an export: a kill at any moment leaves the old folder or the new one."""
 
 import errno
 import json
@@ -15,7 +15,7 @@ KILLING = pathlib.Path(__file__).with_name("killing.py")
 
 
 def killing(folder, *arguments):
-    """Run the script that replaces a folder and is killed meanwhile; return what it says."""
+    """Run the script that is killed while it replaces a folder; return its output."""
     command = [sys.executable, "-S", str(KILLING), str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -27,8 +27,8 @@ def put(tmp_path):
     """Write one export, as the exporter does; return its path."""
 
     def put(text, name="out", also=()):
-        path = publishing.checked(tmp_path / name, ["model", *also])
-        with publishing.beside(path) as temporary:
+        path = publishing.check_directory(tmp_path / name, ["model", *also])
+        with publishing.temporary_folder(path) as temporary:
             staged = temporary / "files"
             staged.mkdir()
             for file in ("model", *also):
@@ -41,7 +41,7 @@ def put(tmp_path):
 
 
 @pytest.mark.parametrize("way", ["swap", "renames"])
-def test_killed_at_any_step_it_is_whole(way, tmp_path):
+def test_an_export_killed_at_any_step_is_complete(way, tmp_path):
     left = json.loads(killing(tmp_path, way))
     for seen in left.values():
         # Making the files, one by one, comes before the new folder is there; cleaning up comes after.
@@ -49,11 +49,11 @@ def test_killed_at_any_step_it_is_whole(way, tmp_path):
 
 
 @pytest.mark.parametrize(("renames", "left"), [(0, "1"), (1, "1"), (2, "2")])
-def test_killed_between_the_two_renames_the_next_export_puts_it_right(renames, left, tmp_path):
+def test_the_next_export_recovers_from_a_kill_between_the_two_renames(renames, left, tmp_path):
     path = tmp_path / "out"
     killing(tmp_path, "renames", str(renames))
     assert path.exists() == (renames != 1)
-    assert publishing.checked(path, []) == path
+    assert publishing.check_directory(path, []) == path
     assert {(path / name).read_text() for name in ("a", "b", "folder/c")} == {left}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -69,22 +69,22 @@ def test_exchange_swaps(tmp_path):
     assert swapping.exchange(first, tmp_path / "none") is False
 
 
-def test_folders_of_living_processes_and_of_others_stay(tmp_path):
+def test_folders_of_running_processes_and_of_users_stay(tmp_path):
     path, (foreign, empty) = tmp_path / "out", (tmp_path / ".out.0123abcd", tmp_path / ".out.00000000")
     foreign.mkdir()
     (foreign / "thesis").touch()
     empty.mkdir()
-    with publishing.beside(path) as living:
+    with publishing.temporary_folder(path) as living:
         (living / "files").mkdir()
-        publishing.checked(path, [])
+        publishing.check_directory(path, [])
         assert (living / "files").is_dir() and empty.is_dir()
     os.utime(empty, (0, 0))
-    publishing.checked(path, [])
+    publishing.check_directory(path, [])
     assert [entry.name for entry in tmp_path.iterdir()] == [".out.0123abcd"]
     assert (foreign / "thesis").exists()
 
 
-def test_a_full_disk_leaves_the_old_folder_and_says_so(put, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_folder_and_is_reported(put, tmp_path, monkeypatch):
     path = put("old")
     write = pathlib.Path.write_text
 
@@ -94,12 +94,14 @@ def test_a_full_disk_leaves_the_old_folder_and_says_so(put, tmp_path, monkeypatc
         return write(self, text, **options)
 
     monkeypatch.setattr(pathlib.Path, "write_text", full)
-    with pytest.raises(publishing.FullDiskError, match="^Expected room on the disk of .* No space left on device. Fre"):
+    with pytest.raises(
+        publishing.FullDiskError, match="^Expected space on the disk of .* No space left on device. Fre"
+    ):
         put("new")
     assert (path / "model").read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_what_users_added_stays(put, tmp_path):
+def test_files_that_users_added_stay(put, tmp_path):
     path = put("old")
     (path / "notes").mkdir()
     (path / "notes" / "a").write_text("mine")
@@ -109,7 +111,7 @@ def test_what_users_added_stays(put, tmp_path):
     assert (path / "notes" / "a").read_text() == "mine" and (path / "link").is_symlink()
 
 
-def test_a_card_of_the_users_is_never_written_over(put):
+def test_a_users_card_is_never_overwritten(put):
     path = put("old", also=["README.md"])
     assert publishing.card_name(path) == "README.md"
     put("new", also=["README.md"])

@@ -1,4 +1,4 @@
-"""What an export is asked for beside its formats: sizes, labels, targets, calibration, students with ranges."""
+"""Further arguments of an export: sizes, labels, devices, calibration, students with ranges."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_free_sizes_are_those_of_the_data_or_of_input_spec(reader, tmp_path):
 @pytest.mark.parametrize(
     ("input_spec", "message"),
     [
-        ((7,), "pad the data to it, and give it by input_spec"),
+        ((7,), "pad the data to it, and pass it as input_spec"),
         ((6, 1), "input_spec of 'words' to be sizes that fit (None,)"),
         ({"word": (6,)}, "input_spec to name inputs of words. Received: word."),
         ([(6,), (6,)], "input_spec of 1 inputs. Received: 2 shapes."),
@@ -54,7 +54,7 @@ def test_data_of_several_sizes_is_refused_for_files_of_one(reader, tmp_path):
         lambda: (np.zeros((2, length), "int32") for length in (6, 5)),
         output_signature=tf.TensorSpec((None, None), "int32"),
     )
-    with pytest.raises(ValueError, match="Files have one size of input 'words'"):
+    with pytest.raises(ValueError, match="A file has one size of input 'words'"):
         kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=batches)
 
 
@@ -69,27 +69,27 @@ def test_labels_are_in_the_file_and_its_card(tiny, tmp_path):
         kd.export.export(student, tmp_path / "other", "tflite", evaluation_data=x, labels=names[:2])
 
 
-def test_targets_are_run_or_said_not_to_be(tiny, tmp_path):
+def test_devices_are_run_or_reported_as_not_run(tiny, tmp_path):
     student, x = tiny
-    report = kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=x, targets=("android", "web"))
-    assert report["tflite"].passed and report["tflite"].targets["android"] == "passed"
-    assert report["tflite"].targets["web"].startswith("not run: a browser is needed")
-    assert report.missing_targets == ("web",) and not report.passed
-    assert "no file passed for target web" in str(report)
+    report = kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=x, devices=("android", "web"))
+    assert report["tflite"].passed and report["tflite"].devices["android"] == "passed"
+    assert report["tflite"].devices["web"].startswith("not run: a browser is needed")
+    assert report.missing_devices == ("web",) and not report.passed
+    assert "no file passed for device web" in str(report)
     with pytest.raises(ValueError, match="Did you mean 'android'"):
-        kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=x, targets="androit")
+        kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=x, devices="androit")
 
 
-def test_an_operator_that_a_target_lacks_fails_on_it_alone(tmp_path):
+def test_an_operator_that_a_device_lacks_fails_on_it_alone(tmp_path):
     keras.utils.set_random_seed(6)
     layers = [keras.Input((4,)), keras.layers.Dense(3, "gelu"), keras.layers.Dense(3)]
     student, x = keras.Sequential(layers), RNG.normal(size=(12, 4)).astype("float32")
-    report = kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=x, targets="microcontroller")
-    status = report["tflite"].targets["microcontroller"]
+    report = kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=x, devices="microcontroller")
+    status = report["tflite"].devices["microcontroller"]
     assert report["tflite"].passed and status.startswith("failed: microcontroller") and "GELU" in status
 
 
-def test_calibration_of_another_scale_is_warned_of(tiny, tmp_path):
+def test_calibration_data_of_another_scale_gives_a_warning(tiny, tmp_path):
     student, x = tiny
     with pytest.warns(UserWarning, match="input 'x' to have the same scale in both"):
         kd.export.export(student, tmp_path / "out", "tflite", calibration_data=255 * x, evaluation_data=x)
@@ -99,6 +99,25 @@ def test_an_unknown_calibration_is_refused(tiny, tmp_path):
     student, x = tiny
     with pytest.raises(ValueError, match="Did you mean 'percentile'"):
         kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=x, calibration="percentil")
+
+
+def test_old_names_of_devices_warn_and_work(tiny, tmp_path):
+    student, x = tiny
+    with pytest.warns(DeprecationWarning, match=r"Use `export\(devices=\.\.\.\)`"):
+        report = kd.export.export(student, tmp_path / "out", "tflite", evaluation_data=x, targets="web")
+    with pytest.warns(DeprecationWarning, match="Use `ExportReport.missing_devices`"):
+        assert report.missing_targets == ("web",)
+    with pytest.warns(DeprecationWarning, match="Use `Artifact.devices`"):
+        assert report["tflite"].targets == report["tflite"].devices
+    with pytest.warns(DeprecationWarning, match="Use `keras_distill.export.devices.DEVICES`"):
+        assert kd.export.TARGETS is kd.export.DEVICES
+    with pytest.warns(DeprecationWarning, match="missing_devices"):
+        assert kd.export.ExportReport(None, [], missing_targets=["web"]).missing_devices == ("web",)
+    with pytest.warns(DeprecationWarning, match="devices"):
+        assert kd.export.Artifact("tflite", "passed", targets={"web": "passed"}).devices == {"web": "passed"}
+    # The JSON keys are those of earlier versions.
+    assert report.to_dict()["missing_targets"] == ["web"]
+    assert set(json.loads((tmp_path / "out" / "export.json").read_text())["artifacts"][0]["targets"]) == {"web"}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The files committed in `saved_models/`: they are those of their manifest, and do what it says."""
+"""The files committed in `saved_models/`: they match their manifest in content and accuracy."""
 
 import hashlib
 import json
@@ -27,9 +27,9 @@ def test_every_format_is_there():
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMATS)))
-def test_a_committed_file_is_as_right_as_it_says(name, tmp_path):
+def test_a_committed_file_has_the_accuracy_of_the_manifest(name, tmp_path):
     images, labels = data.digits().test
     with RemoteRuntime(FORMATS[name].runtime, FOLDER / ROWS[name]["path"], tmp_path) as runtime:
         (answers,) = runtime({MANIFEST["inputs"][0]["name"]: images}).values()
-    # On other processors single answers may turn.
+    # Single answers may differ on other processors.
     assert (answers.argmax(-1) == labels).mean() == pytest.approx(ROWS[name]["accuracy"], abs=0.011)

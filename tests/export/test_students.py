@@ -100,9 +100,9 @@ def test_half_precision_without_config_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_operators_left_in_floating_point_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "without_negation", lambda path: None)
+    monkeypatch.setattr(sources, "replace_negations", lambda path: None)
     report = normalized(tmp_path)
-    # The converter has no int8 NEG, and silently puts float islands into a file that passes for int8.
+    # The converter has no int8 NEG, and silently writes float operators into a file that looks like int8.
     assert "NEG does not compute in integers" in report["tflite_int8"].status
 
 
@@ -110,7 +110,7 @@ def test_operators_left_in_floating_point_are_named(tmp_path, monkeypatch):
 def test_layer_normalization_becomes_int8_throughout(tmp_path):
     report = normalized(tmp_path)
     assert report.passed, report
-    assert "NEG" not in {name for name, _ in flatbuffer.operators(report["tflite"].path)}
+    assert "NEG" not in {name for name, _ in flatbuffer.list_operators(flatbuffer.load_model(report["tflite"].path))}
 
 
 def normalized(path):
@@ -125,7 +125,7 @@ def normalized(path):
 
 
 class Subclassed(keras.Model):
-    """A student that says nothing about its inputs."""
+    """A student that does not declare its inputs."""
 
     def __init__(self):
         super().__init__()
@@ -250,7 +250,7 @@ def test_student_built_on_one_batch_serves_any(tmp_path):
 
 
 @pytest.mark.slow
-def test_free_sizes_stay_free_in_the_saved_model_and_are_the_datas_in_tflite(tmp_path):
+def test_free_sizes_stay_free_in_the_saved_model_and_are_fixed_in_tflite(tmp_path):
     words = keras.Input((None,), name="words", dtype="int32")
     vectors = keras.layers.Embedding(9, 4)(words)
     student = keras.Model(words, keras.layers.Dense(5, name="tags")(vectors))
@@ -263,7 +263,7 @@ def test_free_sizes_stay_free_in_the_saved_model_and_are_the_datas_in_tflite(tmp
 
 
 @pytest.mark.slow
-def test_camera_bytes_go_into_an_int8_file_as_they_are(tmp_path):
+def test_an_int8_file_takes_camera_bytes(tmp_path):
     image = keras.Input((4, 4, 1), name="image", dtype="uint8")
     scaled = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
     student = keras.Model(image, keras.layers.Dense(3, name="logits")(scaled))
@@ -289,7 +289,7 @@ class Wrapped(keras.Model):
 
 
 @pytest.mark.slow
-def test_rolled_lstm_is_unrolled_for_int8_if_it_says_what_it_is_made_of(tmp_path):
+def test_an_lstm_is_unrolled_for_int8_if_it_has_a_config(tmp_path):
     keras.utils.set_random_seed(0)
     x = RNG.normal(size=(40, 5, 4)).astype("float32")
     layers = [keras.layers.LSTM(3), keras.layers.Dense(3, name="y")]
@@ -297,7 +297,7 @@ def test_rolled_lstm_is_unrolled_for_int8_if_it_says_what_it_is_made_of(tmp_path
     options = {"calibration_data": x, "min_agreement": 0.8}
     report = room.export(student, tmp_path / "out", ("tflite_int8", "tflite"), **options)
     assert report.passed, report
-    loops = [("WHILE" in dict(flatbuffer.operators(row.path))) for row in report]
+    loops = [("WHILE" in dict(flatbuffer.list_operators(flatbuffer.load_model(row.path)))) for row in report]
     assert loops == [False, True]
     wrapped = Wrapped(student)
     wrapped(x)

@@ -1,4 +1,4 @@
-"""No file leaves that was not run and found to agree, and nothing that was there is lost."""
+"""Only files that were run and agree are exported, and existing files are not lost."""
 
 import dataclasses
 import json
@@ -11,13 +11,12 @@ import pytest
 
 from keras_distill import export as room
 from keras_distill.export import exporter, formats, swapping, verification
-from keras_distill.export.conversion import converter as conversion
 from keras_distill.export.conversion import sources
-from keras_distill.export.processes import ProcessError
 from keras_distill.export.runtimes import remote
 from keras_distill.export.runtimes.litert import LiteRTRuntime
-from keras_distill.export.signature import inputs_of, signature_of
+from keras_distill.export.signature import read_inputs, read_signature
 from keras_distill.export.tflite import flatbuffer
+from keras_distill.export.worker import ProcessError
 
 
 def copying(source, change):
@@ -31,20 +30,20 @@ def copying(source, change):
 
 def with_nan(content):
     """Overwrite the largest buffer of a TFLite file, its weights, by NaN."""
-    model = flatbuffer.opened(content)
+    model = flatbuffer.parse(content)
     largest = max(model.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
     largest.data = np.frombuffer(np.full(len(largest.data) // 4, np.nan, np.float32).tobytes(), np.uint8)
-    return flatbuffer.packed(model)
+    return flatbuffer.serialize(model)
 
 
 def with_operator(**code):
-    """Return a function that makes another operator of the first one of a TFLite file."""
+    """Return a function that replaces the first operator of a TFLite file."""
 
     def change(content):
-        model = flatbuffer.opened(content)
+        model = flatbuffer.parse(content)
         for name, value in code.items():
             setattr(model.operatorCodes[0], name, value)
-        return flatbuffer.packed(model)
+        return flatbuffer.serialize(model)
 
     return change
 
@@ -102,7 +101,7 @@ def test_impossible_limit_withholds(limit, why, tiny, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_student_that_is_not_finite_is_named_as_the_cause(tiny, tmp_path):
+def test_a_student_that_is_not_finite_is_named_as_the_cause(tiny, tmp_path):
     student, x = tiny
     student.set_weights([weight * np.nan for weight in student.get_weights()])
     report = room.export(student, tmp_path / "out", "tflite", evaluation_data=x)
@@ -124,7 +123,7 @@ def test_failed_conversion_is_a_row(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_unconvertible_operator_fails_with_the_converters_words(tmp_path):
+def test_an_unconvertible_operator_fails_with_the_message_of_the_converter(tmp_path):
     inputs = keras.Input((4,), name="x")
     student = keras.Model(inputs, keras.ops.erfinv(inputs))
     x = np.linspace(-0.9, 0.9, 12, dtype="float32").reshape(3, 4)
@@ -136,15 +135,15 @@ def test_unconvertible_operator_fails_with_the_converters_words(tmp_path):
 
 @pytest.mark.slow
 def test_a_crash_of_the_converter_costs_one_format(tmp_path):
-    with conversion.Converter(tmp_path) as converter:
+    with sources.Converter(tmp_path) as converter:
         student = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="y")])
         x = np.ones((2, 4), "float32")
-        # The process is killed before it is asked, as a segmentation fault would end it.
+        # Kill the process before the request, as a segmentation fault would.
         converter._process = converter._start()
         converter._process.kill()
         with pytest.raises(ProcessError, match="its process died, by signal SIGKILL"):
             converter.ask("convert", saved_model="none", output="none", settings={})
-        signature = signature_of(student, *inputs_of(student, x), {"x": x})
+        signature = read_signature(student, *read_inputs(student, x), {"x": x})
         source = sources.Source(student, signature, None, tmp_path, converter, 60.0)
         formats.FORMATS["tflite"].write(source, tmp_path / "student.tflite")
         outputs = LiteRTRuntime(tmp_path / "student.tflite")({"x": x})
@@ -161,7 +160,7 @@ def module(path, content, monkeypatch):
 @pytest.mark.parametrize("name", ["tflite", "tflite_weights_int8"])
 def test_a_conversion_that_hangs_is_stopped(name, tiny, tmp_path, monkeypatch):
     hanging = module(tmp_path, "import time\ndef convert(**request):\n    time.sleep(60)\n", monkeypatch)
-    monkeypatch.setattr(exporter, "Converter", lambda work, limit: conversion.Converter(work, limit, hanging))
+    monkeypatch.setattr(exporter, "Converter", lambda work, limit: sources.Converter(work, limit, hanging))
     student, x = tiny
     report = room.export(student, tmp_path / "out", name, evaluation_data=x, time_limit=1.0)
     assert report[name].status == "failed: it took longer than 1 s and was stopped"
@@ -212,7 +211,7 @@ def contents(path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("where", ["write", "verify", "rename"])
-def test_interrupted_export_leaves_everything_as_it_was(where, error, earlier, tiny, monkeypatch):
+def test_an_interrupted_export_changes_nothing(where, error, earlier, tiny, monkeypatch):
     def interrupt(*_, **__):
         raise error
 
@@ -230,7 +229,7 @@ def test_interrupted_export_leaves_everything_as_it_was(where, error, earlier, t
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_export_of_which_nothing_passes_leaves_the_earlier_one(earlier, tiny):
+def test_an_export_without_passed_files_keeps_the_earlier_one(earlier, tiny):
     path, before = earlier
     student, x = tiny
     report = room.export(student, path, "tflite", evaluation_data=x, min_agreement=1.01)
@@ -255,7 +254,7 @@ def test_export_over_an_earlier_one_replaces_it_and_keeps_what_users_added(earli
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_format_left_out_next_time_does_not_stay_behind(exported, student, digits, tmp_path, monkeypatch):
+def test_a_format_left_out_next_time_is_removed(exported, student, digits, tmp_path, monkeypatch):
     writer = copying(exported[0] / "student.tflite", bytes)
     monkeypatch.setitem(room.FORMATS, "tflite", dataclasses.replace(room.FORMATS["tflite"], write=writer))
     for names in (("tflite_float16", "tflite"), ("tflite_float16",)):

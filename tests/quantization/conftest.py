@@ -35,7 +35,7 @@ def mobile(seed=0):
 
 @pytest.fixture(scope="session")
 def small(digits):
-    """A smaller net, trained on the digits, for tests of training, of which most of the time is tracing."""
+    """A smaller net, trained on the digits, for tests of training, which spend most of their time on tracing."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [

@@ -77,7 +77,7 @@ def aware_of(student):
     return aware
 
 
-def test_copies_are_the_students_but_for_rounding_and_back_again():
+def test_copies_equal_the_students_up_to_rounding_and_convert_back():
     student = model_of(*CASES)
     aware, x = aware_of(student), sample()
     assert all(np.isfinite(each).all() for each in quantization.ranges(aware).values())
@@ -162,7 +162,7 @@ def test_every_operation_of_the_file_is_rounded_once(converted, kernels):
 
 
 @pytest.mark.slow
-def test_all_convert_to_integers_that_say_the_same(converted, tmp_path):
+def test_all_convert_to_integers_with_the_same_outputs(converted, tmp_path):
     aware, exposed, with_all = converted
     x = sample()
     path = convert(aware, tmp_path)
@@ -212,7 +212,7 @@ def test_a_transformer_is_distilled_and_written_without_calibration(distilled, d
     student, aware = distilled
     assert accuracy(student, digits) > 0.85
     assert accuracy(aware, digits) >= accuracy(student, digits) - 0.02
-    # The export itself wants a file of integers throughout.
+    # The export itself requires a file that computes in integers only.
     report = kd.export.export(aware, tmp_path / "out", ("tflite_int8",), evaluation_data=digits.test)
     row = report["tflite_int8"]
     assert report.passed, report

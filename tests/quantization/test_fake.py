@@ -16,7 +16,7 @@ def nudged(minimum, maximum, bits):
 
 @pytest.mark.parametrize("bits", (4, 8))
 @pytest.mark.parametrize("limits", ((-1.0, 1.37), (0.0, 6.0), (-3.0, 0.0), (-0.01, 5.0)))
-def test_activations_are_rounded_to_a_grid_with_zero_in_it(limits, bits):
+def test_activations_are_rounded_to_a_grid_that_contains_zero(limits, bits):
     x = np.linspace(-8.0, 8.0, 1001).astype("float32")
     low, high, step = nudged(*limits, bits)
     wanted = np.round((np.clip(x, low, high) - low) / step) * step + low
@@ -28,7 +28,7 @@ def test_activations_are_rounded_to_a_grid_with_zero_in_it(limits, bits):
     assert np.asarray(fake_quantize(np.zeros(1, "float32"), *limits, bits)) == 0.0
 
 
-def test_gradient_passes_within_the_range_and_goes_to_the_limits_outside():
+def test_the_gradient_passes_inside_the_range_and_reaches_the_limits_outside():
     x = tf.constant([-2.0, -0.5, 0.0, 0.5, 2.0, 3.0])
     limits = [tf.constant(-1.0), tf.constant(1.0)]
     upstream = tf.constant([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
@@ -42,7 +42,7 @@ def test_gradient_passes_within_the_range_and_goes_to_the_limits_outside():
 
 @pytest.mark.parametrize("bits", (4, 8))
 @pytest.mark.parametrize("per_channel", (True, False))
-def test_weights_are_rounded_symmetrically_and_none_loses_its_gradient(per_channel, bits):
+def test_weights_are_rounded_symmetrically_and_keep_their_gradients(per_channel, bits):
     generator = np.random.default_rng(0)
     kernel = (generator.normal(size=(3, 3, 5, 64)) * np.geomspace(0.1, 10.0, 64)).astype("float32")
     largest = np.abs(kernel).max(axis=(0, 1, 2) if per_channel else None)

@@ -1,4 +1,4 @@
-"""The converter's files, without calibration data: integers only, and the model's own answers."""
+"""The converter's files, without calibration data: they compute in integers only and match the model."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def calibrated(student, digits):
 
 
 @pytest.mark.slow
-def test_file_is_of_integers_and_says_what_the_model_says(calibrated, digits, tmp_path):
+def test_the_file_computes_in_integers_and_matches_the_model(calibrated, digits, tmp_path):
     path = convert(calibrated[8], tmp_path)
     assert types(path) == INTEGERS
     (gaps,) = gaps_in_steps(path, calibrated[8], digits.test[0])
@@ -44,7 +44,7 @@ def test_every_operation_of_a_trained_net_is_rounded_once(calibrated, digits, tm
 
 
 @pytest.mark.slow
-def test_four_bits_are_four_in_the_file(calibrated, digits, tmp_path):
+def test_weights_of_four_bits_have_four_bits_in_the_file(calibrated, digits, tmp_path):
     path = convert(calibrated[4], tmp_path)
     assert types(path) == INTEGERS | {"INT4"}
     assert agreement(path, calibrated[4], digits.test[0][:100]) >= 0.99
@@ -68,7 +68,7 @@ def test_all_layers_of_the_table_convert(shape, tmp_path):
 
 
 def _largest(name):
-    """Return how far an operation may be from its exact result; what only moves values, not at all."""
+    """Return how far an operation may be from its exact result: 0 if it only moves values."""
     if name.startswith("flatten"):
         return 1e-3
     return next((miss for start, miss in APART.items() if name.startswith(start)), ROUNDED)

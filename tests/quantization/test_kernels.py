@@ -1,4 +1,4 @@
-"""Layers with weights: the folding of batch normalization, what training follows, and the values of the weights."""
+"""Layers with weights: folding of batch normalization, statistics in training, and values of the weights."""
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ def pair(kind, **arguments):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_rounding_it_is_the_two_layers(kind, monkeypatch):
+def test_without_rounding_it_equals_the_two_layers(kind, monkeypatch):
     layer, norm, aware, x = pair(kind)
     monkeypatch.setattr(aware, "rounded", lambda kernel: kernel)
     assert np.allclose(aware(x, training=True), norm(layer(x)), atol=1e-5)
@@ -54,7 +54,7 @@ def test_batch_statistics_are_those_of_the_two_layers(kind, monkeypatch):
     assert all(np.array_equal(*each) for each in zip(before, aware.normalization.get_weights(), strict=True))
 
 
-def test_a_scale_of_zero_is_no_division_by_zero():
+def test_a_scale_of_zero_does_not_divide_by_zero():
     _, _, aware, x = pair("conv2d", batch_statistics=True)
     aware.normalization.gamma.assign(np.zeros(6))
     wanted = np.broadcast_to(aware.normalization.beta, (16, 3, 3, 6))

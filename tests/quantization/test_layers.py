@@ -1,4 +1,4 @@
-"""Every row of the tables: the copy computes what the student does, but for rounding, and goes back to float."""
+"""Every row of the tables: the copy equals the student up to rounding, and converts back to float."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def sample(model, count=32):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_copy_is_the_student_but_for_rounding_and_back_again(case):
+def test_the_copy_equals_the_student_up_to_rounding_and_converts_back(case):
     student = model_of(case)
     before = student.get_weights()
     x = sample(student)
@@ -43,7 +43,7 @@ def test_every_row_has_a_case():
     assert not ACTIVATIONS.keys() - functions
 
 
-def test_names_say_what_became_of_each_layer(student):
+def test_layer_names_are_those_documented(student):
     names = [layer.name for layer in quantization.quantize_aware(student).layers]
     assert names[:7] == ["image", "image_range", "stem", "stem_relu", "stem_relu_range", "depth", "depth_relu"]
     assert not [name for name in names if "norm" in name]
@@ -151,13 +151,13 @@ def test_refusals_of_arguments(arguments, message, student):
 
 
 @pytest.mark.parametrize("function", (quantization.calibrate, quantization.ranges, quantization.float_student))
-def test_float_models_are_refused_where_an_aware_one_belongs(function, student):
+def test_float_models_are_refused_in_place_of_aware_ones(function, student):
     arguments = (np.zeros((1, 8, 8, 1), "float32"),) if function is quantization.calibrate else ()
     with pytest.raises(ValueError, match="quantization-aware model"):
         function(student, *arguments)
 
 
-def test_what_has_seen_no_data_is_not_ready(student):
+def test_a_model_that_has_seen_no_data_is_not_ready(student):
     aware = quantization.quantize_aware(student)
     with pytest.raises(ValueError, match="has seen data. Received: no range in 'image_range'"):
         quantization.check_trained(aware)

@@ -1,4 +1,4 @@
-"""The layer that holds a range: how it moves, when it does not, and what inference sees."""
+"""The layer that holds a range: how it changes, when it does not, and what inference uses."""
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def test_moving_average_starts_with_the_first_batch(jit_compile):
     assert limits(layer) == (0.75 * -1.0 + 0.25 * -5.0, 0.75 * 3.0 + 0.25 * 1.0)
 
 
-def test_a_range_always_has_zero_in_it_and_some_width():
+def test_a_range_always_contains_zero_and_has_some_width():
     layer = FakeQuantization()
     layer(np.array([2.0, 3.0], "float32"), training=True)
     assert limits(layer) == (0.0, 3.0)
@@ -33,7 +33,7 @@ def test_a_range_always_has_zero_in_it_and_some_width():
     assert np.asarray(layer(np.zeros(3, "float32"), training=True)).tolist() == [0.0] * 3
 
 
-def test_inference_and_frozen_layers_leave_the_range_alone():
+def test_inference_and_frozen_layers_do_not_change_the_range():
     layer = FakeQuantization()
     layer(FIRST, training=True)
     assert np.asarray(layer(SECOND)) == pytest.approx([-1.0, 1.0], abs=0.02)
@@ -42,17 +42,17 @@ def test_inference_and_frozen_layers_leave_the_range_alone():
     assert limits(layer) == (-1.0, 3.0)
 
 
-def test_inference_before_training_takes_the_range_of_its_batch_and_forgets_it():
+def test_inference_before_training_uses_the_range_of_its_batch_only_once():
     layer = FakeQuantization()
     predict = tf.function(lambda x: layer(x, training=False))
     assert np.asarray(predict(FIRST)).tolist() == pytest.approx(FIRST.tolist(), abs=0.02)
     assert not layer.has_range
     layer(np.array([-1.0, 1.0], "float32"), training=True)
-    # The graph traced before goes over to the range that training found.
+    # The graph traced before uses the range that training found.
     assert np.asarray(predict(FIRST)) == pytest.approx([-1.0, 1.0], abs=0.02)
 
 
-def test_a_graph_traced_after_training_asks_no_question():
+def test_a_graph_traced_after_training_has_no_condition():
     layer = FakeQuantization()
     layer(FIRST, training=True)
     graph = tf.function(layer).get_concrete_function(tf.TensorSpec((2,))).graph
@@ -61,7 +61,7 @@ def test_a_graph_traced_after_training_asks_no_question():
     assert not kinds & {"SelectV2", "If", "StatelessIf", "Min", "Max"}
 
 
-def test_learned_limits_get_the_gradient_of_what_they_clip():
+def test_learned_limits_receive_the_gradient_of_clipped_values():
     layer = FakeQuantization(ranges="learned")
     layer(np.array([-1.0, 1.0], "float32"), training=True)
     with tf.GradientTape() as tape:
@@ -71,7 +71,7 @@ def test_learned_limits_get_the_gradient_of_what_they_clip():
     assert [weight.name for weight in layer.trainable_weights] == ["minimum", "maximum"]
 
 
-def test_a_learned_range_that_lost_its_zero_finds_it_again():
+def test_a_learned_range_that_lost_zero_stays_valid():
     layer = FakeQuantization(ranges="learned")
     layer(FIRST, training=True)
     layer.minimum.assign(2.0)

@@ -63,13 +63,13 @@ def test_keras_fits_it_with_every_setting(settings, small, few):
 
 
 @pytest.mark.slow
-def test_xla_trains_it_to_the_same(small, few):
+def test_training_with_xla_gives_the_same_loss(small, few):
     losses = []
     for jit_compile in (False, True):
         model = quantization.quantize_aware(small)
         model.get_layer("dropout").rate = 0.0
         losses.append(fit(model, few, 2, 1e-3, jit_compile))
-    # A rounding that falls to the other side moves the rest by a step.
+    # A value rounded to the other side changes the rest by a step.
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
 
@@ -79,14 +79,14 @@ def student_copy(student):
 
 
 @pytest.mark.slow
-def test_saved_and_loaded_in_safe_mode_it_is_the_same(aware, digits, few, tmp_path):
+def test_it_is_saved_and_loaded_in_safe_mode(aware, digits, few, tmp_path):
     model, x = aware[0], digits.test[0][:20]
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     assert np.array_equal(model(x), again(x))
     assert quantization.ranges(again) == quantization.ranges(model)
     assert np.allclose(quantization.float_student(again)(x), quantization.float_student(model)(x))
-    # It trains on, and from a config alone it starts anew.
+    # It continues training; a model made from the config alone starts afresh.
     assert fit(again, few, epochs=1)[0] < 1.0
     fresh = keras.Model.from_config(model.get_config())
     assert set(quantization.ranges(fresh).values()) == {None}
@@ -100,7 +100,7 @@ def test_a_clone_has_its_own_weights(aware, digits):
 
 
 @pytest.mark.slow
-def test_a_chain_ends_in_one(small, few):
+def test_a_chain_of_stages_may_end_in_an_aware_student(small, few):
     def train(distiller, stage):
         distiller.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
         distiller.fit(*few.train, batch_size=64, verbose=0)
@@ -111,7 +111,7 @@ def test_a_chain_ends_in_one(small, few):
 
 
 @pytest.mark.slow
-def test_a_softmax_head_is_looked_under(digits, few):
+def test_the_logits_before_a_softmax_head_are_used(digits, few):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Flatten()(inputs)
     softmax = keras.Model(inputs, keras.layers.Dense(10, activation="softmax", name="probabilities")(x))
@@ -129,7 +129,7 @@ def test_a_softmax_head_is_looked_under(digits, few):
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
-def test_features_are_found_by_the_students_names(aware, small):
+def test_features_keep_the_names_of_the_student(aware, small):
     kd.Distiller(
         student_copy(small),
         aware[0],

@@ -3,7 +3,7 @@
     python -m benchmarks.edge.web FILE.tflite ... --data samples.npz --work DIRECTORY
 
 `samples.npz` holds one array per input of the files, by the inputs' names, samples first, floats as the student was
-trained on. The directory gets Node's packages, once. Needs npm and Chromium on the path, and `keras_distill[edge]`.
+trained on. The directory gets Node's packages, once. Needs npm and Chromium on the path, and the extra `edge`.
 A few seconds a file. Expected: float files are within 1e-5 of LiteRT's XNNPACK on this machine, every top-1 answer the
 same; files with int8 inputs and with a dynamic batch are refused.
 """
@@ -67,7 +67,7 @@ class File:
         self._wanted = samples.outputs_here("litert", path, data)
 
     def job(self, number):
-        """Return what the page is told of the file, a dict of JSON types."""
+        """Return the description of the file for the page, a dict of JSON types."""
         inputs = [
             {"name": name, "dtype": array.dtype.name, "shape": self._shapes[name], "url": f"/data/{number}/{place}"}
             for place, (name, array) in enumerate(self.inputs.items())

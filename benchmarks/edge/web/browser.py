@@ -48,7 +48,7 @@ def found(browser=None):
 
 
 def results(content, modules, browser, seconds):
-    """Open the page and yield what it posts, dicts, until it says that it is done.
+    """Open the page and yield the dicts that it posts, until it has finished.
 
     Args:
         content: dict of URL path to bytes, what the page fetches beside its own files.

@@ -1,5 +1,1 @@
-"""Converters, in a process of their own, and what they work from."""
-
-from keras_distill.export.conversion.converter import Converter as Converter
-
-__all__ = ["Converter"]
+"""Converters, which run in a process of their own, and the intermediate files that they share."""

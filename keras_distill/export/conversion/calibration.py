@@ -1,12 +1,14 @@
-"""Ranges of a float TFLite file's tensors over data, and where they are noted: in a copy of the file.
+"""Measuring the ranges of a float TFLite file's tensors over data, and recording them in a copy of the file.
 
-TensorFlow's own calibration is not used: of larger graphs it notes ranges that the tensors do not have (sigmoids with
-minima below zero), probably since it looks at them after operators that work in place have overwritten them.
+TensorFlow's own calibration is not used: in larger graphs it records ranges that the tensors do not have (sigmoids with
+minima below zero), probably because it reads them after operators that work in place have overwritten them.
 """
 
 import contextlib
 import math
+import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -14,23 +16,24 @@ from keras_distill._core.messages import unknown_name
 from keras_distill.export import arrays
 from keras_distill.export.tflite import flatbuffer
 
-# Share of a tensor's values that lies below the end of its range, and above its start.
 METHODS = {"min_max": 1.0, "percentile": 0.9999}
+"""Method to the share of a tensor's values that lies below the end of its range, and above its start."""
 
 
-def check_method(name):
-    """Return the name of a method of calibration.
-
-    Raises:
-        ValueError: if there is none of that name.
-    """
+def check_method(name: str) -> str:
+    """Return the name of a calibration method; raise a `ValueError` if it is not in `METHODS`."""
+    # Not `check_choice`, which imports Keras: this file runs in a process without it.
     if name not in METHODS:
         raise ValueError(unknown_name("calibration", name, METHODS))
     return name
 
 
 class Range:
-    """The range of a tensor's values, seen part by part; only the values at both ends are kept.
+    """The range of a tensor's values, which arrive in parts; only the values at both ends are kept.
+
+    Args:
+        count: Largest number of values to come.
+        share: Share of the values that lies on the inner side of each end.
 
     Example:
         >>> seen = Range(count=1001, share=0.99)
@@ -40,21 +43,20 @@ class Range:
         [10.0, 990.0]
     """
 
-    def __init__(self, count, share):
-        """Expect at most `count` values, of which the `share` is to lie on the inner side of each end."""
+    def __init__(self, count: int, share: float):
         self._share, self._seen = share, 0
         self._kept = math.floor((count - 1) * (1 - share)) + 2
         self._low = self._high = np.empty(0, np.float32)
 
-    def add(self, values):
-        """See further values; those that are not finite do not count."""
+    def add(self, values: np.ndarray) -> None:
+        """Add values; those that are not finite are ignored."""
         values = values[np.isfinite(values)]
         self._seen += values.size
-        self._low = self._smallest(np.concatenate([self._low, values]))
-        self._high = -self._smallest(-np.concatenate([self._high, values]))
+        self._low = self._keep_smallest(np.concatenate([self._low, values]))
+        self._high = -self._keep_smallest(-np.concatenate([self._high, values]))
 
-    def ends(self):
-        """Return both ends, a quantile each, or None where nothing was seen."""
+    def ends(self) -> tuple[Any, Any] | None:
+        """Return both ends, each a quantile, or `None` if there were no values."""
         if not self._seen:
             return None
         place = (self._seen - 1) * (1 - self._share)
@@ -62,38 +64,41 @@ class Range:
         low = np.interp(place, places, np.sort(self._low))
         return low, -np.interp(place, places, np.sort(-self._high))
 
-    def _smallest(self, values):
+    def _keep_smallest(self, values: np.ndarray) -> np.ndarray:
         return np.partition(values, self._kept - 1)[: self._kept] if len(values) > self._kept else values
 
 
-def calibrate(model, samples, method, output):
-    """Copy a float TFLite file and note in the copy the range of every tensor; see `functions.calibrate`."""
-    share = METHODS[check_method(method)]
-    content = flatbuffer.opened(pathlib.Path(model).read_bytes())
-    for tensor, found in _ranges(model, content, arrays.load(samples), share):
-        if ends := found.ends():
-            flatbuffer.set_range(tensor, *ends)
-    pathlib.Path(output).write_bytes(flatbuffer.packed(content))
-
-
-def ranges_in(path):
-    """Return the ranges that a calibrated file notes, dict of tensor name to `min` and `max`, as litert-quantizer has.
+def calibrate(model: str | os.PathLike, samples: str | os.PathLike, method: str, output: str | os.PathLike) -> None:
+    """Copy a float TFLite file and record the range of every tensor in the copy.
 
     Args:
-        path: str or path.
+        model: The float file.
+        samples: An `.npz` file of one array per input, samples first, as `arrays.save` writes it.
+        method: Name in `METHODS`.
+        output: File to write.
     """
-    graph = flatbuffer.opened(pathlib.Path(path).read_bytes()).subgraphs[0]
-    noted = [(tensor.name.decode(), tensor.quantization) for tensor in graph.tensors]
+    share = METHODS[check_method(method)]
+    content = flatbuffer.load_model(model)
+    for tensor, found in _measure(model, content, arrays.load(samples), share):
+        if ends := found.ends():
+            flatbuffer.set_range(tensor, *ends)
+    pathlib.Path(output).write_bytes(flatbuffer.serialize(content))
+
+
+def read_ranges(path: str | os.PathLike) -> dict[str, dict[str, np.float32]]:
+    """Return the ranges in a calibrated file: tensor name to `min` and `max`, as litert-quantizer takes them."""
+    graph = flatbuffer.load_model(path).subgraphs[0]
+    recorded = [(tensor.name.decode(), tensor.quantization) for tensor in graph.tensors]
     return {
         name: {"min": np.float32(quantization.min[0]), "max": np.float32(quantization.max[0])}
-        for name, quantization in noted
+        for name, quantization in recorded
         if quantization is not None and quantization.min is not None and len(quantization.min)
     }
 
 
-def _ranges(path, model, inputs, share):
+def _measure(path: str | os.PathLike, model: Any, inputs: arrays.Arrays, share: float) -> list[tuple[Any, Range]]:
     """Return pairs of a tensor and the `Range` of its values when the file runs on the data."""
-    interpreter, details = _interpreter(path)
+    interpreter, details = _open(path)
     count = len(next(iter(inputs.values())))
     tensors = model.subgraphs[0].tensors
     computed = [
@@ -106,13 +111,13 @@ def _ranges(path, model, inputs, share):
             interpreter.set_tensor(detail["index"], inputs[name][row : row + 1])
         interpreter.invoke()
         for index, _, seen in computed:
-            # What a loop gives and nothing reads has no memory, and no range.
+            # The output of a loop that nothing reads has no memory, and no range.
             with contextlib.suppress(ValueError):
                 seen.add(interpreter.get_tensor(index).ravel().copy())
     return [(tensor, seen) for _, tensor, seen in computed]
 
 
-def _interpreter(path):
+def _open(path: str | os.PathLike) -> tuple[Any, dict[str, dict]]:
     """Return an interpreter in which no operator overwrites a tensor, and the details of its inputs."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

@@ -1,26 +1,28 @@
-"""What a converter's process runs: one function per converter, all arguments JSON types, all data in files."""
+"""The functions that a converter's process runs: arguments are JSON types, data is in files."""
 
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
-from keras_distill.export.conversion import calibration, onnx_graph
+from keras_distill.export.conversion import calibration
 from keras_distill.export.tflite import flatbuffer
 
 _ATTEMPTS = 8
 
 
-def convert(saved_model, output, settings):
-    """Convert one SavedModel to one TFLite file by TensorFlow's converter.
+def convert(saved_model: str, output: str, settings: dict[str, Any]) -> None:
+    """Convert a SavedModel to a TFLite file by TensorFlow's converter.
 
     Args:
-        saved_model: str, folder of a SavedModel with static shapes and the signature `serving_default`.
-        output: str, file to write.
-        settings: dict of names of TensorFlow's, see `writers.tflite`.
+        saved_model: Folder of a SavedModel with static shapes and the signature `serving_default`.
+        output: File to write.
+        settings: Settings of the converter, see `writers.tflite`.
     """
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=["serving_default"])
     converter.optimizations = [tf.lite.Optimize[name] for name in settings.get("optimizations", ())]
-    # Flex operators are never allowed: the small runtimes cannot run them.
+    # Flex operators are not allowed, since small runtimes cannot run them.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.target_spec.supported_types = [tf.as_dtype(name) for name in settings.get("supported_types", ())]
     if "inference_type" in settings:
@@ -29,47 +31,39 @@ def convert(saved_model, output, settings):
     pathlib.Path(output).write_bytes(converter.convert())
 
 
-def calibrate(model, samples, method, output):
-    """Copy a float TFLite file and note in the copy the range of every tensor.
-
-    Args:
-        model: str, the float file.
-        samples: str, an .npz file of one array per input, samples first, as `arrays.save` writes it.
-        method: str, name in `calibration.METHODS`.
-        output: str, file to write.
-    """
-    calibration.calibrate(model, samples, method, output)
+calibrate = calibration.calibrate
 
 
-def quantize_int8(calibrated, output, inference_type):
+def quantize_int8(calibrated: str, output: str, inference_type: str) -> None:
     """Quantize a calibrated TFLite file to int8 by the quantizer inside TensorFlow's converter.
 
     Args:
-        calibrated: str, file as `calibrate` writes it.
-        output: str, file to write.
-        inference_type: str, dtype of the inputs and outputs that are floats: `"int8"` or `"float32"`.
+        calibrated: File that `calibrate` wrote.
+        output: File to write.
+        inference_type: Dtype of the inputs and outputs that are floats: `"int8"` or `"float32"`.
     """
     import tensorflow as tf
 
-    # The converter has no public door for ranges that it did not measure itself.
+    # No public function takes ranges that the converter did not measure itself.
     from tensorflow.lite.python.convert import mlir_quantize
 
     dtype, content = tf.as_dtype(inference_type), pathlib.Path(calibrated).read_bytes()
-    # Operators with outputs that nothing uses are left in floating point in some runs, and not in others.
-    attempts = _ATTEMPTS if any(unused for _, unused in _by_use(flatbuffer.opened(content))) else 1
-    files = {mlir_quantize(content, input_data_type=dtype, output_data_type=dtype) for _ in range(attempts)}
+    # Operators with outputs that nothing uses are left in floating point in some runs, and quantized in others.
+    attempts = _ATTEMPTS if any(unused for _, unused in _split_outputs(flatbuffer.parse(content))) else 1
+    options: dict[str, Any] = {"input_data_type": dtype, "output_data_type": dtype}
+    files: set[Any] = {mlir_quantize(content, **options) for _ in range(attempts)}
     pathlib.Path(output).write_bytes(min(files, key=lambda file: (len(file), file)))
 
 
-def quantize(model, output, recipe, algorithm=None, calibrated=False):
+def quantize(model: str, output: str, recipe: str, algorithm: str | None = None, calibrated: bool = False) -> None:
     """Quantize a float TFLite file by litert-quantizer.
 
     Args:
-        model: str, the float file; with ranges, as `calibrate` writes it, if the recipe needs them.
-        output: str, file to write.
-        recipe: str, name of a function of `litert_quantizer.recipe`.
-        algorithm: None, or str, how scales are found, by its name there.
-        calibrated: bool, whether the recipe needs ranges.
+        model: The float file; with ranges, as `calibrate` writes it, if the recipe needs them.
+        output: File to write.
+        recipe: Name of a function of `litert_quantizer.recipe`.
+        algorithm: Name of the litert-quantizer algorithm that finds scales. Defaults to `None`, the recipe's own.
+        calibrated: Whether the recipe needs ranges. Defaults to `False`.
     """
     from litert_quantizer import quantizer
     from litert_quantizer import recipe as recipes
@@ -77,43 +71,47 @@ def quantize(model, output, recipe, algorithm=None, calibrated=False):
     options = {} if algorithm is None else {"algorithm_key": quantizer.AlgorithmName[algorithm]}
     worker = quantizer.Quantizer(bytearray(pathlib.Path(model).read_bytes()))
     worker.load_quantization_recipe(getattr(recipes, recipe)(**options))
-    # Ranges are always given: its own calibration is a moving average, which clips without a word.
-    ranges = calibration.ranges_in(model) if calibrated else None
-    result = worker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    quantized = flatbuffer.opened(bytes(result.quantized_model))
-    _complete(quantized)
-    pathlib.Path(output).write_bytes(flatbuffer.packed(quantized))
+    # Its own calibration is a moving average, which clips silently.
+    ranges: dict[str, Any] = {"calibration_result": calibration.read_ranges(model) if calibrated else None}
+    result: Any = worker.quantize(**ranges, enable_progress_bar=False, enable_progress_report=False)
+    quantized = flatbuffer.parse(bytes(result.quantized_model))
+    _quantize_unused(quantized)
+    pathlib.Path(output).write_bytes(flatbuffer.serialize(quantized))
 
 
-def _complete(model):
+def _quantize_unused(model: Any) -> None:
     """Quantize outputs that nothing uses, which litert-quantizer leaves in floating point.
 
     The first step of an unrolled LSTM has such outputs, and no kernel splits a tensor into two types.
     """
-    for used, unused in _by_use(model):
+    for used, unused in _split_outputs(model):
         for tensor in unused if used else ():
             tensor.type, tensor.quantization = used[0].type, used[0].quantization
 
 
-def _by_use(model):
-    """Yield, for each operator, its outputs that something uses, and those that nothing uses."""
+def _split_outputs(model: Any) -> Iterator[tuple[list, list]]:
+    """Yield, for each operator, the outputs that something uses and those that nothing uses."""
     for graph in model.subgraphs:
         in_use = {index for operator in graph.operators for index in operator.inputs} | set(graph.outputs)
         for operator in graph.operators:
-            sides = ([], [])
+            sides: tuple[list, list] = ([], [])
             for index in operator.outputs:
                 sides[index not in in_use].append(graph.tensors[index])
             yield sides
 
 
-def convert_to_onnx(saved_model, output, opset):
-    """Convert one SavedModel to one ONNX file by tf2onnx.
+def convert_to_onnx(saved_model: str, output: str, opset: int) -> None:
+    """Convert a SavedModel to an ONNX file by tf2onnx, and check it.
 
     Args:
-        saved_model: str, folder of a SavedModel with the signature `serving_default`.
-        output: str, file to write.
-        opset: int, version of ONNX's operators.
+        saved_model: Folder of a SavedModel with the signature `serving_default`.
+        output: File to write.
+        opset: Version of ONNX's operators.
+
+    Raises:
+        onnx.checker.ValidationError: If the file is not valid.
     """
+    import onnx
     import tensorflow as tf
     import tf2onnx
 
@@ -125,9 +123,29 @@ def convert_to_onnx(saved_model, output, opset):
     ]
 
     @tf.function(input_signature=specs, autograph=False)
-    def by_position(*inputs):
-        return function(**{spec.name: tensor for spec, tensor in zip(specs, inputs, strict=True)})
+    def call(*inputs: Any) -> Any:
+        named: dict[str, Any] = {str(spec.name): tensor for spec, tensor in zip(specs, inputs, strict=True)}
+        return function(**named)
 
-    model, _ = tf2onnx.convert.from_function(by_position, input_signature=specs, opset=opset)
-    onnx_graph.finish(model)
+    model, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=opset)
+    _replace_erfc(model.graph)
+    for value in (*model.graph.input, *model.graph.output):
+        sizes = value.type.tensor_type.shape.dim
+        if sizes and not sizes[0].HasField("dim_value"):
+            sizes[0].dim_param = "batch"
+    onnx.checker.check_model(model)
     pathlib.Path(output).write_bytes(model.SerializeToString())
+
+
+def _replace_erfc(graph: Any) -> None:
+    """Replace erfc(x) by 1 - erf(x): tf2onnx passes it on from exact GELU, but ONNX has no such operator."""
+    from onnx import helper
+
+    found = [node for node in graph.node if node.op_type == "Erfc"]
+    for node in found:
+        erf, one = f"{node.name}/erf", f"{node.name}/one"
+        place = list(graph.node).index(node)
+        graph.node.remove(node)
+        graph.initializer.append(helper.make_tensor(one, 1, (), [1.0]))
+        graph.node.insert(place, helper.make_node("Erf", list(node.input), [erf], name=erf))
+        graph.node.insert(place + 1, helper.make_node("Sub", [one, erf], list(node.output), name=f"{node.name}/sub"))

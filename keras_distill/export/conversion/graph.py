@@ -1,17 +1,21 @@
-"""SavedModels: writing a student's graph, and rewriting operators that have no integer kernel."""
+"""Writing a student as a SavedModel, and replacing operators that have no integer kernel."""
 
 import itertools
+import os
 import pathlib
+from typing import Any
+
+from keras_distill.export.signature import Signature
 
 
-def save_graph(student, signature, shapes, path):
-    """Write a SavedModel with the one signature `serving_default`, its inputs and outputs named.
+def save_graph(student: Any, signature: Signature, shapes: dict[str, tuple], path: str | os.PathLike) -> None:
+    """Write a SavedModel with the single signature `serving_default` and named inputs and outputs.
 
     Args:
         student: `keras.Model`.
         signature: `Signature` of the student.
-        shapes: dict of input name to shape; None where the size is free.
-        path: folder to write.
+        shapes: Dict of input name to shape; `None` where the size is free.
+        path: Folder to write.
     """
     import keras
     import tensorflow as tf
@@ -19,20 +23,20 @@ def save_graph(student, signature, shapes, path):
     specs = {
         tensor.name: tf.TensorSpec(shapes[tensor.name], tensor.dtype, name=tensor.name) for tensor in signature.inputs
     }
-    archive = keras.export.ExportArchive()
+    archive: Any = keras.export.ExportArchive()
     archive.track(student)
     archive.add_endpoint("serving_default", lambda inputs: signature.call(student, inputs), [specs])
     archive.write_out(str(path), verbose=False)
 
 
-def without_negation(path):
+def replace_negations(path: str | os.PathLike) -> None:
     """Replace every float negation in a SavedModel by a product with -1, which gives the same numbers.
 
-    Layer normalization negates. TFLite has no int8 kernel for that, and its converter then writes float islands into
-    files that pass for int8 and run slower than float ones.
+    Layer normalization contains a negation. TFLite has no int8 kernel for it, so its converter would write float
+    operators into a file that looks like int8 and runs slower than a float one.
 
     Args:
-        path: folder of the SavedModel; it is changed in place.
+        path: Folder of the SavedModel, which is changed in place.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -40,15 +44,15 @@ def without_negation(path):
     model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     for meta_graph in model.meta_graphs:
         for function in meta_graph.graph_def.library.function:
-            _rewrite(function)
+            _replace_in(function)
     file.write_bytes(model.SerializeToString())
 
 
-def _rewrite(function):
+def _replace_in(function: Any) -> None:
     import tensorflow as tf
 
-    # Exact GELU is recognised, and converted, as erfc(-x * constant) only.
-    untouched = _leading_to(function, "Erfc", steps=2)
+    # The converter recognises exact GELU only in the form erfc(-x * constant).
+    untouched = _find_nodes_before(function, "Erfc", steps=2)
     negations = [
         node
         for node in function.node_def
@@ -62,7 +66,7 @@ def _rewrite(function):
     for node in negations:
         node.op = "Mul"
         node.input.insert(1, f"{minus_one}:output:0")
-        # Consumers name the producer's output argument: `y` of a negation, `z` of a product.
+        # Consumers refer to the name of the output argument: `y` of a negation, `z` of a product.
         renamed[f"{node.name}:y:0"] = f"{node.name}:z:0"
     for node in function.node_def:
         node.input[:] = [renamed.get(name, name) for name in node.input]
@@ -73,8 +77,8 @@ def _rewrite(function):
     constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(-1.0, tf.float32))
 
 
-def _leading_to(function, operator, steps):
-    """Return the names of nodes from which an operator of that kind is at most so many steps away."""
+def _find_nodes_before(function: Any, operator: str, steps: int) -> set[str]:
+    """Return the names of nodes at most `steps` edges before an operator of that kind."""
     found = {node.name for node in function.node_def if node.op == operator}
     for _ in range(steps):
         found |= {name.split(":")[0] for node in function.node_def if node.name in found for name in node.input}

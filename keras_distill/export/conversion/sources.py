@@ -1,50 +1,73 @@
-"""What every writer of a format works from, and the intermediate files that formats share."""
+"""What every writer of a format starts from, and the intermediate files that formats share."""
 
 import dataclasses
 import functools
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 from keras_distill.export import arrays
-from keras_distill.export.conversion.converter import Converter
-from keras_distill.export.conversion.graph import save_graph, without_negation
-from keras_distill.export.conversion.unrolling import unrolled
+from keras_distill.export.conversion.graph import replace_negations, save_graph
+from keras_distill.export.rebuilding import unroll
 from keras_distill.export.signature import Signature
+from keras_distill.export.worker import Process
+
+_FUNCTIONS = "keras_distill.export.conversion.functions"
+
+
+class Converter(Process):
+    """A process that runs the functions in `conversion.functions`.
+
+    Some graphs crash a converter, others keep it busy forever, so converters run in a process of their own. Starting it
+    imports TensorFlow, which takes seconds; the formats of one export share a process until it crashes.
+
+    Args:
+        work: Folder for the log of the process.
+        time_limit: Seconds that a conversion may take. Defaults to 600.
+        module: Module of the functions. Defaults to `conversion.functions`.
+    """
+
+    def __init__(self, work: str | os.PathLike, time_limit: float = 600.0, module: str = _FUNCTIONS):
+        super().__init__(module, pathlib.Path(work) / "conversion.log", time_limit)
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a writer works from.
+    """What a writer starts from.
 
     Attributes:
-        student: float32 `keras.Model`.
+        student: Float32 `keras.Model`.
         signature: `Signature` of the student.
-        calibration: dict of str to array, samples along the first axis, or None.
-        work: folder for intermediate files, deleted afterwards.
-        converter: `Converter`.
-        time_limit: float, seconds that one request to another process may take.
-        calibration_method: str, name in `calibration.METHODS`. Defaults to `"min_max"`.
+        calibration: Dict of input name to array, samples along the first axis, or `None`.
+        work: Folder for intermediate files, deleted afterwards.
+        converter: `Converter` that runs the conversions.
+        time_limit: Seconds that one request to another process may take.
+        calibration_method: Name in `calibration.METHODS`. Defaults to `"min_max"`.
     """
 
-    student: object
+    student: Any
     signature: Signature
-    calibration: dict | None
+    calibration: arrays.Arrays | None
     work: pathlib.Path
     converter: Converter
     time_limit: float
     calibration_method: str = "min_max"
-    _outcomes: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    _outcomes: dict[str, Exception | None] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def shared(self, name, write):
-        """Return the path of an intermediate file or folder; it is written at the first request.
+    def shared(self, name: str, write: Callable[[pathlib.Path], None]) -> pathlib.Path:
+        """Return the path of an intermediate file or folder, which is written at the first request.
 
-        What failed once is not tried again: it may have taken all of the time limit.
+        A failure is not tried again, since it may have taken all of the time limit.
 
         Args:
-            name: str, its name.
-            write: function of the path, as a writer's second argument.
+            name: Name of the file or folder.
+            write: Function that writes it, given the path.
 
         Raises:
-            Exception: what `write` raised the first time.
+            Exception: What `write` raised the first time.
         """
         path = pathlib.Path(self.work) / name
         if name not in self._outcomes:
@@ -53,54 +76,55 @@ class Source:
                 self._outcomes[name] = None
             except Exception as error:
                 self._outcomes[name] = error
-        if self._outcomes[name] is not None:
-            raise self._outcomes[name]
+        failure = self._outcomes[name]
+        if failure is not None:
+            raise failure
         return path
 
     @functools.cached_property
-    def unrolled_student(self):
-        """The student with the loops of its recurrent layers written out, which is what quantizers can handle."""
-        return unrolled(self.student, self.signature)
+    def unrolled_student(self) -> Any:
+        """The student with unrolled recurrent layers, since quantizers cannot handle loops."""
+        return unroll(self.student, self.signature)
 
     @property
-    def free_saved_model(self):
-        """Path of a SavedModel in which every size that the student leaves free is free."""
+    def free_saved_model(self) -> pathlib.Path:
+        """Path of a SavedModel with the free sizes of the student."""
         shapes = {tensor.name: tensor.shape for tensor in self.signature.inputs}
         return self.shared("free", lambda path: save_graph(self.student, self.signature, shapes, path))
 
     @property
-    def static_saved_model(self):
-        """Path of a SavedModel of batch 1 and no free sizes, what small runtimes are converted from."""
+    def static_saved_model(self) -> pathlib.Path:
+        """Path of a SavedModel of batch 1 without free sizes, from which files for small runtimes are converted."""
         return self.shared("static", lambda path: self._save(self.student, 1, path))
 
     @property
-    def batched_saved_model(self):
-        """Path of a SavedModel of which the batch alone is free; no converter can do that to a loop."""
+    def batched_saved_model(self) -> pathlib.Path:
+        """Path of a SavedModel in which only the batch is free; no converter supports that for a loop."""
         return self.shared("batched", lambda path: self._save(self.unrolled_student, None, path))
 
     @property
-    def float_file(self):
+    def float_file(self) -> pathlib.Path:
         """Path of the float32 TFLite file of batch 1."""
         return self.shared("float.tflite", lambda path: self._convert(self.static_saved_model, path))
 
     @property
-    def calibrated_file(self):
-        """Path of a float32 TFLite file that notes the ranges of its tensors over the calibration samples."""
+    def calibrated_file(self) -> pathlib.Path:
+        """Path of a float32 TFLite file that holds the ranges of its tensors over the calibration samples."""
         return self.shared("calibrated.tflite", self._calibrate)
 
-    def _save(self, student, batch, path):
+    def _save(self, student: Any, batch: int | None, path: pathlib.Path) -> None:
         shapes = {name: (batch, *shape[1:]) for name, shape in self.signature.example_shapes.items()}
         save_graph(student, self.signature, shapes, path)
-        without_negation(path)
+        replace_negations(path)
 
-    def _convert(self, saved_model, path):
+    def _convert(self, saved_model: pathlib.Path, path: pathlib.Path) -> None:
         self.converter.ask("convert", saved_model=str(saved_model), output=str(path), settings={})
 
-    def _calibrate(self, path):
+    def _calibrate(self, path: pathlib.Path) -> None:
         model = self.float_file
         if self.unrolled_student is not self.student:
             saved_model = self.shared("unrolled", lambda folder: self._save(self.unrolled_student, 1, folder))
             model = self.shared("unrolled.tflite", lambda file: self._convert(saved_model, file))
-        samples = self.shared("calibration.npz", lambda file: arrays.save(file, self.calibration))
+        samples = self.shared("calibration.npz", lambda file: arrays.save(file, self.calibration or {}))
         request = {"model": str(model), "samples": str(samples), "output": str(path)}
         self.converter.ask("calibrate", method=self.calibration_method, **request)

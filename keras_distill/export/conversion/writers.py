@@ -1,29 +1,35 @@
-"""Functions that write a format: each takes a `Source` and a path, writes the file or folder there, or raises."""
+"""Functions that write a format: each takes a `Source` and a path, and writes the file or folder there or raises."""
 
+import pathlib
 import shutil
+from collections.abc import Callable
+from typing import Any
 
+from keras_distill.export.conversion.sources import Source
 from keras_distill.export.tflite.c_array import write_c_array
 from keras_distill.quantization.aware import is_quantize_aware
 
 _OPSET = 17
 
+Writer = Callable[[Source, pathlib.Path], None]
 
-def saved_model(source, path):
+
+def saved_model(source: Source, path: pathlib.Path) -> None:
     """Write a SavedModel."""
     shutil.copytree(source.free_saved_model, path)
 
 
-def float32(source, path):
+def float32(source: Source, path: pathlib.Path) -> None:
     """Write a float32 TFLite file of batch 1."""
     shutil.copyfile(source.float_file, path)
 
 
-def tflite(**settings):
+def tflite(**settings: Any) -> Writer:
     """Return a writer of TFLite files of batch 1 by TensorFlow's converter.
 
     Args:
-        **settings: `optimizations` and `supported_types`, lists of names as TensorFlow has them, and
-            `inference_type`, dtype of the inputs and outputs.
+        **settings: `optimizations` and `supported_types`, lists of TensorFlow's names, and `inference_type`, the dtype
+            of the inputs and outputs.
     """
 
     def write(source, path):
@@ -32,22 +38,22 @@ def tflite(**settings):
     return write
 
 
-def dynamic_batch(source, path):
+def dynamic_batch(source: Source, path: pathlib.Path) -> None:
     """Write a float32 TFLite file of any batch."""
     source.converter.ask("convert", saved_model=str(source.batched_saved_model), output=str(path), settings={})
 
 
-def int8(inference_type):
+def int8(inference_type: str) -> Writer:
     """Return a writer of TFLite files that compute in int8.
 
     Args:
-        inference_type: str, dtype of the inputs and outputs that are floats: `"int8"` or `"float32"`.
+        inference_type: Dtype of the inputs and outputs that are floats: `"int8"` or `"float32"`.
     """
     learned = tflite(optimizations=["DEFAULT"], inference_type=inference_type)
 
     def write(source, path):
         if is_quantize_aware(source.student):
-            # The ranges are in the graph; samples would make the converter measure them anew.
+            # The graph holds the ranges; given samples, the converter would measure them again.
             learned(source, path)
         else:
             request = {"calibrated": str(source.calibrated_file), "output": str(path)}
@@ -59,7 +65,7 @@ def int8(inference_type):
     return shared
 
 
-def quantized(recipe, algorithm=None, calibrated=False):
+def quantized(recipe: str, algorithm: str | None = None, calibrated: bool = False) -> Writer:
     """Return a writer of TFLite files of batch 1 by litert-quantizer; see `functions.quantize`."""
 
     def write(source, path):
@@ -70,17 +76,17 @@ def quantized(recipe, algorithm=None, calibrated=False):
     return write
 
 
-def onnx(source, path):
+def onnx(source: Source, path: pathlib.Path) -> None:
     """Write an ONNX file."""
     source.converter.ask("convert_to_onnx", saved_model=str(source.free_saved_model), output=str(path), opset=_OPSET)
 
 
-def c_array(write, name):
+def c_array(write: Writer, name: str) -> Writer:
     """Return a writer of a folder with a TFLite file as C++ source and header.
 
     Args:
-        write: writer of the TFLite file.
-        name: str, name of the array and of both files.
+        write: Writer of the TFLite file.
+        name: Name of the array and of both files.
     """
 
     def write_folder(source, path):

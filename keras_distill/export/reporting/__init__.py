@@ -1,1 +1,1 @@
-"""What an export or a benchmark says of its files: tables, plots, the model card."""
+"""Results of an export or a benchmark: tables, plots, and the model card."""

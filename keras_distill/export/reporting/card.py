@@ -1,106 +1,125 @@
-"""The model card beside the files: what they are, what goes in and comes out, code, and how they were checked."""
+"""The model card beside the files: their inputs and outputs, code that runs them, and how they were verified."""
 
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
+from keras_distill.drawing.numbers import percent
 from keras_distill.export import publishing
+from keras_distill.export.labels import match_class_names
+from keras_distill.export.preprocessing import Preprocessing
 from keras_distill.export.reporting import tables
 from keras_distill.export.reporting.card_code import LANGUAGES
-from keras_distill.export.tflite import metadata, tensors
+from keras_distill.export.reporting.report import Artifact
+from keras_distill.export.signature import Signature, Tensor
+from keras_distill.export.tflite import flatbuffer
 
 _SHOWN_LABELS = 100
 
 
-def write(folder, rows, signature, preprocessing=None, labels=None, manifest=None, name=publishing.CARDS[0]):
+def write(
+    folder: str | os.PathLike,
+    rows: Sequence[Artifact],
+    signature: Signature,
+    preprocessing: dict[str, Preprocessing] | None = None,
+    labels: Any = None,
+    manifest: dict[str, Any] | None = None,
+    name: str = publishing.CARDS[0],
+) -> pathlib.Path:
     """Write the model card of an export.
 
     Args:
-        folder: str or path, where the files are.
-        rows: list of `report.Artifact`, in the order asked for.
-        signature: `signature.Signature` of what was exported.
-        preprocessing: dict of input name to `preprocessing.Preprocessing`. Defaults to None.
-        labels: as `metadata.labels_by_output` takes them. Defaults to None.
-        manifest: dict, what the manifest says beside the files: `student`, `verified_on`, `calibrated_on`, `versions`.
-            Defaults to None.
-        name: str, the card's file name, see `publishing.card_name`. Defaults to `"README.md"`.
+        folder: Folder of the files.
+        rows: `Artifact` of each format.
+        signature: `Signature` of the student.
+        preprocessing: Dict of input name to `Preprocessing`. Defaults to `None`.
+        labels: Class names, as `match_class_names` takes them. Defaults to `None`.
+        manifest: `student`, `verified_on`, `calibrated_on` and `versions` of the manifest. Defaults to `None`.
+        name: File name of the card, see `publishing.card_name`. Defaults to `"README.md"`.
 
     Returns:
-        `pathlib.Path` of the card.
+        Path of the card.
     """
     folder, manifest = pathlib.Path(folder), manifest or {}
-    labels = metadata.labels_by_output(labels, signature.outputs)
-    kept = {row.format: folder / pathlib.Path(row.path).name for row in rows if row.passed}
-    files = _readable(rows, kept)
+    class_names = match_class_names(labels, signature.outputs)
+    kept = {row.format: folder / pathlib.Path(row.path or "").name for row in rows if row.passed}
+    files = _read_tflite_files(rows, kept)
     parts = [
         f"# {manifest.get('student', {}).get('name', 'Student')}",
-        "A Keras student, written to files by `keras_distill`. Each file was loaded and run by another runtime than "
-        "Keras, on real data, and agreed with the student.",
-        "## Files\n\n" + _files(rows, kept),
-        "## Inputs\n\n" + _inputs(signature, preprocessing or {}),
-        "## Outputs\n\n" + _outputs(signature, labels),
-        *_quantization(files),
-        *_code(files),
-        "## How the files were checked\n\n" + _checks(rows, manifest),
-        "## Versions and hashes\n\n" + _hashes(kept, manifest),
+        "A Keras student, exported to files by `keras_distill`. Another runtime than Keras ran each file on real data, "
+        "and its outputs agreed with the student's.",
+        "## Files\n\n" + _describe_files(rows, kept),
+        "## Inputs\n\n" + _describe_inputs(signature, preprocessing or {}),
+        "## Outputs\n\n" + _describe_outputs(signature, class_names),
+        *_describe_quantization(files),
+        *_write_code(files),
+        "## How the files were verified\n\n" + _describe_verification(rows, manifest),
+        "## Versions and hashes\n\n" + _describe_hashes(kept, manifest),
     ]
     path = folder / name
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
 
 
-def _readable(rows, kept):
+Files = dict[str, tuple[list[flatbuffer.End], list[flatbuffer.End]]]
+
+
+def _read_tflite_files(rows: Sequence[Artifact], kept: dict[str, pathlib.Path]) -> Files:
     """Return the TFLite files that passed, the smallest first: name to inputs and outputs."""
     rows = [row for row in rows if row.format in kept and kept[row.format].suffix == ".tflite"]
-    paths = [kept[row.format] for row in sorted(rows, key=lambda row: row.bytes)]
-    return {path.name: tensors.ends(tensors.opened(path.read_bytes())) for path in paths}
+    paths = [kept[row.format] for row in sorted(rows, key=lambda row: row.bytes or 0)]
+    return {path.name: flatbuffer.read_ends(flatbuffer.load_model(path)) for path in paths}
 
 
-def _files(rows, kept):
+def _describe_files(rows: Sequence[Artifact], kept: dict[str, pathlib.Path]) -> str:
     names = [f"`{kept[row.format].name}`" if row.format in kept else row.format for row in rows]
-    columns = tables.filled((tables.SIZE, *tables.AGREEMENT, *tables.COST), rows)
-    words = "Agreement is the share of samples with the student's answer; latency is of one sample on one thread of the"
-    return f"{tables.markdown(names, [row.status for row in rows], columns, 'file')}\n\n{words} machine that exported."
+    columns = tables.fill((tables.SIZE, *tables.AGREEMENT, *tables.COST), rows)
+    table = tables.format_markdown(names, [row.status for row in rows], columns, "file")
+    words = (
+        "Agreement is the share of samples with the student's answer. Latency is the time for one sample on one thread"
+    )
+    return f"{table}\n\n{words} of the machine that exported."
 
 
-def _inputs(signature, preprocessing):
+def _describe_inputs(signature: Signature, preprocessing: dict[str, Preprocessing]) -> str:
     lines = ["| input | shape | dtype | what to feed |", "|---|---|---|---|"]
     for tensor in signature.inputs:
-        feed = _feed(preprocessing.get(tensor.name))
-        lines.append(f"| `{tensor.name}` | {_shape(tensor)} | {tensor.dtype} | {feed} |")
-    return (
-        "\n".join(lines)
-        + "\n\nThe batch comes first; TFLite files take one sample at a time, unless their name says else."
-    )
+        feed = _describe_feed(preprocessing.get(tensor.name))
+        lines.append(f"| `{tensor.name}` | {_format_shape(tensor)} | {tensor.dtype} | {feed} |")
+    note = "The batch comes first. TFLite files take one sample at a time, except the one named `dynamic_batch`."
+    return "\n".join([*lines, "", note])
 
 
-def _feed(step):
+def _describe_feed(step: Preprocessing | None) -> str:
     if step is None:
         return "what the student was trained on"
-    formula = f"(raw × {step.scale:.9g} + {step.offset:g} − {_list(step.mean)}) / {_list(step.std)}"
+    formula = f"(raw × {step.scale:.9g} + {step.offset:g} − {_format_list(step.mean)}) / {_format_list(step.std)}"
     if step.in_graph:
         return f"raw values; the file itself computes {formula}"
     return f"{formula}, computed from raw {step.input_dtype} values before"
 
 
-def _list(numbers):
+def _format_list(numbers: tuple[float, ...]) -> str:
     return f"{numbers[0]:g}" if len(numbers) == 1 else f"[{', '.join(f'{number:g}' for number in numbers)}]"
 
 
-def _outputs(signature, labels):
+def _describe_outputs(signature: Signature, labels: dict[str, tuple[str, ...]]) -> str:
     lines = ["| output | shape | dtype | classes |", "|---|---|---|---|"]
     for tensor in signature.outputs:
         names = labels.get(tensor.name)
         classes = "" if names is None else f"{len(names)}, listed below and in each TFLite file"
-        lines.append(f"| `{tensor.name}` | {_shape(tensor)} | {tensor.dtype} | {classes} |")
+        lines.append(f"| `{tensor.name}` | {_format_shape(tensor)} | {tensor.dtype} | {classes} |")
     for name, names in labels.items():
         shown = ", ".join(f"{place} {label}" for place, label in enumerate(names[:_SHOWN_LABELS]))
         more = f", and {len(names) - _SHOWN_LABELS} more" if len(names) > _SHOWN_LABELS else ""
         lines.append(f"\nLabels of `{name}`: {shown}{more}.")
     if labels:
-        lines.append("\nA TFLite file is a zip archive of its labels too: `unzip -p student.tflite labels.txt`.")
+        lines.append("\nA TFLite file is also a zip archive of its labels: `unzip -p student.tflite labels.txt`.")
     return "\n".join(lines)
 
 
-def _quantization(files):
+def _describe_quantization(files: Files) -> list[str]:
     lines = [
         f"| `{file}` | `{end.name}` | {end.dtype} | {end.scale:.9g} | {end.zero_point} |"
         for file, sides in files.items()
@@ -115,7 +134,7 @@ def _quantization(files):
     return ["## Integers\n\n" + "\n".join([head, *lines]) + f"\n\n{rule}"]
 
 
-def _code(files):
+def _write_code(files: Files) -> list[str]:
     if not files:
         return []
     parts = ["## Code"]
@@ -124,28 +143,28 @@ def _code(files):
         parts.append(f"### {language.title}")
         if found is None:
             kinds = ", ".join(sorted(language.dtypes or ()))
-            parts.append(f"No file here has only inputs and outputs that its runtime takes: batch 1, {kinds}.")
+            parts.append(f"No file here has only inputs and outputs that this runtime takes: batch 1, {kinds}.")
         else:
             parts.append(f"```{language.tag}\n{language.write(found[0], *found[1])}\n```")
     return parts
 
 
-def _checks(rows, manifest):
+def _describe_verification(rows: Sequence[Artifact], manifest: dict[str, Any]) -> str:
     verified, calibrated = manifest.get("verified_on", {}), manifest.get("calibrated_on", {})
     lines = []
     if verified.get("samples"):
         lines.append(f"- Every file was run on {verified['samples']} samples of `{verified.get('argument')}`.")
     passed = [row for row in rows if row.passed and row.student_accuracy is not None]
     if passed:
-        lines.append(f"- The student itself is right on {tables.percent(passed[0].student_accuracy)} of them.")
+        lines.append(f"- The student itself is right on {percent(passed[0].student_accuracy)} of them.")
     if calibrated.get("samples"):
-        lines.append(f"- Ranges of integers were taken from {calibrated['samples']} samples.")
+        lines.append(f"- The ranges of integers were measured on {calibrated['samples']} samples.")
     lines += [f"- {row.format}: {row.status}" for row in rows if not row.passed]
-    lines += [f"- {row.format} on {target}: {status}" for row in rows for target, status in row.targets.items()]
+    lines += [f"- {row.format} on {device}: {status}" for row in rows for device, status in row.devices.items()]
     return "\n".join(lines)
 
 
-def _hashes(kept, manifest):
+def _describe_hashes(kept: dict[str, pathlib.Path], manifest: dict[str, Any]) -> str:
     versions = [f"{name} {version}" for name, version in manifest.get("versions", {}).items() if version]
     files = [path for path in kept.values() if path.is_file()]
     lines = ["| file | SHA-256 |", "|---|---|", *(f"| `{path.name}` | `{publishing.sha256(path)}` |" for path in files)]
@@ -153,5 +172,5 @@ def _hashes(kept, manifest):
     return "\n".join([*([f"Written with {', '.join(versions)}.\n"] if versions else []), *lines, "", more])
 
 
-def _shape(tensor):
+def _format_shape(tensor: Tensor) -> str:
     return " × ".join("any" if size is None else str(size) for size in tensor.shape)

@@ -1,10 +1,12 @@
-"""The few lines that run a file, in each language of the model card, with the file's own names, shapes and dtypes."""
+"""Code that runs a file, in each language of the model card, with the file's own names, shapes and dtypes."""
 
 import dataclasses
 import json
 import keyword
 import math
 from collections.abc import Callable
+
+from keras_distill.export.tflite.flatbuffer import End
 
 _TAKEN = frozenset("np runner interpreter predict outputs model path it image_size labels LABELS Tensor Data".split())
 _NUMPY = {"int8": (-128, 127), "int16": (-32768, 32767), "uint8": (0, 255)}
@@ -20,28 +22,28 @@ _JAVASCRIPT = {"float32": "Float32Array", "int32": "Int32Array"}
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-    """A language, and the runtime that it has.
+    """A language and its runtime.
 
     Attributes:
-        title: str.
-        tag: str, as fenced code has it.
-        write: function of a file name, inputs and outputs, lists of `tensors.End`, that returns the code.
-        dtypes: frozenset of str, what its runtime takes and gives; None for all.
+        title: Heading of the section.
+        tag: Language tag of the fenced code.
+        write: Function of a file name, inputs and outputs that returns the code.
+        dtypes: Dtypes that the runtime supports. Defaults to `None`, all.
     """
 
     title: str
     tag: str
-    write: Callable
-    dtypes: frozenset | None = None
+    write: Callable[[str, list[End], list[End]], str]
+    dtypes: frozenset[str] | None = None
 
-    def takes(self, ends):
-        """Say whether the runtime takes tensors like these, of batch 1."""
+    def takes(self, ends: list[End]) -> bool:
+        """Return whether the runtime supports these tensors with batch 1."""
         return all(end.shape[:1] == (1,) and min(end.shape) > 0 for end in ends) and (
             self.dtypes is None or {end.dtype for end in ends} <= self.dtypes
         )
 
 
-def _python(file, inputs, outputs):
+def _python(file: str, inputs: list[End], outputs: list[End]) -> str:
     call = ", ".join(_argument(end) for end in inputs)
     fit = [f"    {_name(end)} = {_to_integers(end)}" for end in inputs if end.quantized]
     back = [f"    {_name(end)} = {_to_numbers(end)}" for end in outputs]
@@ -54,7 +56,7 @@ def _python(file, inputs, outputs):
         "",
         "",
         f"def predict({', '.join(map(_name, inputs))}):",
-        *[f"    # {_name(end)}: array of {_shape(end)}, {_outside(end)}" for end in inputs],
+        *[f"    # {_name(end)}: array of {_shape(end)}, {_outside_dtype(end)}" for end in inputs],
         *fit,
         f"    outputs = runner({call})",
         *back,
@@ -62,22 +64,22 @@ def _python(file, inputs, outputs):
     )
 
 
-def _argument(end):
+def _argument(end: End) -> str:
     value = f"np.asarray({_name(end)}, np.{end.dtype})[None]"
     return f"**{{{json.dumps(end.name)}: {value}}}" if keyword.iskeyword(end.name) else f"{end.name}={value}"
 
 
-def _to_integers(end):
+def _to_integers(end: End) -> str:
     low, high = _NUMPY[end.dtype]
     return f"np.clip(np.round(np.asarray({_name(end)}) / {end.scale!r}) + {end.zero_point}, {low}, {high})"
 
 
-def _to_numbers(end):
+def _to_numbers(end: End) -> str:
     value = f"outputs[{json.dumps(end.name)}][0]"
     return f"({value}.astype(np.float32) - {end.zero_point}) * {end.scale!r}" if end.quantized else value
 
 
-def _kotlin(file, inputs, outputs):
+def _kotlin(file: str, inputs: list[End], outputs: list[End]) -> str:
     writes = []
     for end in inputs:
         if end.quantized:
@@ -97,7 +99,7 @@ def _kotlin(file, inputs, outputs):
         *[f"val {_name(end)}Buffer = model.createInputBuffer({json.dumps(end.name)})" for end in inputs],
         *[f"val {_name(end)}Buffer = model.createOutputBuffer({json.dumps(end.name)})" for end in outputs],
         "",
-        *[f"// {_name(end)}: {_count(end)} numbers, {_shape(end)}, {_outside(end)}" for end in inputs],
+        *[f"// {_name(end)}: {_count(end)} numbers, {_shape(end)}, {_outside_dtype(end)}" for end in inputs],
         f"fun predict({', '.join(given)}): List<FloatArray> {{",
         *writes,
         f"    model.run({_kotlin_map(inputs)}, {_kotlin_map(outputs)})",
@@ -106,11 +108,11 @@ def _kotlin(file, inputs, outputs):
     )
 
 
-def _kotlin_map(ends):
+def _kotlin_map(ends: list[End]) -> str:
     return f"mapOf({', '.join(f'{json.dumps(end.name)} to {_name(end)}Buffer' for end in ends)})"
 
 
-def _kotlin_read(end):
+def _kotlin_read(end: End) -> str:
     if end.dtype == "float32":
         return f"{_name(end)}Buffer.readFloat()"
     kind, unsigned = ("Int", "") if end.dtype == "int32" else ("Int8", ".toUByte().toInt()" * (end.dtype == "uint8"))
@@ -118,7 +120,7 @@ def _kotlin_read(end):
     return f"{_name(end)}Buffer.read{kind}().map {{ {number} }}.toFloatArray()"
 
 
-def _swift(file, inputs, outputs):
+def _swift(file: str, inputs: list[End], outputs: list[End]) -> str:
     stem, _, suffix = file.rpartition(".")
     body = []
     for end in inputs:
@@ -147,7 +149,7 @@ def _swift(file, inputs, outputs):
         "let interpreter = try Interpreter(modelPath: path)",
         "try interpreter.allocateTensors()",
         "",
-        *[f"// {_name(end)}: {_count(end)} numbers, {_shape(end)}, {_outside(end)}" for end in inputs],
+        *[f"// {_name(end)}: {_count(end)} numbers, {_shape(end)}, {_outside_dtype(end)}" for end in inputs],
         f"func predict({', '.join(given)}) throws -> [[Float]] {{",
         *body,
         f"    return [{', '.join(map(_name, outputs))}]",
@@ -155,7 +157,7 @@ def _swift(file, inputs, outputs):
     )
 
 
-def _javascript(file, inputs, outputs):
+def _javascript(file: str, inputs: list[End], outputs: list[End]) -> str:
     given = [
         f"    {json.dumps(end.name)}: new Tensor({_name(end)}, [{', '.join(map(str, end.shape))}])," for end in inputs
     ]
@@ -166,7 +168,7 @@ def _javascript(file, inputs, outputs):
         f"const model = await loadAndCompile({json.dumps('/' + file)}, {{accelerator: 'wasm'}});",
         "",
         *[
-            f"// {_name(end)}: {_JAVASCRIPT[end.dtype]} of {_count(end)}, {_shape(end)}, {_outside(end)}"
+            f"// {_name(end)}: {_JAVASCRIPT[end.dtype]} of {_count(end)}, {_shape(end)}, {_outside_dtype(end)}"
             for end in inputs
         ],
         f"async function predict({', '.join(map(_name, inputs))}) {{",
@@ -175,7 +177,7 @@ def _javascript(file, inputs, outputs):
         "  };",
         "  const outputs = await model.run(given);",
         f"  const answers = [{', '.join(f'outputs[{json.dumps(end.name)}].toTypedArray()' for end in outputs)}];",
-        "  // Nothing else frees the memory of tensors.",
+        "  // Tensors are not garbage-collected.",
         "  for (const tensor of [...Object.values(given), ...Object.values(outputs)]) tensor.delete();",
         "  return answers;",
         "}",
@@ -185,31 +187,31 @@ def _javascript(file, inputs, outputs):
 LANGUAGES = (
     Language("Python", "python", _python),
     Language("Kotlin (Android)", "kotlin", _kotlin, frozenset({"float32", "int32", "uint8", "int8"})),
-    # TensorFlowLiteSwift has no name for int8, and throws at the sight of it.
+    # TensorFlowLiteSwift has no int8 type, and throws on int8 tensors.
     Language("Swift (iOS)", "swift", _swift, frozenset(_SWIFT)),
     # LiteRT.js refuses int8 inputs.
     Language("JavaScript (browser)", "javascript", _javascript, frozenset(_JAVASCRIPT)),
 )
 
 
-def _lines(*lines):
+def _lines(*lines: str) -> str:
     return "\n".join(lines)
 
 
-def _name(end):
-    """Return a variable's name that no language here reserves."""
+def _name(end: End) -> str:
+    """Return a variable name that is not reserved in any of the languages."""
     words = f"{end.name}_" if keyword.iskeyword(end.name) or end.name in _TAKEN else end.name
     return words.lstrip("_") or "value"
 
 
-def _count(end):
+def _count(end: End) -> int:
     return math.prod(end.shape)
 
 
-def _shape(end):
+def _shape(end: End) -> str:
     return " × ".join(map(str, end.shape[1:])) or "one number"
 
 
-def _outside(end):
-    """Say what a user feeds, which quantization inside the code turns into integers."""
+def _outside_dtype(end: End) -> str:
+    """Return the dtype that a user feeds, which the code quantizes if the file takes integers."""
     return "float32" if end.quantized else end.dtype

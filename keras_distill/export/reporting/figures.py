@@ -1,4 +1,7 @@
-"""What a file is worth against what it costs, drawn."""
+"""Plots of the quality of files against their cost."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from keras_distill._core.messages import expected
 from keras_distill.drawing import style
@@ -6,85 +9,86 @@ from keras_distill.drawing.pareto import front
 from keras_distill.export.reporting import tables
 
 _COSTS = (("bytes", "size (kB, log scale)", 1 / 1024), ("latency_us", "latency, one thread (µs, log scale)", 1.0))
-# Field, label, factor, and whether more is better.
+# Field, label, factor, and whether larger is better.
 _QUALITIES = (
     ("accuracy", "accuracy (%)", 100.0, True),
     ("agreement", "agreement with the student (%)", 100.0, True),
     ("mean_difference", "mean difference from the student", 1.0, False),
 )
-# Colours of Okabe and Ito; with a shape to each, points are told apart in grey too.
+# Colours of Okabe and Ito, each with a shape, so that points can be told apart in grey too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
 _SHAPES = "osD^vPX<>*"
 _FRONT = "#8c8c8c"
 
 
-def trade_offs(rows):
+def draw_trade_offs(rows: Sequence[Any]) -> Any:
     """Draw quality against size and against latency, one point per file.
 
-    Files that none surpasses, in being better and cheaper at once, are joined by a line. Hollow points are files that
-    failed their verification. Points of many formats lie close together, so their names and figures stand in a key.
+    A line joins the files on the Pareto front, for which no other file is both better and cheaper. Hollow points are
+    files that failed their verification. Points may lie close together, so a legend has their names and figures.
 
     Args:
-        rows: list of `report.Artifact`.
+        rows: `Artifact` of each format.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ImportError: if matplotlib is missing.
-        ValueError: if no row has figures to draw.
+        ImportError: If matplotlib is missing.
+        ValueError: If no row has figures to draw.
     """
     matplotlib = style.matplotlib()
-    quality = _quality(rows)
-    drawn = [(*cost, [row for row in rows if _has(row, cost[0], quality[0])]) for cost in _COSTS]
+    quality = _choose_quality(rows)
+    drawn = [(*cost, [row for row in rows if _has_figures(row, cost[0], quality[0])]) for cost in _COSTS]
     drawn = [panel for panel in drawn if panel[-1]]
     if not drawn:
-        raise ValueError(expected("rows with accuracy or agreement, and a size, to draw", f"{len(rows)} without"))
+        raise ValueError(expected("rows with accuracy or agreement, and a size, to draw", f"{len(rows)} rows without"))
     looks = {row.format: (_COLOURS[place % 7], _SHAPES[place % 10]) for place, row in enumerate(rows)}
-    with matplotlib.rc_context(style.STYLE):
+    settings: dict[Any, Any] = {**style.STYLE}
+    with matplotlib.rc_context(settings):
         figure, grid = style.new_figure(
             4.9 * len(drawn) + 3.6, max(4.4, 0.43 * len(rows)), columns=len(drawn), squeeze=False, sharey=True
         )
         for axes, (field, label, factor, shown) in zip(grid[0], drawn, strict=True):
-            _panel(axes, shown, (field, label, factor), quality, looks)
+            _draw_panel(axes, shown, (field, label, factor), quality, looks)
         grid[0][0].set_ylabel(quality[1])
-        _key(figure, drawn[0][-1], quality, looks)
+        _draw_legend(figure, drawn[0][-1], quality, looks)
     return figure
 
 
-def _quality(rows):
-    """Return the first kind of quality that every file has that passed."""
+def _choose_quality(rows: Sequence[Any]) -> tuple[str, str, float, bool]:
+    """Return the first kind of quality that every passed file has."""
     passed = [row for row in rows if row.passed] or rows
     known = [kind for kind in _QUALITIES if passed and all(getattr(row, kind[0]) is not None for row in passed)]
     return known[0] if known else _QUALITIES[0]
 
 
-def _has(row, *fields):
+def _has_figures(row: Any, *fields: str) -> bool:
     return all(getattr(row, field) is not None for field in fields)
 
 
-def _point(row, cost, factor, quality):
+def _locate(row: Any, cost: str, factor: float, quality: tuple) -> tuple[float, float]:
     return getattr(row, cost) * factor, getattr(row, quality[0]) * quality[2]
 
 
-def _panel(axes, rows, cost, quality, looks):
+def _draw_panel(axes: Any, rows: list, cost: tuple, quality: tuple, looks: dict) -> None:
     field, label, factor = cost
     sign = 1.0 if quality[3] else -1.0
-    points = [_point(row, field, factor, quality) for row in rows]
+    points = [_locate(row, field, factor, quality) for row in rows]
     passed = [point for row, point in zip(rows, points, strict=True) if row.passed]
     best = front([(x, sign * y) for x, y in passed])
     if len(best) > 1:
         axes.plot(*zip(*(passed[place] for place in best), strict=True), color=_FRONT, linewidth=1.2, zorder=1)
     for row, point in zip(rows, points, strict=True):
-        axes.plot(*point, **_look(row, looks))
+        axes.plot(*point, **_style(row, looks))
     axes.set(xscale="log", xlabel=label, title=f"{quality[1].split(' (')[0].capitalize()} by {label.split(' (')[0]}")
     axes.margins(x=0.12, y=0.14)
     if not quality[3] and not axes.yaxis_inverted():
         axes.invert_yaxis()
-    _plain_numbers(axes)
+    _format_numbers(axes)
 
 
-def _look(row, looks):
+def _style(row: Any, looks: dict) -> dict[str, Any]:
     colour, shape = looks[row.format]
     face = colour if row.passed else "white"
     return {
@@ -97,27 +101,32 @@ def _look(row, looks):
     }
 
 
-def _key(figure, rows, quality, looks):
-    """Write beside the panels what each point is, the best first."""
+def _draw_legend(figure: Any, rows: list, quality: tuple, looks: dict) -> None:
+    """Draw a legend of all points beside the panels, the best first."""
     from matplotlib.lines import Line2D
 
     order = sorted(rows, key=lambda row: getattr(row, quality[0]), reverse=quality[3])
-    handles = [Line2D([], [], label=f"{row.format}\n{_figures(row, quality)}", **_look(row, looks)) for row in order]
-    handles.append(Line2D([], [], color=_FRONT, linewidth=1.2, label="surpassed by none"))
+    handles = [
+        Line2D([], [], label=f"{row.format}\n{_format_figures(row, quality)}", **_style(row, looks)) for row in order
+    ]
+    handles.append(Line2D([], [], color=_FRONT, linewidth=1.2, label="Pareto front"))
     if not all(row.passed for row in rows):
-        hollow = {"color": _FRONT, "marker": "o", "markerfacecolor": "white", "linestyle": "none"}
+        hollow: dict[str, Any] = {"color": _FRONT, "marker": "o", "markerfacecolor": "white", "linestyle": "none"}
         handles.append(Line2D([], [], label="failed verification", **hollow))
     figure.legend(handles=handles, loc="outside right center", fontsize=8.5, labelspacing=0.7)
 
 
-def _figures(row, quality):
+def _format_figures(row: Any, quality: tuple) -> str:
     number = getattr(row, quality[0]) * quality[2]
-    parts = [f"{number:.2f} %" if quality[2] == 100.0 else tables.difference(number), tables.SIZE.text(row)]
-    return ", ".join(parts + ([] if row.latency_us is None else [tables.time(row.latency_us)]))
+    parts = [
+        f"{number:.2f} %" if quality[2] == 100.0 else tables.format_difference(number),
+        tables.SIZE.text(row) or "",
+    ]
+    return ", ".join(parts + ([] if row.latency_us is None else [tables.format_time(row.latency_us)]))
 
 
-def _plain_numbers(axes):
-    """Write the numbers of a log axis as people do: 20, 50, 100, and not as powers."""
+def _format_numbers(axes: Any) -> None:
+    """Label a log axis with plain numbers, 20, 50, 100, instead of powers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     low, high = axes.get_xlim()

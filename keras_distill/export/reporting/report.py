@@ -1,10 +1,12 @@
-"""What an export says about itself: one row per format."""
+"""Results of an export: one row per format."""
 
 import dataclasses
 import html
-import io
-import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from keras_distill._core import deprecation
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill.export.reporting import figures, tables
 
@@ -15,32 +17,33 @@ FAILED = "failed"
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """One row of a report: what became of one format.
+    """One row of a report: the result for one format.
 
     Attributes:
-        format: str, name in the table of formats.
-        status: str: `"passed"`, `"exported, but failed verification: <why>"` or `"failed: <why>"`.
-        path: str, where the file or folder is; None unless it passed.
-        bytes: int, its size, or the size it had before it was withheld; None if it was never written.
-        agreement: float, share of samples with the student's top-1 answer; the worst output's. None without classes.
-        max_difference: float, largest difference from the student's outputs.
-        mean_difference: float, mean difference; the worst output's.
-        accuracy: float, share of right answers, averaged over the outputs that have labels; None without labels.
-        student_accuracy: float, the same of the student.
-        finite: bool, whether all outputs are.
-        latency_us: float, median time of a single sample on one thread, in microseconds.
-        latency_range_us: tuple of two floats, the 10th and 90th percentile of that time.
-        latency_4_threads_us: float, median time on four threads; None where the runtime does not take their count.
-        peak_memory: int, bytes that opening the file and running one sample took; None where the system does not tell.
-        partitions: int, in how many pieces LiteRT's delegate runs the graph; None for other runtimes.
-        arena_bytes: int, working memory that a microcontroller needs for it; None unless that was asked for.
-        operators: dict of str to int, the file's operators and how many there are of each.
-        targets: dict of str to str, the targets asked for: `"passed"`, `"failed: <why>"` or `"not run: <why>"`.
-        samples: int, how many it was compared on.
-        input_dtypes: dict of str to str, as the file has them.
-        output_dtypes: dict of str to str, as the file has them.
-        outputs: dict of output name to the figures of that output.
-        log: str, what converter or runtime printed, if it did not pass.
+        format: Name in the table of formats.
+        status: `"passed"`, `"exported, but failed verification: <why>"` or `"failed: <why>"`.
+        path: Path of the file or folder; `None` unless it passed.
+        bytes: Its size, or the size that it had before it was withheld; `None` if it was never written.
+        agreement: Share of samples with the student's top-1 answer, of the worst output. `None` without classes.
+        max_difference: Largest difference from the student's outputs.
+        mean_difference: Mean difference, of the worst output.
+        accuracy: Share of right answers, averaged over the outputs that have labels; `None` without labels.
+        student_accuracy: The same of the student.
+        finite: Whether all outputs are finite.
+        latency_us: Median time of a single sample on one thread, in microseconds.
+        latency_range_us: 10th and 90th percentile of that time.
+        latency_4_threads_us: Median time on four threads; `None` where the runtime cannot set their number.
+        peak_memory: Bytes that opening the file and running one sample took; `None` where the system does not report
+            them.
+        partitions: Number of partitions of the graph that LiteRT's delegate runs; `None` for other runtimes.
+        arena_bytes: Working memory that a microcontroller needs; `None` unless that device was requested.
+        operators: The file's operators: the number of each by name.
+        devices: Status on each requested device: `"passed"`, `"failed: <why>"` or `"not run: <why>"`.
+        samples: Number of samples that it was compared on.
+        input_dtypes: Dict of input name to its dtype in the file.
+        output_dtypes: Dict of output name to its dtype in the file.
+        outputs: Dict of output name to the figures of that output.
+        log: What the converter or the runtime printed, if the format did not pass.
     """
 
     format: str
@@ -54,41 +57,51 @@ class Artifact:
     student_accuracy: float | None = None
     finite: bool | None = None
     latency_us: float | None = None
-    latency_range_us: tuple | None = None
+    latency_range_us: tuple[float, float] | None = None
     latency_4_threads_us: float | None = None
     peak_memory: int | None = None
     partitions: int | None = None
     arena_bytes: int | None = None
-    operators: dict = dataclasses.field(default_factory=dict)
-    targets: dict = dataclasses.field(default_factory=dict)
+    operators: dict[str, int] = dataclasses.field(default_factory=dict)
+    devices: dict[str, str] = dataclasses.field(default_factory=dict)
     samples: int = 0
-    input_dtypes: dict = dataclasses.field(default_factory=dict)
-    output_dtypes: dict = dataclasses.field(default_factory=dict)
-    outputs: dict = dataclasses.field(default_factory=dict)
+    input_dtypes: dict[str, str] = dataclasses.field(default_factory=dict)
+    output_dtypes: dict[str, str] = dataclasses.field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     log: str = dataclasses.field(default="", repr=False)
 
     @property
-    def passed(self):
-        """Whether the file was run by another runtime, agreed with the student, and is there."""
+    def passed(self) -> bool:
+        """Whether another runtime ran the file, it agreed with the student, and it was kept."""
         return self.status == PASSED
 
     @property
-    def quality(self):
-        """Accuracy, or agreement with the student where there are no labels; None where there are no classes."""
+    def quality(self) -> float | None:
+        """Accuracy, or agreement with the student where there are no labels; `None` where there are no classes."""
         return self.agreement if self.accuracy is None else self.accuracy
 
-    def to_dict(self):
-        """Return the row as JSON types."""
-        return dataclasses.asdict(self)
+    @property
+    def targets(self) -> dict[str, str]:
+        """Old name of `devices`."""
+        deprecation.warn("Artifact.targets", "Artifact.devices")
+        return self.devices
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as JSON types; `targets` are the devices, as in earlier versions of the format."""
+        return {"targets" if name == "devices" else name: value for name, value in dataclasses.asdict(self).items()}
 
 
-class ExportReport:
-    """Rows of an export, in the order the formats were asked for.
+_accept_old_names = deprecation.renamed_arguments(targets="devices")
+Artifact.__init__ = _accept_old_names(Artifact.__init__)  # type: ignore[method-assign]
+
+
+class ExportReport(tables.TableReport):
+    """Rows of an export, in the order of the formats; print it for a table.
 
     Args:
-        path: str, the export's directory; None if nothing passed and nothing was written.
-        artifacts: list of `Artifact`.
-        missing_targets: sequence of str, targets asked for that no file passed for. Defaults to none.
+        path: Directory of the export; `None` if nothing passed and nothing was written.
+        artifacts: `Artifact` of each format.
+        missing_devices: Requested devices on which no file passed. Defaults to `()`.
 
     Example:
         >>> report = ExportReport("out", [Artifact("tflite", "passed", "out/student.tflite", 2048, agreement=1.0)])
@@ -102,158 +115,141 @@ class ExportReport:
         'tflite'
     """
 
-    def __init__(self, path, artifacts, missing_targets=()):
-        self.path, self.missing_targets = path, tuple(missing_targets)
-        self._artifacts = {artifact.format: artifact for artifact in artifacts}
+    @deprecation.renamed_arguments(missing_targets="missing_devices")
+    def __init__(self, path: str | None, artifacts: Sequence[Artifact], missing_devices: Sequence[str] = ()):
+        super().__init__(artifacts)
+        self.path, self.missing_devices = path, tuple(missing_devices)
 
     @property
-    def passed(self):
-        """Whether every format asked for passed, and every target has a file."""
-        return all(artifact.passed for artifact in self) and not self.missing_targets
+    def missing_targets(self) -> tuple[str, ...]:
+        """Old name of `missing_devices`."""
+        deprecation.warn("ExportReport.missing_targets", "ExportReport.missing_devices")
+        return self.missing_devices
 
-    def __iter__(self):
-        return iter(self._artifacts.values())
+    @property
+    def passed(self) -> bool:
+        """Whether every format passed, and every device has a file that passed on it."""
+        return all(artifact.passed for artifact in self) and not self.missing_devices
 
-    def __len__(self):
-        return len(self._artifacts)
-
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Artifact:
         """Return the row of a format."""
-        if name not in self._artifacts:
-            raise KeyError(unknown_name("format of this report", name, self._artifacts))
-        return self._artifacts[name]
+        rows = {artifact.format: artifact for artifact in self}
+        if name not in rows:
+            raise KeyError(unknown_name("format of this report", name, rows))
+        return rows[name]
 
-    def smallest(self, min_accuracy=None):
+    def smallest(self, min_accuracy: float | None = None) -> Artifact:
         """Return the smallest file that passed.
 
         Args:
-            min_accuracy: float, least accuracy, or least agreement where there are no labels. Defaults to None, any.
-
-        Returns:
-            `Artifact`.
+            min_accuracy: Smallest accuracy, or smallest agreement where there are no labels. Defaults to `None`, any.
 
         Raises:
-            ValueError: if no file is as good.
+            ValueError: If no file is that accurate.
         """
-        return self._least("bytes", min_accuracy)
+        return self._find_least("bytes", min_accuracy)
 
-    def fastest(self, min_accuracy=None):
-        """Return the file that passed and takes the least time for one sample on one thread; else as `smallest`."""
-        return self._least("latency_us", min_accuracy)
+    def fastest(self, min_accuracy: float | None = None) -> Artifact:
+        """Return the file that passed and takes the least time for one sample on one thread, see `smallest`."""
+        return self._find_least("latency_us", min_accuracy)
 
-    def plot(self, path=None):
-        """Draw accuracy against size and against latency, one point per file, with the front that none surpasses.
+    def plot(self, path: str | os.PathLike | None = None) -> Any:
+        """Draw accuracy against size and against latency, one point per file, with the Pareto front.
 
-        Where there are no labels, agreement with the student stands in for accuracy; for outputs without classes, the
-        mean difference from the student.
+        Where there are no labels, agreement with the student replaces accuracy; for outputs without classes, the mean
+        difference from the student does.
 
         Args:
-            path: str or path of an image file to write. Defaults to None.
+            path: Image file to write. Defaults to `None`.
 
         Returns:
             `matplotlib.figure.Figure`.
 
         Raises:
-            ImportError: if matplotlib is missing.
-            ValueError: if no row has figures to draw.
+            ImportError: If matplotlib is missing.
+            ValueError: If no row has figures to draw.
         """
-        figure = figures.trade_offs(list(self))
+        figure = figures.draw_trade_offs(list(self))
         if path is not None:
             figure.savefig(path, bbox_inches="tight", facecolor="white")
         return figure
 
-    def to_dict(self):
-        """Return the report as JSON types."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON types; `missing_targets` are the missing devices, as in earlier versions."""
         return {
             "path": self.path,
             "passed": self.passed,
-            "missing_targets": list(self.missing_targets),
+            "missing_targets": list(self.missing_devices),
             "artifacts": [artifact.to_dict() for artifact in self],
         }
-
-    def to_json(self):
-        """Return the report as JSON text."""
-        return json.dumps(self.to_dict(), indent=2)
-
-    def to_markdown(self):
-        """Return the report as a Markdown table."""
-        return tables.markdown(*self._cells(_target_columns(self)))
-
-    def __str__(self):
-        from rich.console import Console
-
-        text = io.StringIO()
-        Console(file=text, width=tables.WIDTH, color_system=None, force_jupyter=False).print(self)
-        return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
     def __repr__(self):
         rows = ", ".join(f"{artifact.format}: {artifact.status.split(':')[0]}" for artifact in self)
         return f"<ExportReport {rows}>"
 
     def _repr_html_(self):
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
-        return tables.html_table(*self._cells(_target_columns(self))) + notes
+        return super()._repr_html_() + "".join(f"<p>{html.escape(note)}</p>" for note in self._list_notes())
 
-    def __rich_console__(self, console, options):
-        """Yield the tables, and below them why rows did not pass and which file to ship."""
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """Yield the tables, then why rows did not pass and which file to ship."""
         from rich.text import Text
 
-        yield tables.rich_table(*self._cells(), options.max_width)
-        on_targets = tables.targets([row.format for row in self], [row.targets for row in self])
-        if on_targets is not None:
-            yield on_targets
-        yield from map(Text, self._notes())
+        yield self._rich_table(self._fill(), options.max_width)
+        device_table = tables.make_device_table(self._names(), [row.devices for row in self])
+        if device_table is not None:
+            yield device_table
+        yield from map(Text, self._list_notes())
 
-    def _cells(self, more=()):
-        columns = tables.filled((tables.SIZE, *tables.AGREEMENT, *tables.COST, *more), list(self))
-        return [row.format for row in self], [row.status for row in self], columns
+    def _names(self) -> list[str]:
+        return [row.format for row in self]
 
-    def _notes(self):
+    def _columns(self) -> tables.Cells:
+        names = dict.fromkeys(device for row in self for device in row.devices)
+        return self._fill([_make_device_column(name) for name in names])
+
+    def _fill(self, more: Sequence[tables.Column] = ()) -> tables.Cells:
+        return tables.fill((tables.SIZE, *tables.AGREEMENT, *tables.COST, *more), list(self))
+
+    def _list_notes(self) -> list[str]:
         """Return the lines below the table."""
         notes = [f"{row.format}: {row.status}; no file was kept" for row in self if not row.passed]
         notes += [
-            f"{row.format} on {target}: {status}"
+            f"{row.format} on {device}: {status}"
             for row in self
-            for target, status in row.targets.items()
+            for device, status in row.devices.items()
             if status != PASSED
         ]
-        notes += [f"no file passed for target {target}" for target in self.missing_targets]
+        notes += [f"no file passed for device {device}" for device in self.missing_devices]
         if sum(row.passed for row in self) > 1:
-            notes.append(self._advice())
-        return [
-            *notes,
-            f"Written to {self.path}" if self.path else "Nothing passed, so nothing was written or replaced.",
-        ]
+            notes.append(self._advise())
+        nothing = "Nothing passed, so nothing was written or replaced."
+        return [*notes, f"Written to {self.path}" if self.path else nothing]
 
-    def _advice(self):
+    def _advise(self) -> str:
         """Return which file to ship, in one line."""
         smallest = self.smallest()
-        advice = f"Smallest that passed: {smallest.format} ({tables.SIZE.text(smallest)}{_quality(smallest)})"
+        advice = f"Smallest that passed: {smallest.format} ({tables.SIZE.text(smallest)}{_format_quality(smallest)})"
         if any(row.passed and row.latency_us is not None for row in self):
             fastest = self.fastest()
-            advice += f"; fastest: {fastest.format} ({tables.time(fastest.latency_us)}{_quality(fastest)})"
+            time = tables.format_time(fastest.latency_us or 0.0)
+            advice += f"; fastest: {fastest.format} ({time}{_format_quality(fastest)})"
         return f"{advice}."
 
-    def _least(self, attribute, min_accuracy):
+    def _find_least(self, attribute: str, min_accuracy: float | None) -> Artifact:
         rows = [row for row in self if row.passed and getattr(row, attribute) is not None]
         good = [row for row in rows if min_accuracy is None or (row.quality or 0.0) >= min_accuracy]
         if not good:
             wanted = "a file that passed" + ("" if min_accuracy is None else f" with an accuracy of {min_accuracy:g}")
             best = max((row.quality or 0.0 for row in rows), default=None)
-            raise ValueError(expected(wanted, "none" if best is None else f"{best:g} at best"))
+            raise ValueError(expected(wanted, "no such file" if best is None else f"{best:g} at best"))
         return min(good, key=lambda row: getattr(row, attribute))
 
 
-def _quality(row):
+def _make_device_column(name: str) -> tables.Column:
+    return tables.Column(name, lambda row: tables.shorten_status(row.devices[name]) if name in row.devices else None)
+
+
+def _format_quality(row: Artifact) -> str:
     if row.quality is None:
         return ""
     return f", {'agreement' if row.accuracy is None else 'accuracy'} {row.quality:.2%}".replace("%", " %")
-
-
-def _target_columns(report):
-    names = dict.fromkeys(target for row in report for target in row.targets)
-
-    def column(name):
-        return tables.Column(name, lambda row: tables.mark(row.targets[name]) if name in row.targets else None)
-
-    return [column(name) for name in names]

@@ -1,1 +1,1 @@
-"""Other programs than Keras that run the files, each in a process of its own."""
+"""Programs other than Keras that run the files, each in a process of its own."""

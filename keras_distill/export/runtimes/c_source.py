@@ -1,42 +1,44 @@
-"""A C array, read back from its source and run as a microcontroller would."""
+"""The model in a C array, read back from its source and run as on a microcontroller."""
 
+import os
 import pathlib
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
+from keras_distill.export.arrays import Arrays
 from keras_distill.export.runtimes.litert import ReferenceRuntime
 from keras_distill.export.runtimes.micro import MicroRuntime
 from keras_distill.export.runtimes.runtime import Runtime
-from keras_distill.export.tflite.flatbuffer import content_of
+from keras_distill.export.tflite.flatbuffer import read_content
 
 
 class CArrayRuntime(Runtime):
-    """The bytes in the source, in the microcontroller's interpreter or, where that is not installed, the like of it.
+    """The microcontroller's interpreter; LiteRT's reference kernels if tflite-micro is not installed.
 
-    LiteRT's reference kernels are those that the microcontroller's were made from.
+    The microcontroller's kernels are derived from these reference kernels.
     """
 
     @staticmethod
-    def require():
-        """Import LiteRT, which is what there is if tflite-micro is not."""
+    def require() -> None:
+        # Without tflite-micro, LiteRT is enough.
         ReferenceRuntime.require()
 
-    def __init__(self, path, threads=1):
+    def __init__(self, path: str | os.PathLike, threads: int = 1):
         self._folder = tempfile.TemporaryDirectory()
         file = pathlib.Path(self._folder.name, "model.tflite")
-        file.write_bytes(content_of(path))
-        self._runtime = _kind()(file)
+        file.write_bytes(read_content(path))
+        self._runtime = _find_class()(file)
         self.input_dtypes, self.output_dtypes = self._runtime.input_dtypes, self._runtime.output_dtypes
 
-    def __call__(self, inputs):
-        """Run a batch, sample by sample."""
+    def __call__(self, inputs: Arrays) -> Arrays:
         return self._runtime(inputs)
 
-    def prepared(self, inputs):
-        """Return a function of no arguments that runs these inputs and nothing else, for timing."""
+    def prepared(self, inputs: Arrays) -> Callable[[], Any]:
         return self._runtime.prepared(inputs)
 
 
-def _kind():
+def _find_class() -> type[Runtime]:
     try:
         MicroRuntime.require()
     except ImportError:

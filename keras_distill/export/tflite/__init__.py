@@ -1,1 +1,1 @@
-"""TFLite files from the inside: what they are made of, and what is attached to them."""
+"""The contents of TFLite files: operators, weights, inputs and outputs, and the metadata attached to them."""

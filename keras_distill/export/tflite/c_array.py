@@ -1,6 +1,7 @@
-"""A TFLite file as C++ source: microcontrollers have no files, the model is compiled into the program."""
+"""A TFLite file as C++ source, for microcontrollers, which compile the model into the program."""
 
 import hashlib
+import os
 import pathlib
 import re
 
@@ -9,7 +10,7 @@ from keras_distill._core.messages import expected
 ALIGNMENT = 16
 _BYTES_PER_LINE = 19
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# What a compiler would refuse, or take for its own.
+# Names that the C++ compiler reserves.
 _RESERVED = frozenset(
     """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr
@@ -52,23 +53,26 @@ static_assert(sizeof({name}) == {name}_size, "this source is damaged: its length
 """
 
 
-def write_c_array(model, path, name="student"):
+def write_c_array(
+    model: str | os.PathLike, path: str | os.PathLike, name: str = "student"
+) -> tuple[pathlib.Path, pathlib.Path]:
     """Write a TFLite file as C++ source.
 
-    The source holds the bytes as one constant that a linker puts into flash memory, aligned as the interpreter needs
-    them; the header beside it declares `<name>` and `<name>_size`. Both carry the file's size and SHA-256, so that
-    a program can be traced to the file that was verified. Both are written in full before either takes its place.
+    The source holds the bytes as one constant that a linker puts into flash memory, aligned as the interpreter
+    requires; the header beside it declares `<name>` and `<name>_size`. Both contain the file's size and SHA-256, so
+    that a program can be traced to the verified file. Both are written completely before either takes its place.
 
     Args:
-        model: str or path, the TFLite file.
-        path: str or path of the source to write, ending in `.cc`; the header gets the same name with `.h`.
-        name: str, name of the constant, a C identifier. Defaults to `"student"`.
+        model: The TFLite file.
+        path: Source to write, ending in `.cc`; the header gets the same name with `.h`.
+        name: Name of the constant, a C identifier. Defaults to `"student"`.
 
     Returns:
-        tuple of two paths: the source and the header.
+        Tuple of two paths: the source and the header.
 
     Raises:
-        ValueError: if the file is no TFLite file, the path does not end in `.cc`, or the name is none that C++ takes.
+        ValueError: If the file is not a TFLite file, the path does not end in `.cc`, or the name is not a valid name in
+            C++.
 
     Example:
         >>> import tempfile
@@ -84,7 +88,7 @@ def write_c_array(model, path, name="student"):
     _check(data, source, name)
     values = {
         "alignment": ALIGNMENT,
-        "bytes": "\n".join(_lines(data)),
+        "bytes": "\n".join(_format_rows(data)),
         "guard": f"{name.upper()}_H_",
         "hash": hashlib.sha256(data).hexdigest(),
         "header": header.name,
@@ -95,17 +99,17 @@ def write_c_array(model, path, name="student"):
     return source, header
 
 
-def read_back(path):
+def read_back(path: str | os.PathLike) -> bytes:
     """Read the TFLite file out of a source that `write_c_array` wrote, and check it against the hash in it.
 
     Args:
-        path: str or path of the `.cc` file.
+        path: The `.cc` file.
 
     Returns:
-        bytes: the TFLite file.
+        The bytes of the TFLite file.
 
     Raises:
-        ValueError: if the source is damaged: no array, something in it that is no byte, other bytes than were written.
+        ValueError: If the source is damaged: it lacks the array, or holds other bytes than were written.
 
     Example:
         >>> import tempfile
@@ -131,27 +135,27 @@ def read_back(path):
     return data
 
 
-def _lines(data):
+def _format_rows(data: bytes) -> list[str]:
     rows = (data[start : start + _BYTES_PER_LINE] for start in range(0, len(data), _BYTES_PER_LINE))
     return [f"  {', '.join(f'0x{byte:02x}' for byte in row)}," for row in rows]
 
 
-def _check(data, source, name):
+def _check(data: bytes, source: pathlib.Path, name: object) -> None:
     if data[4:8] != b"TFL3":
-        raise ValueError(expected("a TFLite file, which has TFL3 at its fifth byte", repr(data[4:8])))
+        raise ValueError(expected("a TFLite file, which has the identifier TFL3 at byte 4", repr(data[4:8])))
     if source.suffix != ".cc":
         raise ValueError(expected("the path of a C++ source, which ends in .cc", repr(source.name)))
     if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name) or name in _RESERVED:
-        fix = "Use letters, digits and underscores, a letter first, and no word of C++."
+        fix = "Use a letter, then letters, digits and underscores, and no keyword of C++."
         raise ValueError(expected("the name of the array to be a C identifier", repr(name), fix))
 
 
-def _damaged(received):
+def _damaged(received: str) -> str:
     return expected("C++ source of a TFLite file as it was written", received, "Export the student again.")
 
 
-def _replace(texts):
-    """Write several files, each beside its place, and put them there when all are written."""
+def _replace(texts: dict[pathlib.Path, str]) -> None:
+    """Write several files beside their places, and move them there when all are written."""
     besides = {path.with_name(path.name + ".tmp"): path for path in texts}
     try:
         for beside, path in besides.items():

@@ -1,0 +1,109 @@
+"""Devices that a file is meant for: the runtime of each has to agree with the student as well."""
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from keras_distill._core.checks import check_choice
+from keras_distill.export import verification
+from keras_distill.export.conversion.sources import Source
+from keras_distill.export.formats import Format
+from keras_distill.export.reporting.report import Artifact
+from keras_distill.export.runtimes.remote import RemoteRuntime, require
+
+PASSED = "passed"
+_BATCHES = 1  # Reference kernels and microcontrollers' interpreters are slow, and a few samples show the differences.
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A kind of device.
+
+    Attributes:
+        runtimes: Names in `RUNTIMES` of the runtimes that must run the file; empty if no Python package does.
+        formats: Runtimes of the formats that are meant for the device. Defaults to `("litert",)`.
+        elsewhere: How to test a file where this package cannot. Defaults to `""`.
+    """
+
+    runtimes: tuple[str, ...]
+    formats: tuple[str, ...] = ("litert",)
+    elsewhere: str = ""
+
+
+DEVICES = {
+    "android": Device(runtimes=("litert", "litert_reference")),
+    "microcontroller": Device(runtimes=("microcontroller",), formats=("litert", "c_array")),
+    "web": Device(runtimes=(), elsewhere="a browser is needed: `python -m benchmarks.edge.web` of the source tree"),
+    "arm64": Device(runtimes=(), elsewhere="an arm64 machine is needed, or `python -m benchmarks.edge.arm64`"),
+}
+"""Devices by name."""
+
+
+def check_devices(names: str | Iterable[str]) -> list[str]:
+    """Return the names of devices, each once.
+
+    Raises:
+        ValueError: If a name is not in `DEVICES`.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    return list(dict.fromkeys(check_choice("device", name, DEVICES) for name in names))
+
+
+def run_on_devices(
+    names: Sequence[str],
+    path: pathlib.Path,
+    entry: Format,
+    source: Source,
+    samples: Iterable[tuple[Any, Any]],
+    limits: verification.Limits,
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Run a verified file on the runtimes of devices.
+
+    Args:
+        names: Names in `DEVICES`.
+        path: The file.
+        entry: `Format` of the file.
+        source: `Source` that the file was written from.
+        samples: `(inputs, labels)` batches to compare on; the first one is used.
+        limits: `Limits` within which the runtimes agree with the student.
+
+    Returns:
+        Tuple of a dict of device to `"passed"`, `"failed: <why>"` or `"not run: <why>"`, without the devices that the
+        format is not meant for, and a dict of what their runtimes found out about the file.
+    """
+    meant_for = [name for name in names if entry.runtime in DEVICES[name].formats]
+    some = list(itertools.islice(iter(samples), _BATCHES))
+    facts: dict[str, Any] = {}
+    return {name: _run(DEVICES[name], path, source, some, limits, facts) for name in meant_for}, facts
+
+
+def _run(device, path, source, samples, limits, facts) -> str:
+    """Return the status of a file on one device; add to `facts` what its runtimes found out."""
+    if not device.runtimes:
+        return f"not run: {device.elsewhere}"
+    for runtime in device.runtimes:
+        try:
+            require(runtime)
+        except ImportError as error:
+            return f"not run: {error}"
+        try:
+            complaints = _compare(runtime, path, source, samples, limits, facts)
+        except Exception as error:
+            complaints = [f"{error}"]
+        if complaints:
+            return f"failed: {runtime}: {'; '.join(complaints)}"
+    return PASSED
+
+
+def _compare(runtime, path, source, samples, limits, facts) -> list[str]:
+    with RemoteRuntime(runtime, path, source.work, source.time_limit) as opened:
+        tallies = verification.compare(source.student, opened, source.signature, samples)
+        facts |= opened.measure(samples[0][0], threads=(1,))["facts"]
+    return [each for name, tally in tallies.items() for each in limits.complaints(name, tally.figures())]
+
+
+def find_missing(names: Sequence[str], artifacts: Sequence[Artifact]) -> list[str]:
+    """Return the devices on which no artifact passed."""
+    return [name for name in names if all(artifact.devices.get(name) != PASSED for artifact in artifacts)]
