@@ -86,8 +86,8 @@ BREAKS = (
     Break(
         "losses",
         "samples without a label count as the first class",
-        "return known, by_row(labelled, outputs)",
-        "return known, None",
+        "(mask_of(values), self.labelled)",
+        "(mask_of(values), None)",
         "test_hard_labels.py test_unlabelled.py",
     ),
     Break(
@@ -189,8 +189,8 @@ BREAKS = (
     Break(
         "targets",
         "answers are joined by position, whatever the example",
-        "wrong = (self._store.keys[positions] != found).any(axis=1)",
-        "wrong = np.zeros(len(found), bool)",
+        "self._store.keys[positions] != ",
+        "0 * self._store.keys[positions] != 0 * ",
         "test_join.py",
     ),
     Break(
