@@ -86,8 +86,8 @@ BREAKS = (
     Break(
         "losses",
         "samples without a label count as the first class",
-        "return known, by_row(labelled, outputs)",
-        "return known, None",
+        "(mask_of(values), self.labelled)",
+        "(mask_of(values), None)",
         "test_hard_labels.py test_unlabelled.py",
     ),
     Break(
@@ -189,8 +189,8 @@ BREAKS = (
     Break(
         "targets",
         "answers are joined by position, whatever the example",
-        "wrong = (self._store.keys[positions] != found).any(axis=1)",
-        "wrong = np.zeros(len(found), bool)",
+        "self._store.keys[positions] != ",
+        "0 * self._store.keys[positions] != 0 * ",
         "test_join.py",
     ),
     Break(
@@ -316,6 +316,7 @@ BREAKS = (
         "return loss * replicas * samples /",
         "return loss * samples /",
         "test_mirrored.py",
+        "arrays_of_uneven_batches",
     ),
     Break(
         "stages",
@@ -330,6 +331,7 @@ BREAKS = (
         "parts[name], reached = end - reached, end",
         "parts[name], reached = end, end",
         "profiling/test_profile.py",
+        "differences_of_medians",
     ),
     Break(
         "tuning",
@@ -344,8 +346,7 @@ BREAKS = (
         "the worst student by validation is exported",
         "np.argmax([student.validation_accuracy",
         "np.argmin([student.validation_accuracy",
-        "test_runner.py test_selection.py",
-        "not mnist and not same_figures",
+        "test_selection.py",
     ),
     Break(
         "report",

@@ -1,4 +1,4 @@
-"""What a file tells its reader to do with raw bytes: nothing where it does it itself, else what the student learned on."""
+"""What a file tells its reader to do with raw bytes: nothing, or what the student was trained on."""
 
 import keras
 import numpy as np
