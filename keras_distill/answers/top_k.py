@@ -85,8 +85,8 @@ class TopK(Answer):
             temperature: Positive number or scalar tensor T. Defaults to 1.0.
 
         Returns:
-            Two float tensors `[..., k + 1]`, the teacher's and the student's, with the rest last; `[..., k]` if k is the
-            total number of classes. Both are float32, or float64 if the stored or the student's logits are float64.
+            Two float tensors `[..., k + 1]`, the teacher's and the student's, with the rest last; `[..., k]` if k is
+            the total number of classes. Both are float32, or float64 if the stored or the student's logits are float64.
 
         Raises:
             ValueError: If the student has another number of classes, or T is not stored and `interpolate` is `False`.

@@ -1,4 +1,4 @@
-"""Joining in order or in any order, batched or not; a data set that does not match raises at the first wrong example."""
+"""Joining in order or in any order, batched or not; a wrong data set raises at its first wrong example."""
 
 import numpy as np
 import pytest

@@ -73,20 +73,20 @@ class Pairing:
         return inputs if ids is not None else x, y, sample_weight, {**extras, SOFT_TARGETS: stored}
 
     def _look_up(
-        self, position: np.ndarray, last: np.ndarray, keys: np.ndarray, longest: np.ndarray, view: np.ndarray
+        self, position: np.ndarray, last: np.ndarray, found: np.ndarray, longest: np.ndarray, view: np.ndarray
     ) -> list[np.ndarray]:
         """Return the fields of a batch, in their order, after checking its keys."""
-        end = int(position) + len(keys)
+        end = int(position) + len(found)
         if self._in_order:
             positions = np.arange(int(position), end) % self._size + view * self._size
-            wrong = (self._store.keys[positions] != keys).any(axis=1)
+            wrong = (self._store.keys[positions] != found).any(axis=1)
         else:
-            positions = self._store.index.find(keys)
+            positions = self._store.index.find(found)
             wrong = positions < 0
         if wrong.any():
             row = int(np.argmax(wrong))
             number = int(np.ravel(view)[row % np.size(view)])
-            raise ValueError(self._describe_wrong_example(int(position) + row, keys[row], number))
+            raise ValueError(self._describe_wrong_example(int(position) + row, found[row], number))
         if last and self._in_order and end % self._size:
             raise ValueError(describe_wrong_count(self._store, end))
         return list(self._store.gather(positions, None if longest < 0 else int(longest)).values())

@@ -1,4 +1,4 @@
-"""The pipeline of a replay: the keys of examples, the seeds that follow from them, and the views with their own keys."""
+"""The pipeline of a replay: keys of examples, seeds that follow from them, and views with keys of their own."""
 
 import dataclasses
 from collections.abc import Callable

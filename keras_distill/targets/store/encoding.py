@@ -31,9 +31,9 @@ class Encoding:
     | dense | `values [classes]` |
     | top-k | `indices [k]` in the smallest unsigned integers, `values [k]`, largest first, `rest [temperatures]` |
 
-    With `dtype="int8"`, `values` are unsigned integers of eight bits that stand for `offset + scale * values`, and there
-    are two more fields, `scale` and `offset`. If a row of logits overflows float16, its largest logit is subtracted
-    from the row, which changes no softmax.
+    With `dtype="int8"`, `values` are unsigned integers of eight bits that stand for `offset + scale * values`, and
+    there are two more fields, `scale` and `offset`. If a row of logits overflows float16, its largest logit is
+    subtracted from the row, which changes no softmax.
 
     Attributes:
         classes: Number of classes.

@@ -1,4 +1,4 @@
-"""A shard of a store: the keys and fields of consecutive examples, one `.npy` file each, and a record of these files."""
+"""A shard of a store: the keys and fields of consecutive examples, one `.npy` file each, and their record."""
 
 import functools
 import json

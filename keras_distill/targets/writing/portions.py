@@ -33,6 +33,8 @@ def divide(
     Raises:
         ValueError: If the data set cannot be divided or sent to workers.
     """
+    read: Callable[[Any], Any]
+    take: Callable[[tuple[int, int]], Any]
     if isinstance(dataset, (str, os.PathLike)):
         file = files.normalize(dataset)
         if not file.endswith((".npy", ".npz")) or files.size(file) < 0:

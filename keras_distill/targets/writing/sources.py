@@ -195,9 +195,11 @@ def _batch(dataset: Dataset, keying: Keying, batch_size: int) -> Dataset:
     leaf, padding = keying.padded_leaf(spec["x"])
     if padding is None:
         return dataset.batch(batch_size)
-    values = [tf.constant("" if each.dtype == tf.string else 0, each.dtype) for each in keras.tree.flatten(spec["x"])]
-    values[leaf] = tf.constant(padding, values[leaf].dtype)
-    values = {"x": keras.tree.pack_sequence_as(spec["x"], values)}
-    if "ids" in spec:
-        values["ids"] = tf.constant("" if spec["ids"].dtype == tf.string else 0, spec["ids"].dtype)
+
+    def fill(each):
+        return tf.constant("" if each.dtype == tf.string else 0, each.dtype)
+
+    leaves = [fill(each) for each in keras.tree.flatten(spec["x"])]
+    leaves[leaf] = tf.constant(padding, leaves[leaf].dtype)
+    values = {**keras.tree.map_structure(fill, spec), "x": keras.tree.pack_sequence_as(spec["x"], leaves)}
     return dataset.padded_batch(batch_size, padding_values=values)

@@ -138,7 +138,10 @@ class ShardBuffer:
 
     def __init__(self, ragged: frozenset[str]):
         self._ragged = ragged
-        self._clear()
+        self._keys: list[np.ndarray] = []
+        self._fields: list[dict[str, np.ndarray]] = []
+        self._lengths: list[Any] = []  # Arrays, or all `None`.
+        self._error = 0.0
 
     def __len__(self) -> int:
         return sum(map(len, self._keys))
@@ -162,11 +165,8 @@ class ShardBuffer:
         fields = {name: np.concatenate([each[name] for each in self._fields]) for name in self._fields[0]}
         lengths = np.concatenate(self._lengths) if self._lengths[0] is not None else None
         drained = np.concatenate(self._keys), fields, lengths, {"error": self._error}
-        self._clear()
-        return drained
-
-    def _clear(self) -> None:
         self._keys, self._fields, self._lengths, self._error = [], [], [], 0.0
+        return drained
 
 
 class _Writer:
@@ -175,9 +175,10 @@ class _Writer:
     def __init__(self, path: str, plan: dict[str, Any], asker: Asker):
         self._path, self._plan, self._asker = path, plan, asker
         self._buffer = ShardBuffer(planning.ragged_fields(plan))
-        self._records, self._done = [], 0
+        self._records: list[Any] = []
+        self._done = 0
         self._disk = concurrent.futures.ThreadPoolExecutor(1)
-        self._writing = None
+        self._writing: concurrent.futures.Future[dict[str, Any]] | None = None
 
     def run(self, stream: Iterable[dict[str, Any]], report: Report) -> None:
         with self._disk:
