@@ -39,7 +39,10 @@ def describe(name: str) -> str:
     """
     method = METHODS.get(name)
     loss = type(get(name)) if method is None else method.loss
-    lines = [f"{name}: keras_distill.losses.{loss.__name__}{inspect.signature(loss)}", inspect.getdoc(loss)]
+    arguments = ", ".join(
+        str(each.replace(annotation=each.empty)) for each in inspect.signature(loss).parameters.values()
+    )
+    lines = [f"{name}: keras_distill.losses.{loss.__name__}({arguments})", inspect.getdoc(loss)]
     if method is not None:
         lines.append(f"Paper: {_cite(method)}")
     return "\n\n".join(map(str, lines))

@@ -205,7 +205,10 @@ def test_two_heads():
     ],
 )
 def test_no_layer_before_the_head(make):
-    message = r"^Expected a student with a layer before its head .*which has no such layer\. Name a layer: student_layer_name\.$"
+    message = (
+        r"^Expected a student with a layer before its head .*which has no such layer\. "
+        r"Name a layer: student_layer_name\.$"
+    )
     with pytest.raises(ValueError, match=message):
         embedding_layer(make(), "student")
 
@@ -229,7 +232,10 @@ def test_no_layer_before_the_head(make):
 def test_layers_as_named(asked, found):
     teacher, student = residual([8, 16]), residual([4, 8])
     if found is None:
-        message = r"^Expected as many layers of both models\. Received: 1 of the teacher, 'out_1', and 5 of the student, 'down_1',"
+        message = (
+            r"^Expected as many layers of both models\. Received: 1 of the teacher, 'out_1', "
+            r"and 5 of the student, 'down_1',"
+        )
         with pytest.raises(ValueError, match=message):
             choose_layers(teacher, student, *asked)
     else:

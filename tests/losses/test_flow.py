@@ -100,7 +100,10 @@ def test_adapters_for_the_layers_that_differ():
 
 
 def test_one_layer_has_no_flow():
-    message = r"^Expected two layers or more, and as many of both models\. Received: 1 of the teacher, 1 of .*\. Pass two lists"
+    message = (
+        r"^Expected two layers or more, and as many of both models\. "
+        r"Received: 1 of the teacher, 1 of .*\. Pass two lists"
+    )
     maps = random_maps((2, 4, 4, 3))
     for received in (maps, maps[0]):
         with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The overhaul of feature distillation: margins in arbitrary precision, the partial distance, where margins come from."""
+"""The overhaul of feature distillation: margins in arbitrary precision, the partial distance, sources of margins."""
 
 import keras
 import mpmath

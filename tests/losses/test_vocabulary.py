@@ -286,7 +286,7 @@ def test_what_cannot_be_is_refused(store):
     def distiller(student=None, **options):
         return kd.Distiller(store, student or language_model(6), FusedVocabulary(**options.pop("loss", {})), **options)
 
-    with pytest.raises(ValueError, match="no loss beside one that never holds the logits"):
+    with pytest.raises(ValueError, match="no other loss with one that never holds the logits"):
         distiller().compile("sgd", "sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match="keras.layers.Dense, linear or softmax"):
         distiller(language_model(6, activation="relu"))

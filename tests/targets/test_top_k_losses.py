@@ -19,8 +19,8 @@ REFUSED = {
     "dist": "correlates over the classes",
     "mlkd": "class by class",
     "ctkd": "learns a temperature",
-    "logit_std_kd": "the mean and the deviation",
-    "logit_std_dkd": "the mean and the deviation",
+    "logit_std_kd": "the mean and the standard deviation",
+    "logit_std_dkd": "the mean and the standard deviation",
 }
 TAKEN = [name for name in LOGITS if name not in REFUSED]
 K, CLASSES, TEMPERATURE = 3, 7, 2.0

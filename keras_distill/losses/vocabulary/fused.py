@@ -43,9 +43,9 @@ def fused_distillation(
 
     The logits `hidden @ kernel + bias` are computed for one chunk of tokens at a time, together with their share of the
     gradients of `hidden`, `kernel` and `bias`. Each logit is computed once, and the memory does not grow with the
-    number of tokens. With w for `student_loss_weight`, the loss is `w mean(hard) + (1 - w) mean(soft)`. The hard term is
-    the cross-entropy of the labels, and the soft term is `T² KL(p, q)` of teacher and student at the temperature T. The
-    means are those of Keras over the tokens that the mask keeps; the hard mean is over those of them that have a label.
+    number of tokens. With w for `student_loss_weight`, the loss is `w mean(hard) + (1 - w) mean(soft)`. The hard term
+    is the cross-entropy of the labels, and the soft term is `T² KL(p, q)` of teacher and student at the temperature T.
+    The means are Keras's, over the tokens that the mask keeps and, for the hard term, that have a label.
 
     Args:
         hidden: Float tensor `[..., width]`, the input of the student's last layer.
