@@ -65,12 +65,12 @@ def renamed_arguments(**names: str) -> Callable:
     reports `write(out=...)` is deprecated. Use `write(directory=...)`.
     """
 
-    def decorate(function):
+    def decorate(function: Any) -> Any:
         # A constructor is called by the name of its class.
         called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
         @functools.wraps(function)
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             for old, new in names.items():
                 if old in kwargs:
                     if new in kwargs:

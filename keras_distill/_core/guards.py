@@ -9,6 +9,7 @@ import contextlib
 import functools
 import re
 import threading
+from typing import Any
 
 import keras
 from keras import ops
@@ -21,7 +22,7 @@ _ERRORS = {"ValueError": ValueError, "FloatingPointError": FloatingPointError, "
 _MARK = re.compile(r"<keras_distill (\w+)>(.*?)</keras_distill>[\]'\"]([^\t\x1b]*)", re.DOTALL)
 
 
-def check(condition, message, values=(), error=ValueError, then=None):
+def check(condition: Any, message: str, values: Any = (), error: Any = ValueError, then: Any = None) -> Any:
     """Stop the step with `message` unless `condition` holds.
 
     Args:
@@ -67,9 +68,9 @@ _COLLECTIONS = _Collections()
 
 
 @contextlib.contextmanager
-def collected():
+def collected() -> Any:
     """Collect the checks of a step while it is traced, in a dict for the step to return."""
-    checks = {}
+    checks: dict[Any, Any] = {}
     _COLLECTIONS.open.append(checks)
     try:
         yield checks
@@ -77,18 +78,18 @@ def collected():
         _COLLECTIONS.open.pop()
 
 
-def all_passed(checks):
+def all_passed(checks: Any) -> Any:
     """Return a bool scalar tensor: whether every check of a collection has passed."""
     return functools.reduce(ops.logical_and, [condition for condition, _ in checks.values()], True)
 
 
-def hand_on(checks):
+def hand_on(checks: Any) -> None:
     """Move the checks of a collection to the one around it; without one, raise for those that failed, if they ran."""
     for (_, *key), (condition, values) in checks.items():
         _collect(tuple(key), condition, values)
 
 
-def raise_failed(checks):
+def raise_failed(checks: Any) -> None:
     """Raise for the first failed check of a collection. Waits for the step."""
     for (_, kind, message), (condition, values) in checks.items():
         if not bool(condition):
@@ -111,13 +112,13 @@ def _collect(key, condition, values):
     checks[key] = (condition, values)
 
 
-def check_finite(name, value):
+def check_finite(name: Any, value: Any) -> None:
     """Stop training if a term of the loss is NaN or infinite, and name the term."""
     message = f"a finite {name} in every training step"
     check(ops.all(ops.isfinite(value)), message, [value], FloatingPointError)
 
 
-def check_labels(labels, classes, ignored=None):
+def check_labels(labels: Any, classes: int, ignored: Any = None) -> Any:
     """Return sparse labels after a check that each is a class, or `ignored`, which marks a sample without a label."""
     integers = whole_numbers(labels)
     valid = ops.logical_and(integers >= 0, integers < classes)
@@ -128,14 +129,14 @@ def check_labels(labels, classes, ignored=None):
     return check(ops.all(valid), message, seen, then=labels)
 
 
-def marked(function):
+def marked(function: Any) -> Any:
     """Mark the errors of a function so that `explained` finds them in those of TensorFlow and Keras.
 
     For functions that run in `tf.numpy_function`, and for the `call` of a layer.
     """
 
     @functools.wraps(function)
-    def run(*arguments):
+    def run(*arguments: Any) -> Any:
         try:
             return function(*arguments)
         except tuple(_ERRORS.values()) as error:
@@ -147,7 +148,7 @@ def marked(function):
 
 
 @contextlib.contextmanager
-def explained():
+def explained() -> Any:
     """Re-raise a failed check as the error that was meant."""
     try:
         yield
@@ -160,7 +161,7 @@ def explained():
         raise _ERRORS[kind](expected(message, received) if received else message) from None
 
 
-def check_finite_logs(logs, names):
+def check_finite_logs(logs: Any, names: Any) -> None:
     """Raise for a NaN or infinite term in the logs of an epoch, for steps whose checks XLA has dropped."""
     for name in names:
         value = float(logs.get(name, 0.0))

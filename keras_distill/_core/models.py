@@ -2,11 +2,17 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_distill._core.tensors import remembering_logits
+
+if TYPE_CHECKING:
+    ModelMixin = keras.Model
+else:
+    ModelMixin = object
+"""The base of a class that is mixed into a `keras.Model`: to the type checker, the model itself."""
 
 
 class Untracked:

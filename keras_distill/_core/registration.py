@@ -11,6 +11,7 @@ import importlib.abc
 import importlib.machinery
 import re
 import sys
+from typing import Any
 
 _PACKAGE = __name__.split(".")[0]
 _WITHOUT_KERAS = re.compile(r"__main__|_version|cli(\..*)?|_core(\.(deprecation|extras|messages|registration))?")
@@ -18,7 +19,7 @@ ROOMS = ("distiller", "features", "losses", "metrics", "quantization", "stages",
 """The rooms whose classes Keras may have to load."""
 
 
-def register_with_keras():
+def register_with_keras() -> None:
     """Register every class that can stand in a file: now if Keras is imported, else when it is."""
     if "keras" in sys.modules:
         _import_rooms()
@@ -34,7 +35,7 @@ def _import_rooms():
 class _Watcher(importlib.abc.MetaPathFinder):
     """Wait for the import of Keras, or of a module of ours that needs it."""
 
-    def find_spec(self, fullname, path, target=None):
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         if fullname == "keras":
             return self._spec_of_keras(fullname, path, target)
         if _needs_keras(fullname):
@@ -53,13 +54,13 @@ class _Watcher(importlib.abc.MetaPathFinder):
 class _ThenRooms(importlib.abc.Loader):
     """Load Keras by its own loader, then import the rooms."""
 
-    def __init__(self, loader, watcher):
+    def __init__(self, loader: Any, watcher: Any):
         self._loader, self._watcher = loader, watcher
 
-    def create_module(self, spec):
+    def create_module(self, spec: Any) -> Any:
         return self._loader.create_module(spec)
 
-    def exec_module(self, module):
+    def exec_module(self, module: Any) -> None:
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         if self._watcher in sys.meta_path:
@@ -70,13 +71,13 @@ class _ThenRooms(importlib.abc.Loader):
 class _Loaded(importlib.abc.Loader):
     """Hand out a module that was loaded while its own import looked for it."""
 
-    def __init__(self, module):
+    def __init__(self, module: Any):
         self._module, self._spec = module, module.__spec__
 
-    def create_module(self, spec):
+    def create_module(self, spec: Any) -> Any:
         return self._module
 
-    def exec_module(self, module):
+    def exec_module(self, module: Any) -> None:
         module.__spec__ = self._spec
 
 

@@ -1,6 +1,7 @@
 """What a tensor is beyond its values: eager or not, its Keras mask, the logits behind a softmax."""
 
 import contextlib
+from typing import Any
 
 import keras
 
@@ -14,32 +15,32 @@ _LOGITS = "_keras_logits"
 _HEAD = "_keras_distill_head"
 
 
-def mask_of(tensor):
+def mask_of(tensor: Any) -> Any:
     """Return the Keras mask of a tensor, or `None`."""
     return get_tensor_attr(tensor, _MASK)
 
 
-def set_mask(tensor, mask):
+def set_mask(tensor: Any, mask: Any) -> None:
     """Set the Keras mask of a tensor; `None` removes it."""
     set_tensor_attr(tensor, _MASK, mask)
 
 
-def activation_of(output):
+def activation_of(output: Any) -> Any:
     """Return the input of the activation that returned `output`, and `"softmax"` or `"sigmoid"`; `None` if unknown."""
     return get_tensor_attr(output, _LOGITS), get_tensor_attr(output, _HEAD)
 
 
-def whole_numbers(tensor):
+def whole_numbers(tensor: Any) -> Any:
     """Return integers in the widest integer dtype of the backend."""
     return keras.ops.cast(tensor, "int32" if keras.backend.backend() == "jax" else "int64")
 
 
-def same_shape(one, other):
+def same_shape(one: Any, other: Any) -> bool:
     """Return whether two shapes agree wherever both are known."""
     return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
 
 
-def is_eager(tensor):
+def is_eager(tensor: Any) -> bool:
     """Return whether a tensor has values, rather than being a placeholder in a graph."""
     if keras.backend.backend() != "jax":
         return hasattr(tensor, "numpy")
@@ -49,7 +50,7 @@ def is_eager(tensor):
 
 
 @contextlib.contextmanager
-def remembering_logits(model):
+def remembering_logits(model: keras.Model) -> Any:
     """Let the outputs of a model's softmax and sigmoid activations remember their inputs while the model runs.
 
     Keras's activations do that themselves where tensors take attributes.

@@ -33,7 +33,7 @@ _LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
-def watching(methods):
+def watching(methods: Any) -> Any:
     """Watch methods of layers in this thread while the context lasts.
 
     Python looks a method up on the instance first: while a method is watched, a spy is stored there. All threads share
@@ -55,7 +55,7 @@ def watching(methods):
     (True, False)
     """
     methods = {(id(layer), name): (layer, name) for layer, name in methods}
-    events = []
+    events: list[Event] = []
     with contextlib.ExitStack() as stack:
         for layer, name in methods.values():
             stack.enter_context(_spied(layer, name))
@@ -86,9 +86,9 @@ def _spy(layer, name):
     attributes, original = vars(layer), getattr(layer, name)
     key = (id(layer), name)
 
-    def recorded(function):
+    def recorded(function: Any) -> Any:
         @functools.wraps(function, updated=())
-        def record(*args, **kwargs):
+        def record(*args: Any, **kwargs: Any) -> Any:
             returned = function(*args, **kwargs)
             for watched, events in _WATCHERS.active:
                 if key in watched:
@@ -100,7 +100,7 @@ def _spy(layer, name):
 
     if name == REMATERIALISED:
 
-        def spy(*args, **kwargs):
+        def spy(*args: Any, **kwargs: Any) -> Any:
             return recorded(original(*args, **kwargs))
 
     else:

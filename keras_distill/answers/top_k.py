@@ -1,6 +1,7 @@
 """A teacher's answer that keeps the k largest classes of each row, and the mass of the other classes."""
 
 import math
+from typing import Any
 
 from keras import ops
 from keras.backend import standardize_dtype
@@ -39,7 +40,16 @@ class TopK(Answer):
     [[[0.5, 0.5]], [[0.6, 0.4]]]
     """
 
-    def __init__(self, indices, values, rest, temperatures=(1.0,), *, classes, interpolate=True):
+    def __init__(
+        self,
+        indices: Any,
+        values: Any,
+        rest: Any,
+        temperatures: Any = (1.0,),
+        *,
+        classes: int,
+        interpolate: bool = True,
+    ):
         self.indices, self.values, self.rest = map(ops.convert_to_tensor, (indices, values, rest))
         self.temperatures, self.classes = tuple(map(float, temperatures)), int(classes)
         self.interpolate = bool(interpolate)
@@ -52,28 +62,28 @@ class TopK(Answer):
             raise ValueError(expected(f"from 1 to {self.classes} classes in a row", f"k={self.k}"))
 
     @property
-    def k(self):
+    def k(self) -> Any:
         """Number of classes that are stored for each row."""
         return self.values.shape[-1]
 
     @property
-    def shape(self):
+    def shape(self) -> Any:
         """Static shape `(..., classes)` of the logits that the answer stands for."""
         return (*tuple(self.values.shape)[:-1], self.classes)
 
     @property
-    def dtype(self):
+    def dtype(self) -> Any:
         """Name of the dtype of the stored logits."""
         return standardize_dtype(self.values.dtype)
 
-    def at(self, temperature):
+    def at(self, temperature: Any) -> Any:
         """Return itself: `reduced` takes the temperature, and the student's logits with it."""
         return self
 
     def __repr__(self):
         return f"TopK(k={self.k}, shape={self.shape}, temperatures={self.temperatures})"
 
-    def reduced(self, student_logits, temperature=1.0):
+    def reduced(self, student_logits: Any, temperature: float = 1.0) -> Any:
         """Return the logits of teacher and student over the k classes and the rest.
 
         At the temperature T, `softmax(reduced / T)` is the tempered distribution with the other classes added up. For
@@ -110,7 +120,7 @@ class TopK(Answer):
             for logits, rest in ((values, of_teacher), (gathered, of_student))
         )
 
-    def rest_at(self, temperature):
+    def rest_at(self, temperature: Any) -> Any:
         """Return the logarithm of the sum of `exp(v / T)` over the other classes.
 
         Args:
@@ -146,7 +156,7 @@ class TopK(Answer):
         return ops.minimum(ratio * rest, rest + (ratio - 1.0) * lowest)
 
 
-def only_at(temperatures, temperature, answer):
+def only_at(temperatures: Any, temperature: Any, answer: Any) -> Any:
     """Return an answer that holds at a few temperatures only, behind a check that T is one of them.
 
     Args:
@@ -167,7 +177,7 @@ def only_at(temperatures, temperature, answer):
     return guards.check(known, message, [temperature], then=answer)
 
 
-def log_sum_of_others(scaled, indices):
+def log_sum_of_others(scaled: Any, indices: Any) -> Any:
     """Return the logarithm of the sum of exponentials over all classes except some.
 
     Args:

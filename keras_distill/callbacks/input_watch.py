@@ -155,7 +155,7 @@ class _TimedDataset(keras.utils.PyDataset):
         self._dataset, self._stopwatch = dataset, stopwatch
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> Any:
         return self._dataset.num_batches
 
     def __len__(self):
@@ -164,8 +164,8 @@ class _TimedDataset(keras.utils.PyDataset):
     def __getitem__(self, index):
         return self._stopwatch.measure(self._dataset.__getitem__, index)
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         self._dataset.on_epoch_begin()
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self._dataset.on_epoch_end()

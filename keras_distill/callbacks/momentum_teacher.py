@@ -78,7 +78,7 @@ def _pair_weights(model):
 def _compile_update(teacher, student) -> Callable[[Any], Any]:
     """Return a function of the student's share that updates all weights of the teacher in one graph."""
 
-    def move(share):
+    def move(share: Any) -> None:
         for old, new in zip(teacher, student, strict=True):
             if keras.backend.is_float_dtype(old.dtype):
                 old.assign_add(ops.cast(share, old.dtype) * (ops.convert_to_tensor(new) - ops.convert_to_tensor(old)))
@@ -92,12 +92,12 @@ def _compile_update(teacher, student) -> Callable[[Any], Any]:
     import jax
 
     @jax.jit
-    def moved(share, *values):
+    def moved(share: Any, *values: Any) -> Any:
         with keras.StatelessScope(zip([*teacher, *student], values, strict=True)) as scope:
             move(share)
         return [scope.get_current_value(variable) for variable in teacher]
 
-    def run(share):
+    def run(share: Any) -> None:
         values = moved(share, *(variable.value for variable in (*teacher, *student)))
         for variable, value in zip(teacher, values, strict=True):
             variable.assign(value)

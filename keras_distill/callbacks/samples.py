@@ -112,7 +112,7 @@ class FixedSamples:
     def run_teacher(self, distiller: Any) -> Outputs:
         """Return the outputs of the teacher."""
 
-        def run(part):
+        def run(part: Any) -> Any:
             if not self._extras:
                 return distiller.teacher_outputs(self.x[part])
             extras = keras.tree.map_structure(lambda each: each[part], self._extras)
@@ -127,7 +127,7 @@ class FixedSamples:
     def run_student(self, distiller: Any) -> Outputs:
         """Return the outputs of the student."""
 
-        def run(part):
+        def run(part: Any) -> Any:
             return self._call_student(distiller, part)
 
         return self._run_all(run, _first_output(run(slice(self.first)), "student"), "student")

@@ -71,7 +71,7 @@ def mixup(
         _check_labels(samples)
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
 
-    def mix(parts, seed):
+    def mix(parts: Any, seed: Any) -> Any:
         x = parts[0] if augment is None else _augment(augment, parts[0])
         share = draw_shares(alpha, tf.shape(keras.tree.flatten(x)[0])[0], seed)
         x = keras.tree.map_structure(lambda each: _mix_neighbours(each, share), x)
@@ -133,7 +133,7 @@ def draw_shares(alpha: float, count: Any, seed: Any) -> Any:
     """
     import tensorflow as tf
 
-    def draw_log_gamma(salt):
+    def draw_log_gamma(salt: Any) -> Any:
         seeds = tf.cast(tf.stack([seed[0] + salt, seed[1]]), tf.int64)
         uniform = tf.random.stateless_uniform([count], seeds, dtype=tf.float64)
         shape = tf.constant(alpha + 1.0, tf.float64)

@@ -73,7 +73,7 @@ def indexed(
         rows = rows.shuffle(samples, seed=seed, reshuffle_each_iteration=True)
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
 
-    def gather(index, seed):
+    def gather(index: Any, seed: Any) -> Any:
         parts: Any = keras.tree.map_structure(lambda array: tf.gather(array, index), arrays, none_is_leaf=False)
         return (*parts, {"index": index, **draw(index, seed)})
 
@@ -111,7 +111,7 @@ def _negative_sampler(classes: np.ndarray, negatives: int) -> Callable[[Any, Any
     order, ends = tf.constant(order, "int32"), tf.constant(ends, "int32")
     others = tf.constant(others, "float64")
 
-    def draw(index, seed):
+    def draw(index: Any, seed: Any) -> Any:
         uniform = tf.random.stateless_uniform((tf.size(index), negatives), seed, dtype=tf.float64)
         steps = tf.cast(uniform * tf.gather(others, index)[:, None], tf.int32)
         drawn = tf.gather(order, (tf.gather(ends, index)[:, None] + steps) % samples)

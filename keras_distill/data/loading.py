@@ -88,7 +88,7 @@ def digits(seed: int = 0) -> Data:
     x = (bunch.images[..., np.newaxis] / 16.0).astype("float32")
     y = bunch.target.astype("int32")
 
-    def hold_out(x, y) -> tuple[Split, Split]:
+    def hold_out(x: Any, y: Any) -> tuple[Split, Split]:
         x, x_out, y, y_out = train_test_split(x, y, test_size=_HELD_OUT, stratify=y, random_state=seed)
         return (x, y), (x_out, y_out)  # pyright: ignore[reportReturnType]
 

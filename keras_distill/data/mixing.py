@@ -67,7 +67,7 @@ def mix(
         for part, count, part_seed in zip(parts, counts, seeds, strict=True)
     ]
 
-    def join(known, other):
+    def join(known: Any, other: Any) -> Any:
         x = keras.tree.map_structure(lambda one, two: tf.concat([one, two], 0), known[0], other[0])
         return x, keras.tree.map_structure(lambda labels: _pad_labels(labels, counts[1]), known[1])
 

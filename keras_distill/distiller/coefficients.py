@@ -7,11 +7,12 @@ from keras import ops
 from keras_distill._core.backend import synced
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
+from keras_distill._core.models import ModelMixin
 from keras_distill.distiller import validation
 from keras_distill.losses.logits.base import check_temperature
 
 
-class Coefficients:
+class Coefficients(ModelMixin):
     """Let the coefficients of the `Distiller`, which are variables, be read and assigned as numbers."""
 
     @property
@@ -20,7 +21,7 @@ class Coefficients:
         return as_float(synced(self).objective.student_loss_weight)
 
     @student_loss_weight.setter
-    def student_loss_weight(self, value):
+    def student_loss_weight(self, value: Any) -> None:
         value = check_number("student_loss_weight", value, 0.0, 1.0)
         synced(self).objective.student_loss_weight.assign(value)
 
@@ -30,7 +31,7 @@ class Coefficients:
         return [as_float(weight) for weight in synced(self).objective.loss_weights]
 
     @distillation_loss_weights.setter
-    def distillation_loss_weights(self, values):
+    def distillation_loss_weights(self, values: Any) -> None:
         variables = synced(self).objective.loss_weights
         values = validation.check_loss_weights(values, len(variables))
         for variable, value in zip(variables, values, strict=True):
@@ -42,7 +43,7 @@ class Coefficients:
         return next((as_float(variable) for variable in synced(self).objective.current_temperatures().values()), None)
 
     @temperature.setter
-    def temperature(self, value):
+    def temperature(self, value: Any) -> None:
         temperatures = synced(self).objective.current_temperatures()
         if not temperatures:
             received = f"temperature={value!r} for {', '.join(self.objective.names)}"

@@ -1,5 +1,7 @@
 """The logs of a `Distiller`: which there are, in which order, and the check that none of them is NaN."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -7,7 +9,7 @@ from keras_distill._core import guards
 from keras_distill._core.backend import replicas
 from keras_distill._core.batches import batch_size
 from keras_distill._core.messages import expected
-from keras_distill._core.models import Untracked
+from keras_distill._core.models import ModelMixin, Untracked
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.agreement import Agreement
 from keras_distill.metrics.base import FidelityMetric
@@ -15,33 +17,33 @@ from keras_distill.metrics.base import FidelityMetric
 _LOOKED_AT = 50
 
 
-class Logs:
+class Logs(ModelMixin):
     """Keep the logs of the `Distiller`: losses, temperature, the user's metrics, agreement."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.agreement = Agreement()
         self._fidelity_metrics = Untracked([])
 
     @property
-    def fidelity_metrics(self):
+    def fidelity_metrics(self) -> Any:
         """The metrics in `compile(metrics=...)` that compare the student with its teacher."""
         return list(self._fidelity_metrics.content)
 
     @property
-    def metrics(self):
+    def metrics(self) -> Any:
         metrics = super().metrics
         own = [*self.objective.trackers.values(), *self.fidelity_metrics]
         others = [metric for metric in metrics if not any(metric is mine for mine in (*own, self.agreement))]
         return [*others[:1], *own, *others[1:]] if self.compiled else [*own, *others]
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Update the user's metrics if there are labels; return all logs."""
         if y is None:
             return self.get_metrics_result()
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> Any:
         """Return the logs of a training step, in order."""
         logs = {}
         for metric in self.metrics:
@@ -56,24 +58,24 @@ class Logs:
             hidden.update(self.objective.names)
         return self.in_order({name: value for name, value in {**logs, **temperatures}.items() if name not in hidden})
 
-    def measured(self, logs, labels, teacher):
+    def measured(self, logs: Any, labels: Any, teacher: Any) -> Any:
         """Drop from the logs of an evaluation what needs labels, or the teacher, if there were none."""
         soft = {*self.objective.trackers, *self._temperatures_by_log(), *self._fidelity_names()} - {"student_loss"}
         missing = (set() if labels else {"student_loss"}) | (set() if teacher else soft)
         return {name: value for name, value in logs.items() if name not in missing}
 
-    def in_order(self, logs):
+    def in_order(self, logs: Any) -> Any:
         """Sort logs: losses, temperature, the user's metrics, fidelity; then the validation logs likewise."""
         losses = ("loss", "student_loss", "distillation_loss", "total_loss", *self.objective.names)
         ranks = {name: rank for rank, name in enumerate((*losses, *self._temperatures_by_log()))}
 
-        def rank(item):
+        def rank(item: Any) -> Any:
             name = item[0].removeprefix("val_")
             return name != item[0], name in self._fidelity_names(), ranks.get(name, len(ranks))
 
         return dict(sorted(logs.items(), key=rank))
 
-    def details(self):
+    def details(self) -> Any:
         """Return the names of the logs that break down another log."""
         return [*self.objective.names, *list(self._temperatures_by_log())[1:]]
 
@@ -107,7 +109,7 @@ def _by_output(teacher_outputs, student_outputs):
     return zip(keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs), strict=True)
 
 
-def split_fidelity(metrics):
+def split_fidelity(metrics: Any) -> Any:
     """Split the metrics given to `compile` into those that compare student and teacher, and the others."""
     if isinstance(metrics, FidelityMetric):
         return [metrics], None
@@ -131,21 +133,21 @@ class Bookkeeping(keras.callbacks.Callback):
 
     async_safe = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: Any, logs: Any = None) -> None:
         self._saw_a_batch = False
         self.model.objective.begin_epoch(int(self.model.epochs_trained.numpy()))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: Any, logs: Any = None) -> None:
         self._saw_a_batch = True
         self._tidy(logs, check=self._model.jit_compile and batch % _LOOKED_AT == 0)
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: Any, logs: Any = None) -> None:
         self._tidy(logs, check=False)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Any = None) -> None:
         self._tidy(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: Any, logs: Any = None) -> None:
         if not self._saw_a_batch:
             raise ValueError(expected("data with at least one sample", f"none in epoch {epoch}"))
         self.model.epochs_trained.assign_add(1)

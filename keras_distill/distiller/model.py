@@ -170,7 +170,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
 
     # The step --------------------------------------------------------------------------------------------------------
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: Any = None) -> Any:
         """Return the student's outputs."""
         return run(self.student, inputs, training)
 
@@ -203,7 +203,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         extractor = self._extractor.content
         return extractor(x, training=training) if extractor else {FINAL_OUTPUT: self(x, training=training)}
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Any:
         batch = Batch.of(data)
         labels = self._has_hard_labels(batch.y)
         with_teacher = bool(self.fidelity_metrics) or not labels
@@ -240,15 +240,15 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
 
     def compute_loss(
         self,
-        x=None,
-        y=None,
-        y_pred=None,
-        sample_weight=None,
-        training=True,
-        teacher_outputs=None,
-        student_outputs=None,
-        extras=None,
-    ):
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+        teacher_outputs: Any = None,
+        student_outputs: Any = None,
+        extras: Any = None,
+    ) -> Any:
         """Compute the weighted sum of the hard and the soft terms.
 
         Args:
@@ -318,8 +318,15 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
     # Training --------------------------------------------------------------------------------------------------------
 
     def compile(
-        self, optimizer="adam", loss=None, *, fidelity=False, auto_scale_loss=True, jit_compile="auto", **kwargs
-    ):
+        self,
+        optimizer: str = "adam",
+        loss: Any = None,
+        *,
+        fidelity: bool = False,
+        auto_scale_loss: bool = True,
+        jit_compile: str = "auto",
+        **kwargs: Any,
+    ) -> None:
         """Configure the training.
 
         Args:
@@ -356,7 +363,16 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         self._fidelity_metrics = Untracked(measured)
         super().compile(optimizer, loss=wrap_losses(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: Any = None,
+        epochs: int = 1,
+        verbose: str = "auto",
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
         validation.check_not_empty(x)
         if hasattr(x, "element_spec"):
@@ -377,14 +393,14 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         with guards.explained():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student. See `keras.Model.evaluate`."""
         validation.check_not_empty(x)
         with guards.explained():
             logs = super().evaluate(x, *args, **kwargs)
         return self.in_order(logs) if isinstance(logs, dict) else logs
 
-    def train_on_batch(self, *args, **kwargs):
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Train the student on one batch. See `keras.Model.train_on_batch`."""
         with guards.explained():
             return super().train_on_batch(*args, **kwargs)

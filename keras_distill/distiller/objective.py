@@ -1,6 +1,7 @@
 """What a student is trained on: the hard term, the soft terms, their coefficients, and the trained adapters."""
 
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
@@ -29,7 +30,7 @@ class Objective(keras.layers.Layer):
         trust: A `keras_distill.teachers.Trust`, or `None`.
     """
 
-    def __init__(self, losses, loss_weights, student_loss_weight, feature_shape, trust=None):
+    def __init__(self, losses: Any, loss_weights: Any, student_loss_weight: Any, feature_shape: Any, trust: Any = None):
         super().__init__(name="objective", dtype="float32")
         self.trust = trust
         self.distillation_losses = list(losses)
@@ -61,23 +62,31 @@ class Objective(keras.layers.Layer):
             return temperature
         return self._coefficient(check_temperature(temperature), f"{name}_temperature")
 
-    def current_temperatures(self):
+    def current_temperatures(self) -> Any:
         """Return the temperature variable of each loss that has one, by the name of the loss."""
         pairs = zip(self.names, self.temperatures, strict=True)
         return {name: temperature for name, temperature in pairs if temperature is not None}
 
-    def learned_temperatures(self):
+    def learned_temperatures(self) -> Any:
         """Return the temperature of each loss that learns its own, by the name of the loss."""
         pairs = zip(self.names, self.adapters, strict=True)
         return {name: adapter.temperature for name, adapter in pairs if hasattr(adapter, "temperature")}
 
-    def begin_epoch(self, epoch):
+    def begin_epoch(self, epoch: Any) -> None:
         """Tell the adapters how many epochs have passed: some ramp up."""
         for adapter in self.adapters:
             if hasattr(adapter, "begin_epoch"):
                 adapter.begin_epoch(epoch)
 
-    def soft_terms(self, teacher_outputs, student_outputs, sample_weight, labels=None, training=False, extras=None):
+    def soft_terms(
+        self,
+        teacher_outputs: Any,
+        student_outputs: Any,
+        sample_weight: Any,
+        labels: Any = None,
+        training: bool = False,
+        extras: Any = None,
+    ) -> Any:
         """Compute each distillation loss.
 
         Args:
@@ -137,7 +146,7 @@ class Objective(keras.layers.Layer):
             weight = weight * expand_like(ops.cast(sample_weight, weight.dtype), weight)
         return self.trust.correct(answer, labels), weight
 
-    def weighted_sum(self, hard, soft, regularization, samples):
+    def weighted_sum(self, hard: Any, soft: Any, regularization: Any, samples: Any) -> Any:
         """Add up the terms, record each, and stop at one that is not finite.
 
         Args:
@@ -173,7 +182,7 @@ class Objective(keras.layers.Layer):
             self._warned = True
 
 
-def taps(loss, role):
+def taps(loss: Any, role: str) -> Any:
     """Return what a loss compares in a model: the key of a layer, a list of keys, or `None` for the final output.
 
     Args:
@@ -187,7 +196,7 @@ def taps(loss, role):
     return None if names is None else tap(names, before)
 
 
-def layers_of(role, losses):
+def layers_of(role: str, losses: Any) -> Any:
     """Return the keys of all layers that the losses compare in a model."""
     keys = keras.tree.flatten([taps(loss, role) for loss in losses])
     return list(dict.fromkeys(key for key in keys if key not in (None, FINAL_OUTPUT)))

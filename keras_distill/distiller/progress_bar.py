@@ -1,5 +1,7 @@
 """A progress bar that stays on its line however many losses there are."""
 
+from typing import Any
+
 import keras
 
 _ROOM = 8
@@ -14,16 +16,16 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
 
     async_safe = True
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: Any, logs: Any = None) -> None:
         super().on_train_batch_end(batch, self._shown(logs))
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: Any, logs: Any = None) -> None:
         super().on_test_batch_end(batch, self._shown(logs))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: Any, logs: Any = None) -> None:
         super().on_epoch_end(epoch, self._shown(logs))
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Any = None) -> None:
         super().on_test_end(self._shown(logs))
 
     def _shown(self, logs):

@@ -1,6 +1,7 @@
 """What losses compare when the teacher is a store: stored layers instead of those of a model."""
 
 import fnmatch
+from typing import Any
 
 import keras
 
@@ -11,7 +12,7 @@ from keras_distill.features.taps import tap
 from keras_distill.losses.layers import LayerPair
 
 
-def validate(loss, teacher, student):
+def validate(loss: Any, teacher: Any, student: keras.Model) -> None:
     """Raise a `ValueError` unless a store and a student hold what a loss compares.
 
     Args:

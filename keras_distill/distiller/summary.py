@@ -2,17 +2,19 @@
 
 import io
 import math
+from typing import Any
 
 import keras
 from rich.jupyter import JupyterMixin
 
+from keras_distill._core.models import ModelMixin
 from keras_distill.distiller.coefficients import as_float
 
 
-class Overview(JupyterMixin):
+class Overview(JupyterMixin, ModelMixin):
     """Describe the `Distiller`, for `print`, for rich and for notebooks."""
 
-    def summary(self, print_fn=None, expand_nested=False, **kwargs):
+    def summary(self, print_fn: Any = None, expand_nested: bool = False, **kwargs: Any) -> None:
         """Print teacher, student, losses, and the current weights and temperatures.
 
         Args:

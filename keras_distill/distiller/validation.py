@@ -1,6 +1,7 @@
 """What a `Distiller` checks before anything runs."""
 
 import math
+from typing import Any
 
 import keras
 
@@ -10,7 +11,7 @@ from keras_distill._core.tensors import same_shape
 from keras_distill.losses.registry import get
 
 
-def check_models(teacher, student, compare_outputs):
+def check_models(teacher: Any, student: keras.Model, compare_outputs: Any) -> None:
     """Raise a `ValueError` unless both are Keras models, not the same one, with inputs and outputs of the same shapes.
 
     Args:
@@ -55,7 +56,7 @@ def _named_tensors(model, which):
     return {index: tuple(tensor.shape) for index, tensor in enumerate(tensors)}
 
 
-def check_losses(distillation_losses):
+def check_losses(distillation_losses: Any) -> Any:
     """Return the distillation losses as a list, made from their names if need be; raise a `ValueError` for others."""
     losses = distillation_losses if isinstance(distillation_losses, (list, tuple)) else [distillation_losses]
     if any(isinstance(loss, str) for loss in losses):
@@ -69,7 +70,7 @@ def check_losses(distillation_losses):
     return list(losses)
 
 
-def check_loss_weights(weights, count):
+def check_loss_weights(weights: Any, count: int) -> Any:
     """Return a weight for each distillation loss; raise a `ValueError` unless each is finite and >= 0."""
     weights = [1.0] * count if weights is None else weights
     weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
@@ -80,7 +81,7 @@ def check_loss_weights(weights, count):
     return [check_number("distillation_loss_weights", weight, 0.0, math.inf) for weight in weights]
 
 
-def check_not_empty(data):
+def check_not_empty(data: Any) -> None:
     """Raise a `ValueError` for data that is known to be empty."""
     leaves = [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
     lengths = [_length(leaf) for leaf in leaves]

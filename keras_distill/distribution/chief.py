@@ -65,8 +65,8 @@ def broadcast_from_chief(arrays: Sequence[np.ndarray], strategy: Any) -> list[np
     import tensorflow as tf
 
     @tf.function(autograph=False)
-    def broadcast(numbers):
-        def send(numbers):
+    def broadcast(numbers: Any) -> Any:
+        def send(numbers: Any) -> Any:
             context = tf.distribute.get_replica_context()
             is_first = tf.equal(context.replica_id_in_sync_group, 0)
             return context.all_reduce("SUM", tf.where(is_first, numbers, tf.zeros_like(numbers)))

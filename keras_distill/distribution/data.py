@@ -53,12 +53,12 @@ def distribute(
         raise ValueError(expected(f"a batch size that {replicas} replicas can share equally", f"{batch_size}"))
     examples = _take_full_batches(examples, batch_size)
 
-    def make_batches(own, size):
+    def make_batches(own: Any, size: Any) -> Any:
         own = own if prepare is None else prepare(own)
         own = remove_none(own) if replicas > 1 else own
         return own.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
-    def read_own(context):
+    def read_own(context: Any) -> Any:
         own = examples.shard(context.num_input_pipelines, context.input_pipeline_id)
         return make_batches(own, batch_size // replicas)
 
@@ -89,7 +89,7 @@ def remove_none(dataset: Any) -> Any:
         return dataset
 
     @tf.autograph.experimental.do_not_convert
-    def keep_parts(*element):
+    def keep_parts(*element: Any) -> Any:
         element = unpack(element[0] if len(element) == 1 else element)
         return {_PARTS: {name: part for name, part in zip(_NAMES, element, strict=True) if part is not None}}
 

@@ -37,7 +37,7 @@ def make_execution(model: Any, step: Callable[[Any], Any], steps: int) -> Callab
         execute, run_batch = (tf.function(each, reduce_retracing=True, autograph=False) for each in (loop, run_batch))
     started = False
 
-    def function(iterator):
+    def function(iterator: Any) -> Any:
         nonlocal started
         if not isinstance(iterator, tf.distribute.DistributedIterator):
             return run_batch(next(iter(iterator)))
@@ -71,13 +71,13 @@ class _Loop:
     def __call__(self, iterator: Any) -> tuple[Any, ...]:
         """Return the numbers of completed steps, skipped batches and samples in skipped batches, and the logs."""
 
-        def run_next(done, skipped, samples, has_more):
+        def run_next(done: Any, skipped: Any, samples: Any, has_more: Any) -> Any:
             batch = iterator.get_next_as_optional()
             counts = done, skipped, samples
             stop = (*counts, tf.constant(False))
             return tf.cond(batch.has_value(), lambda: self._run_or_skip(batch.get_value(), *counts), lambda: stop)
 
-        def continues(done, skipped, samples, has_more):
+        def continues(done: Any, skipped: Any, samples: Any, has_more: Any) -> Any:
             return tf.logical_and(has_more, done + skipped < self._steps)
 
         begin = (tf.constant(0), tf.constant(0), tf.constant(0), tf.constant(True))
@@ -93,18 +93,18 @@ class _Loop:
         """Run a step unless a replica has no samples."""
         counts = self._strategy.reduce("SUM", self._strategy.run(_count_samples, args=(batch,)), axis=None)
 
-        def run():
+        def run() -> Any:
             self._run(batch)
             return done + 1, skipped, samples
 
-        def skip():
+        def skip() -> Any:
             return done, skipped + 1, samples + tf.cast(counts[0], samples.dtype)
 
         return *tf.cond(counts[1] > 0.0, skip, run), tf.constant(True)
 
     def _run(self, batch):
         @tf.autograph.experimental.do_not_convert
-        def step(data):
+        def step(data: Any) -> None:
             # A step returns the logs of one replica, of which only the names are used.
             self._names = tuple(self._step(restore_none(data)))
 
@@ -114,7 +114,7 @@ class _Loop:
         floatx, metrics = keras.config.floatx(), self._model.metrics_variables
         summed = [each for each in metrics if each.aggregation == "sum" and each.dtype == floatx]
 
-        def local_states():
+        def local_states() -> Any:
             return tf.concat([tf.reshape(each.value, [-1]) for each in summed], axis=0)
 
         # In one message; otherwise every variable would cost one.

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from keras_distill._core.checks import check_whole_number
 from keras_distill.distribution.cluster import VARIABLE, Cluster
@@ -71,7 +71,7 @@ def _watch(processes: list[subprocess.Popen], out: TextIO) -> int:
     codes: dict[int, int] = {}
     lock = threading.Lock()
 
-    def follow(number, process):
+    def follow(number: Any, process: Any) -> None:
         for line in process.stdout:
             with lock:
                 print(f"worker {number} | {line.rstrip()}", file=out, flush=True)

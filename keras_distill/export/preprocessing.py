@@ -218,7 +218,7 @@ def _find_heads(student: Any, structure: Any) -> list[str]:
 
     kinds: list[str] = []
 
-    def trace(*leaves):
+    def trace(*leaves: Any) -> Any:
         answer = student(keras.tree.pack_sequence_as(structure, list(leaves)), training=False)
         kinds.extend(heads.head_of(output)[0] for output in keras.tree.flatten(answer))
         return keras.tree.flatten(answer)

@@ -182,10 +182,10 @@ def _find_missing_names(runtime: RemoteRuntime, signature: Signature) -> list[st
 def _summarize(outputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Summarise several outputs: the worst value of each figure, the mean of accuracies."""
 
-    def known(figure):
+    def known(figure: Any) -> Any:
         return [figures[figure] for figures in outputs.values() if figures[figure] is not None]
 
-    def mean(numbers):
+    def mean(numbers: Any) -> Any:
         return sum(numbers) / len(numbers) if numbers else None
 
     return {

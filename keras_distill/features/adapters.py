@@ -128,19 +128,19 @@ class Parallel(_Float32Layer):
         super().__init__(**kwargs)
         self.layers = list(layers)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self._check_count(input_shape)
         for layer, shape in zip(self.layers, input_shape, strict=True):
             if layer is not None and not layer.built:
                 layer.build(shape)
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         self._check_count(inputs)
         pairs = zip(self.layers, inputs, strict=True)
         return [each if layer is None else run(layer, each, training) for layer, each in pairs]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         pairs = zip(self.layers, input_shape, strict=True)
         return [shape if layer is None else layer.compute_output_shape(shape) for layer, shape in pairs]
 
@@ -149,12 +149,12 @@ class Parallel(_Float32Layer):
             what = f"a list of {len(self.layers)} elements, one for each layer of {self.name!r}"
             raise ValueError(expected(what, f"{len(elements)} elements"))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
         return {**super().get_config(), "layers": layers}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> Any:
         layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
         return cls(**{**config, "layers": layers})
 
@@ -208,18 +208,18 @@ class ConvRegressor(_Float32Layer):
             )
         self.norm = keras.layers.BatchNormalization(**TORCH_NORM, dtype=self.dtype_policy, name="norm")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.conv.build(self._padded_shape(input_shape))
         self.norm.build(self.compute_output_shape(input_shape))
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         padding = self._padding()
         x = ops.pad(inputs, ((0, 0), *((each, each) for each in padding), (0, 0))) if any(padding) else inputs
         x = self.norm(self.conv(x), training=training)
         return ops.relu(x) if self.use_relu else x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(self.conv.compute_output_shape(self._padded_shape(input_shape)))
 
     def _padding(self):
@@ -230,7 +230,7 @@ class ConvRegressor(_Float32Layer):
         sides = zip(shape[1:3], self._padding(), strict=True)
         return (shape[0], *(None if size is None else size + 2 * pad for size, pad in sides), shape[3])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"width": self.width, "kernel_size": self.kernel_size, "stride": self.stride}
         return {**super().get_config(), **config, "use_relu": self.use_relu}
 
@@ -259,18 +259,18 @@ class Connector(_Float32Layer):
         self.conv = keras.layers.Conv2D(width, 1, use_bias=False, dtype=self.dtype_policy, name="conv")
         self.norm = keras.layers.BatchNormalization(**TORCH_NORM, dtype=self.dtype_policy, name="norm")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.conv.build(input_shape)
         self.norm.build(self.compute_output_shape(input_shape))
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         return self.norm(self.conv(inputs), training=training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
 
 

@@ -55,7 +55,7 @@ class ContrastiveMemory(keras.layers.Layer):
             keras.layers.Dense(width, dtype=self.dtype_policy, name=f"embed_{role}") for role in ("teacher", "student")
         )
 
-    def build(self, teacher_shape, student_shape):
+    def build(self, teacher_shape: Any, student_shape: Any) -> None:
         self.embed_teacher.build(teacher_shape)
         self.embed_student.build(student_shape)
         self.memory_teacher, self.memory_student = (self._add_bank(role) for role in ("teacher", "student"))
@@ -107,7 +107,7 @@ class ContrastiveMemory(keras.layers.Layer):
                 self._remember(bank, index, ops.stop_gradient(v), counted)
         return scores[0], scores[1]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "dataset_size": self.dataset_size,

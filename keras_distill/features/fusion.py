@@ -72,7 +72,7 @@ class AttentionBasedFusion(keras.layers.Layer):
         norm = keras.layers.BatchNormalization(**TORCH_NORM, dtype=self.dtype_policy, name=f"{name}_norm")
         return convolution, norm
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         features = tuple(input_shape[0]) if self.fuse else tuple(input_shape)
         middle = (*features[:-1], self.mid_width)
         output = (features[0], *self.size)
@@ -84,7 +84,7 @@ class AttentionBasedFusion(keras.layers.Layer):
             self.attention.build((*features[:-1], 2 * self.mid_width))
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         """Return the map to compare and the residual for the next shallower stage, both of the teacher's size."""
         features, residual = inputs if self.fuse else (inputs, None)
         x = self.narrow_norm(self.narrow(features), training=training)
@@ -95,11 +95,11 @@ class AttentionBasedFusion(keras.layers.Layer):
         x = resize_nearest(x, self.size)
         return self.widen_norm(self.widen(x), training=training), x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         batch = (input_shape[0] if self.fuse else input_shape)[0]
         return (batch, *self.size, self.width), (batch, *self.size, self.mid_width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"mid_width": self.mid_width, "width": self.width, "size": self.size, "fuse": self.fuse}
         return {**super().get_config(), **config}
 
@@ -138,7 +138,7 @@ class ReviewFusion(keras.layers.Layer):
         for shape in self.shapes:
             _check_known("the teacher", shape)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         stages = [tuple(shape) for shape in (input_shape if is_list_of_shapes(input_shape) else [input_shape])]
         self._check_count(stages)
         for shape in stages:
@@ -154,7 +154,7 @@ class ReviewFusion(keras.layers.Layer):
             self.fusions.append(fusion)
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         stages = inputs if isinstance(inputs, (list, tuple)) else [inputs]
         self._check_count(stages)
         outputs, residual = [], None
@@ -163,7 +163,7 @@ class ReviewFusion(keras.layers.Layer):
             outputs.append(output)
         return outputs[::-1] if isinstance(inputs, (list, tuple)) else outputs[0]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         several = is_list_of_shapes(input_shape)
         batch = input_shape[0][0] if several else input_shape[0]
         shapes = [(batch, *shape[1:]) for shape in self.shapes]
@@ -173,7 +173,7 @@ class ReviewFusion(keras.layers.Layer):
         if len(stages) != len(self.shapes):
             raise ValueError(expected(f"{len(self.shapes)} maps of the student, one for each stage", f"{len(stages)}"))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "shapes": self.shapes, "mid_width": self.mid_width}
 
 

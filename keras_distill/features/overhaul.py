@@ -120,7 +120,7 @@ class MarginConnector(Connector):
         self._start = [float(each) for each in margin]
         super().__init__(len(self._start), dtype=dtype, **kwargs)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.margin = self.add_weight(
             shape=(self.width,),
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(np.array(self._start), dtype),
@@ -129,7 +129,7 @@ class MarginConnector(Connector):
         )
         super().build(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["width"]
         return {**config, "margin": self._start}

@@ -45,7 +45,7 @@ class Paraphraser(keras.layers.Layer):
             raise ValueError(expected("ratio to be a number > 0", f"ratio={ratio!r}"))
         self.ratio = float(ratio)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if len(input_shape) != 4:
             raise ValueError(expected("feature maps [batch, height, width, channels]", f"shape {tuple(input_shape)}"))
         width, factor = input_shape[-1], self.factor_shape(input_shape)[-1]
@@ -58,17 +58,17 @@ class Paraphraser(keras.layers.Layer):
         """Return the factors `[batch, height, width, factor channels]` of feature maps."""
         return _run_chain(self.encoder, ops.cast(inputs, self.compute_dtype))
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return _run_chain(self.decoder, self.encode(inputs))
 
     def factor_shape(self, input_shape: tuple) -> tuple:
         """Return the shape of the factors of feature maps of the given shape."""
         return (*input_shape[:-1], max(1, round(self.ratio * input_shape[-1])))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "ratio": self.ratio}
 
 
@@ -99,23 +99,23 @@ class Translator(keras.layers.Layer):
         if paraphraser is not None:
             paraphraser.trainable = False
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         widths = (input_shape[-1], self.width, self.width)
         self.encoder = _chain(self, keras.layers.Conv2D, widths, input_shape, "encoder")
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return _run_chain(self.encoder, inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         paraphraser = keras.saving.serialize_keras_object(self.paraphraser)
         return {**super().get_config(), "width": self.width, "paraphraser": paraphraser}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> Any:
         return cls(**{**config, "paraphraser": keras.saving.deserialize_keras_object(config["paraphraser"])})
 
 
@@ -175,16 +175,18 @@ def train_paraphraser(
 class _Restoring(keras.Model):
     """The squared error of a paraphraser that restores the features of a model."""
 
-    def __init__(self, take, paraphraser):
+    def __init__(self, take: Any, paraphraser: Any):
         super().__init__(name="restoring")
         self._take = Untracked(take)
         self.paraphraser = paraphraser
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         maps = ops.cast(ops.stop_gradient(self._take.content(inputs)), "float32")
         return ops.mean(ops.square(self.paraphraser(maps) - maps), axis=(1, 2, 3))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
         return ops.mean(y_pred)
 
 

@@ -136,14 +136,14 @@ class Extraction(keras.layers.Layer):
         self._extractor = extractor
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: Any = None) -> Any:
         return self._extractor(inputs, training)
 
 
 class _Tap:
     """The methods to watch for one key, and the selection of its features from the events."""
 
-    def __init__(self, model, key, role):
+    def __init__(self, model: keras.Model, key: str, role: str):
         self._path = key.removesuffix(_PREACTIVATION)
         self._layer = find_layer(model, self._path, role)
         if is_in_loop(model, self._layer):
@@ -157,11 +157,11 @@ class _Tap:
         if role != "teacher" and (inside or is_in_rematerialized(model, self._layer)):
             raise _rematerialized_error(key)
 
-    def methods(self):
+    def methods(self) -> Any:
         names = {call_of(self._layer), self._before} - {None}
         return [(self._layer, name) for name in names]
 
-    def feature(self, events):
+    def feature(self, events: Any) -> Any:
         output = self._find_event(events, call_of(self._layer)).returned
         if self._before is None:
             return output

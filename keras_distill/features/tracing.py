@@ -55,7 +55,7 @@ def trace(
     for inputs in _symbolic_inputs(model):
         traced: list[Any] = []
 
-        def forward(x, traced=traced):
+        def forward(x: Any, traced: Any = traced) -> None:
             with watching(methods) as events:
                 traced.extend([run(model, x, training), events])
 

@@ -47,7 +47,7 @@ class VariationalAdapter(keras.layers.Layer):
             for index, activation in enumerate(("relu", "relu", None))
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         shape = tuple(input_shape)
         for convolution in self.convolutions:
             convolution.build(shape)
@@ -55,14 +55,14 @@ class VariationalAdapter(keras.layers.Layer):
         excess = self.initial_variance - self.FLOOR
         start = excess + math.log(-math.expm1(-excess))
 
-        def initializer(shape, dtype=None):
+        def initializer(shape: Any, dtype: Any = None) -> Any:
             # Not `Constant`, which converts the number to float32 even if the weight is float64.
             return ops.full(shape, start, dtype=dtype)
 
         self.log_scale = self.add_weight(shape=(self.width,), initializer=initializer, name="log_scale")
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         for convolution in self.convolutions:
             inputs = convolution(inputs)
         return inputs
@@ -72,8 +72,8 @@ class VariationalAdapter(keras.layers.Layer):
         """Variance of each channel, a float tensor `[width]`."""
         return ops.softplus(ops.convert_to_tensor(self.log_scale)) + self.FLOOR
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "initial_variance": self.initial_variance}

@@ -194,7 +194,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
 class _Average(keras.losses.Loss):
     """Keras's reduction of values that are already losses: weights, masks and replicas count as in any Keras loss."""
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         return y_pred
 
 
@@ -249,7 +249,7 @@ def align_weights(sample_weight: Any, outputs: Any) -> Any:
     if sample_weight is None or keras.tree.is_nested(sample_weight):
         return sample_weight
 
-    def align(output):
+    def align(output: Any) -> Any:
         return expand_like(sample_weight, ops.max(output, axis=-1)) if len(output.shape) > 2 else sample_weight
 
     return keras.tree.map_structure(align, outputs) if keras.tree.is_nested(outputs) else align(outputs)

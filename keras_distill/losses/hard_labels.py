@@ -106,7 +106,7 @@ class HardLabelLoss(keras.losses.Loss):
 def wrap_losses(loss: Any) -> Any:
     """Wrap every loss of a nest in a `HardLabelLoss`."""
 
-    def wrap(each):
+    def wrap(each: Any) -> Any:
         return each if each is None or isinstance(each, HardLabelLoss) else HardLabelLoss(each)
 
     return keras.tree.map_structure(wrap, loss)
@@ -115,22 +115,22 @@ def wrap_losses(loss: Any) -> Any:
 class _Function(keras.losses.Loss):
     """A loss function with its reduction."""
 
-    def __init__(self, function, **arguments):
+    def __init__(self, function: Any, **arguments: Any):
         super().__init__(name=_name(function) or "loss")
         self.function, self.arguments = function, arguments
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         return self.function(y_true, y_pred, **self.arguments)
 
 
 class _LabelledOnly(keras.losses.Loss):
     """A loss that leaves unlabelled positions out of its average, by Keras's rule for masks."""
 
-    def __init__(self, loss, labelled):
+    def __init__(self, loss: Any, labelled: Any):
         super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
         self.loss, self.labelled = loss, labelled
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         values = self.loss.call(y_true, y_pred)
         # On the values rather than on the output, which others read too.
         set_mask(values, combine_masks(mask_of(values), self.labelled))

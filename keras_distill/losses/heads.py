@@ -1,5 +1,7 @@
 """Find the logits of a model's output: those under its softmax, which is never inverted."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_distill._core.messages import expected
@@ -74,7 +76,7 @@ def rows_are_probabilities(output: Tensor) -> Tensor:
 
 
 def _is_sigmoid(output, logits):
-    def distance(activation):
+    def distance(activation: Any) -> Any:
         return ops.sum(ops.abs(ops.cast(output, "float32") - activation(ops.cast(logits, "float32"))))
 
     return output.shape[-1] == 1 or distance(ops.sigmoid) < distance(ops.softmax)

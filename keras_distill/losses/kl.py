@@ -23,7 +23,7 @@ def divergence(teacher: Tensor, student: Tensor, temperature: Tensor) -> Any:
     """Return `KL(p, q)` of rows of logits at temperatures `[..., 1]`. The teacher's logits are constants."""
     values, gap, slope_in_temperature = map_rows(divergence_and_slopes, teacher, student, temperature)
 
-    def gradient(*arguments, upstream=None):
+    def gradient(*arguments: Any, upstream: Any = None) -> Any:
         upstream = arguments[0] if upstream is None else upstream
         slope = ops.expand_dims(upstream, -1) / temperature
         return ops.zeros_like(teacher), slope * gap, slope / temperature * slope_in_temperature

@@ -39,7 +39,7 @@ class PerOutputLoss(DistillationLoss):
         """Convert a Keras loss in any form to a function `(teacher, student, **kwargs) -> value per sample`."""
         call = unreduced(get_keras_loss(loss))
 
-        def compare(teacher, student, **kwargs):
+        def compare(teacher: Any, student: keras.Model, **kwargs: Any) -> Any:
             return call(*cast_pair(teacher, within_mask(ops.convert_to_tensor(student))))
 
         return compare

@@ -98,7 +98,7 @@ def method(
         ValueError: If another class has registered the name.
     """
 
-    def register(loss):
+    def register(loss: Any) -> Any:
         known = METHODS.get(name)
         if known is not None and known.loss.__qualname__ != loss.__qualname__:
             raise ValueError(expected("a name that no other method has", f"{name!r}, of {known.loss.__name__}"))
@@ -121,7 +121,7 @@ def wrapper(prefix: str, *, family: str) -> Callable[[LossClass], LossClass]:
         A class decorator.
     """
 
-    def register(loss):
+    def register(loss: Any) -> Any:
         _WRAPPERS[prefix] = (loss, family)
         return loss
 

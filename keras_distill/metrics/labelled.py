@@ -107,7 +107,7 @@ class Labelled(keras.metrics.Metric):
 def labelled_only(metrics: Any) -> Any:
     """Return a nest with every metric wrapped in `Labelled`; what is not a nest is left for Keras to refuse."""
 
-    def wrap(each):
+    def wrap(each: Any) -> Any:
         return each if each is None or isinstance(each, Labelled) else Labelled(each)
 
     return keras.tree.map_structure(wrap, metrics) if keras.tree.is_nested(metrics) else metrics

@@ -27,17 +27,17 @@ def make_prefixes(distiller: Any, batches: Iterator[Any]) -> dict[str, Callable[
 
 
 def _make_steps(distiller: Any) -> tuple[Callable[[Any], Any], ...]:
-    def teacher(data):
+    def teacher(data: Any) -> Any:
         outputs = distiller._ask_teacher(data).teacher_outputs
         return {**outputs, FINAL_OUTPUT: dense_logits(outputs[FINAL_OUTPUT])}
 
-    def student(data):
+    def student(data: Any) -> Any:
         return teacher(data), distiller.student_outputs(unpack(data)[0], training=True)
 
-    def loss(data):
+    def loss(data: Any) -> Any:
         return distiller.optimizer.scale_loss(distiller._loss_to_minimise(distiller._ask_teacher(data)))
 
-    def gradients(data):
+    def gradients(data: Any) -> Any:
         with tf.GradientTape() as tape:
             value = loss(data)
         return [each for each in tape.gradient(value, distiller.trainable_variables) if each is not None]
@@ -47,12 +47,12 @@ def _make_steps(distiller: Any) -> tuple[Callable[[Any], Any], ...]:
 
 def _make_execution(distiller: Any, step: Callable[[Any], Any], batches: Iterator[Any]) -> Callable[[], Any]:
     @tf.function(jit_compile=distiller.jit_compile or None)
-    def one(data):
+    def one(data: Any) -> Any:
         # All outputs are used: TensorFlow prunes what only a control dependency needs.
         computed = [each for each in tf.nest.flatten(step(data), expand_composites=True) if tf.is_tensor(each)]
         return tf.add_n([tf.reduce_sum(tf.cast(each, "float32")) for each in computed if each.dtype != tf.string])
 
-    def several(batches):
+    def several(batches: Any) -> Any:
         done = tf.zeros(())
         for _ in tf.range(distiller.steps_per_execution):
             done += one(next(batches))

@@ -120,7 +120,7 @@ def profile(distiller: Any, dataset: Any, steps: int = 30, trace: str | os.PathL
 
 
 def _make_whole_step(distiller: Any, batches: Iterator[Any]) -> Callable[[], Any]:
-    def run():
+    def run() -> Any:
         return {name: float(value) for name, value in distiller.train_function(batches).items()}
 
     return run
@@ -181,11 +181,11 @@ def _from_py_dataset(dataset: Any) -> Any:
     if not dataset.num_batches:
         raise ValueError(expected("a PyDataset with at least one batch", f"num_batches={dataset.num_batches}"))
 
-    def read_batches():
+    def read_batches() -> Any:
         for index in range(dataset.num_batches):
             yield dataset[index]
 
-    def to_spec(array):
+    def to_spec(array: Any) -> Any:
         array = keras.ops.convert_to_numpy(array)
         return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 

@@ -44,7 +44,7 @@ def float_student(model: keras.Model, name: str | None = None) -> keras.Model:
     copies: dict[int, Any] = {}
     names = _find_names(model)
 
-    def visit(step, tensors):
+    def visit(step: Any, tensors: Any) -> Any:
         layer = step.operation
         if isinstance(layer, FakeQuantization):
             return tensors[0]

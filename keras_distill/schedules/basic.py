@@ -110,7 +110,7 @@ def _interpolate(start: float, end: float, steps: float, between: Callable[[floa
     """Return a schedule that is exact at both ends and a function of the elapsed fraction between them."""
     steps = check_number("steps", steps, 0.0, math.inf, open_low=True)
 
-    def value_at(position):
+    def value_at(position: Any) -> Any:
         if position <= 0:
             return start
         return end if position >= steps else between(float(position) / steps)

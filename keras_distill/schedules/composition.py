@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
@@ -36,7 +37,7 @@ def piecewise(boundaries: Iterable[float], values: Iterable[Schedule | float]) -
         received = f"{boundaries} and {len(pieces)} values"
         raise ValueError(expected("increasing boundaries and one value more than boundaries", received))
 
-    def value_at(position):
+    def value_at(position: Any) -> Any:
         index = sum(position >= boundary for boundary in boundaries)
         return pieces[index](position - boundaries[index - 1] if index else position)
 
@@ -96,7 +97,7 @@ def restarts(schedule: Schedule | float, period: float, factor: float = 1.0) -> 
     period = check_number("period", period, 0.0, math.inf, open_low=True)
     factor = check_number("factor", factor, 1.0, math.inf)
 
-    def value_at(position):
+    def value_at(position: Any) -> Any:
         if factor == 1.0:
             return schedule(position % period if position > 0 else position)
         length, stretch = period, 1.0

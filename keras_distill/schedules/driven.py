@@ -32,7 +32,7 @@ def driven(metric: str, function: Callable[[float], Any]) -> Callable[..., Any]:
     if not callable(function):
         raise ValueError(expected("a function from a measured number to a value", f"function={function!r}"))
 
-    def value_from(position, logs):
+    def value_from(position: Any, logs: Any) -> Any:
         if metric in logs:
             return function(float(logs[metric]))
         if not metric.startswith("val_") or any(name.startswith("val_") for name in logs):

@@ -1,5 +1,7 @@
 """A store in the place of a teacher: it runs nothing, its answers come with the batches."""
 
+from typing import Any
+
 import keras
 
 from keras_distill._core import deprecation, guards
@@ -34,7 +36,7 @@ class StoredTeacher(Teacher):
         ValueError: If the store is not what it was.
     """
 
-    def __init__(self, store, fingerprint=None, name="stored_teacher", **kwargs):
+    def __init__(self, store: Any, fingerprint: Any = None, name: str = "stored_teacher", **kwargs: Any):
         if not isinstance(store, TargetStore):
             store = open_store(store)
         if fingerprint is not None and store.fingerprint != fingerprint:
@@ -45,32 +47,32 @@ class StoredTeacher(Teacher):
         self.built = True
 
     @property
-    def store(self):
+    def store(self) -> Any:
         """The `TargetStore`."""
         return self._store.content
 
     @property
-    def classes(self):
+    def classes(self) -> Any:
         """Number of classes."""
         return self.store.encoding.classes
 
     @property
-    def features(self):
+    def features(self) -> Any:
         """The layers that are stored, a dict of name to shape with `None` for the batch."""
         return {name: (None, *shape) for name, shape in self.store.feature_shapes.items()}
 
     @property
-    def inputs(self):
+    def inputs(self) -> Any:
         """The inputs of the teacher that was asked, as symbolic tensors."""
         return [keras.KerasTensor((None, *each.shape), each.dtype) for each in self.store.inputs]
 
     @property
-    def outputs(self):
+    def outputs(self) -> Any:
         """The logits that the store stands for as a symbolic tensor, in a list."""
         encoding = self.store.encoding
         return [keras.KerasTensor((None, *encoding.shape, encoding.classes), "float32")]
 
-    def answer(self, inputs=None, extras=None):
+    def answer(self, inputs: Any = None, extras: Any = None) -> Any:
         """Return what the teacher answered about a batch.
 
         Args:
@@ -94,7 +96,7 @@ class StoredTeacher(Teacher):
             return Logits(answer)
         return TemperedLogits(answer, lambda temperature: only_at((self.store.asked_at,), temperature, answer))
 
-    def layers_of(self, extras):
+    def layers_of(self, extras: Any) -> Any:
         """Return the stored layers of a batch, a dict of float32 tensors by name.
 
         Args:
@@ -118,14 +120,14 @@ class StoredTeacher(Teacher):
             raise ValueError(expected(f"soft targets with {', '.join(self.store.fields)}", received, _FIX))
         return fields
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Refuse: there is nothing to run."""
         return guards.marked(self._refuse)(inputs)
 
     def _refuse(self, inputs):
         raise ValueError(expected("soft targets in the batch", f"inputs alone for the store {self.store.path}", _FIX))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "store": str(self.store.path), "fingerprint": self.store.fingerprint}
 
 

@@ -1,5 +1,7 @@
 """Running a function of NumPy arrays inside TensorFlow's graph, in portions of a size it takes, with checks."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_distill._core import guards
@@ -7,7 +9,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.tensors import same_shape
 
 
-def through_numpy(function, tensors, dtype):
+def through_numpy(function: Any, tensors: Any, dtype: Any) -> Any:
     """Apply a function of NumPy arrays to tensors.
 
     Args:
@@ -20,7 +22,7 @@ def through_numpy(function, tensors, dtype):
     """
     import tensorflow as tf
 
-    def run(*arrays):
+    def run(*arrays: Any) -> Any:
         return np.asarray(function(list(arrays)), dtype)
 
     if tf.executing_eagerly():
@@ -28,7 +30,7 @@ def through_numpy(function, tensors, dtype):
     return tf.numpy_function(guards.marked(run), tensors, dtype)
 
 
-def in_portions(function, arrays, size=None, whole=False):
+def in_portions(function: Any, arrays: Any, size: Any = None, whole: bool = False) -> Any:
     """Run a function on a few rows at a time.
 
     Args:
@@ -59,7 +61,7 @@ def in_portions(function, arrays, size=None, whole=False):
     return np.concatenate(answers) if answers else None
 
 
-def checked(answer, rows, shape, label, infinite=False):
+def checked(answer: Any, rows: int, shape: Any, label: str, infinite: bool = False) -> Any:
     """Return a teacher's output as an array; raise a `ValueError` unless it holds one finite row for each sample.
 
     Args:

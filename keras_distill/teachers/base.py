@@ -34,12 +34,12 @@ class Teacher(keras.Model):
         with guards.explained():
             return super().__call__(*args, **kwargs)
 
-    def predict(self, *args, **kwargs):
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Run the teacher over data. See `keras.Model.predict`."""
         with guards.explained():
             return super().predict(*args, **kwargs)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Return the logits of a batch at T = 1."""
         answers = guards.marked(self.answer)(inputs)
         return keras.tree.map_structure(lambda answer: answer.logits, answers)

@@ -1,6 +1,7 @@
 """Teachers with other classes than the student: more classes, in another order, or finer ones."""
 
 import collections
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from keras_distill.teachers.combined import CombinedTeacher, check_member, infer
 from keras_distill.teachers.log_space import group_logits
 
 
-def map_classes(teacher, mapping, classes=None, teacher_classes=None):
+def map_classes(teacher: Any, mapping: Any, classes: Any = None, teacher_classes: Any = None) -> Any:
     """Map the classes of a teacher to those of the student.
 
     The mapping is one of
@@ -99,7 +100,7 @@ class MappedClasses(CombinedTeacher):
 
     _nested = ("teacher",)
 
-    def __init__(self, teacher, groups, width=None, name="mapped_classes", **kwargs):
+    def __init__(self, teacher: Any, groups: Any, width: Any = None, name: str = "mapped_classes", **kwargs: Any):
         check_member("teacher", teacher)
         known = one_class_count("teacher", teacher)
         if None not in (width, known) and width != known:
@@ -112,7 +113,7 @@ class MappedClasses(CombinedTeacher):
         self.groups = groups
         self.width = width
 
-    def soft_targets(self, inputs):
+    def soft_targets(self, inputs: Any) -> Any:
         answer = infer(self.teacher, inputs)
         self._check_answer(answer)
         if all(len(group) == 1 for group in self.groups):  # A choice of logits, the same one at every temperature.
@@ -128,7 +129,7 @@ class MappedClasses(CombinedTeacher):
             what = f"a teacher of {self.width} classes" if self.width else f"a teacher of {largest + 1} classes or more"
             raise ValueError(expected(what, f"logits of shape {tuple(answer.shape)}"))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "teacher": keras.saving.serialize_keras_object(self.teacher),
@@ -137,7 +138,7 @@ class MappedClasses(CombinedTeacher):
         }
 
 
-def merge_classes(logits, groups, temperature=1.0):
+def merge_classes(logits: Any, groups: Any, temperature: float = 1.0) -> Any:
     """Compute the logits of groups of classes: `v_g = T log(sum over i in g of exp(z_i / T))`.
 
     `softmax(v / T)` holds the sums of `softmax(z / T)` over each group, divided by the sum over all groups.

@@ -1,5 +1,7 @@
 """Finding the classes that a generalist confuses, and the labels to train specialists on them."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -13,7 +15,7 @@ _ROUNDS = 100
 _BATCH = 256
 
 
-def find_clusters(predictions, clusters, size=None, seed=0):
+def find_clusters(predictions: Any, clusters: Any, size: Any = None, seed: int = 0) -> Any:
     """Find groups of classes that a model often confuses.
 
     Classes whose probabilities rise and fall together have similar columns in the covariance matrix of the predictions.
@@ -60,7 +62,7 @@ def find_clusters(predictions, clusters, size=None, seed=0):
     return sorted(group for group in groups if len(group) > 1)
 
 
-def specialist_labels(y, cluster):
+def specialist_labels(y: Any, cluster: Any) -> Any:
     """Turn labels into those of a specialist: the position in its cluster, or the dustbin, the last class.
 
     Args:
@@ -84,7 +86,7 @@ def specialist_labels(y, cluster):
     return labels if ops.is_tensor(y) else ops.convert_to_numpy(labels)
 
 
-def check_clusters(clusters, count, classes):
+def check_clusters(clusters: Any, count: int, classes: int) -> Any:
     """Return clusters as tuples; raise a `ValueError` unless there are `count` proper subsets of the classes.
 
     Args:

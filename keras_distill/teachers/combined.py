@@ -29,10 +29,18 @@ class CombinedTeacher(Teacher):
         **kwargs: Passed to `keras.Model`.
     """
 
-    _nested = ()
+    _nested: tuple[str, ...] = ()
     """Names of the arguments that hold models or layers."""
 
-    def __init__(self, models, seen_by=None, shown_by=None, classes=None, name=None, **kwargs):
+    def __init__(
+        self,
+        models: Any,
+        seen_by: Any = None,
+        shown_by: Any = None,
+        classes: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         # No autocast: the parts decide about the dtype of their inputs.
         super().__init__(name=name, **{"dtype": "float32", "autocast": False, **kwargs})
         self.supports_jit = all(getattr(model, "supports_jit", True) for model in models)
@@ -41,29 +49,29 @@ class CombinedTeacher(Teacher):
         self._shown = Untracked((given, _output(shown_by or models, classes)))
 
     @property
-    def input(self):
+    def input(self) -> Any:
         """The inputs as symbolic tensors, in the structure that the parts take, if they are known."""
         return super().input if self._shown.content[0] is None else self._shown.content[0]
 
     @property
-    def output(self):
+    def output(self) -> Any:
         """The logits as a symbolic tensor, if their shape is known."""
         return super().output if self._shown.content[1] is None else self._shown.content[1]
 
     @property
-    def inputs(self):
+    def inputs(self) -> Any:
         """The inputs as a list of symbolic tensors, or `None` if they are unknown."""
         given = self._shown.content[0]
         return None if given is None else keras.tree.flatten(given)
 
     @property
-    def outputs(self):
+    def outputs(self) -> Any:
         """The logits as a symbolic tensor in a list, or `None` if their shape is unknown."""
         shown = self._shown.content[1]
         return None if shown is None else [shown]
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> Any:
         objects = {name: keras.saving.deserialize_keras_object(config[name]) for name in cls._nested}
         return cls(**{**config, **objects})
 

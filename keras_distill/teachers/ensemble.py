@@ -1,6 +1,7 @@
 """Ensembles: the mean of probabilities, of logits, or of the logarithms of probabilities of several teachers."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -75,7 +76,9 @@ class Ensemble(CombinedTeacher):
 
     _nested = ("members",)
 
-    def __init__(self, members, weights=None, combine="probabilities", name="ensemble", **kwargs):
+    def __init__(
+        self, members: Any, weights: Any = None, combine: str = "probabilities", name: str = "ensemble", **kwargs: Any
+    ):
         members = _check_members(members)
         if combine not in COMBINATIONS:
             raise ValueError(unknown_name("combine", combine, COMBINATIONS))
@@ -85,7 +88,7 @@ class Ensemble(CombinedTeacher):
         self.combine = combine
         self._member_weights = weights  # In Keras, `weights` are all variables of a model.
 
-    def soft_targets(self, inputs):
+    def soft_targets(self, inputs: Any) -> Any:
         fixed = isinstance(self._member_weights, tuple)
         weights = self._member_weights if fixed else [1.0] * len(self.members)
         heard = [(member, weight) for member, weight in zip(self.members, weights, strict=True) if weight > 0.0]
@@ -101,19 +104,19 @@ class Ensemble(CombinedTeacher):
         weights = confidences(now) if self._member_weights == "confidence" else weights
         combine = COMBINATIONS[self.combine]
 
-        def at(temperature):
+        def at(temperature: Any) -> Any:
             return combine(_stacked([answer.at(temperature) for answer in answers]), weights, temperature)
 
         return TemperedLogits(combine(now, weights), at)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         fixed = isinstance(self._member_weights, tuple)
         weights = list(self._member_weights) if fixed else self._member_weights
         members = [keras.saving.serialize_keras_object(member) for member in self.members]
         return {**super().get_config(), "members": members, "weights": weights, "combine": self.combine}
 
 
-def mean_of_probabilities(logits, weights=None, temperature=1.0):
+def mean_of_probabilities(logits: Any, weights: Any = None, temperature: float = 1.0) -> Any:
     """Compute logits `v` of the arithmetic mean: `softmax(v / T) = sum_k w_k softmax(z_k / T)`.
 
     Args:
@@ -141,7 +144,7 @@ def mean_of_probabilities(logits, weights=None, temperature=1.0):
     return exactly(temperature, mean.dtype) * mean - math.log(logits.shape[-1])
 
 
-def geometric_mean(logits, weights=None, temperature=1.0):
+def geometric_mean(logits: Any, weights: Any = None, temperature: float = 1.0) -> Any:
     """Compute logits `v` of the geometric mean: `softmax(v / T)` is `prod_k softmax(z_k / T)^w_k` over its sum.
 
     Args:
@@ -169,7 +172,7 @@ def geometric_mean(logits, weights=None, temperature=1.0):
     return temperature * _up_to_a_constant(mean, temperature) - math.log(mean.shape[-1])
 
 
-def mean_of_logits(logits, weights=None, temperature=None):
+def mean_of_logits(logits: Any, weights: Any = None, temperature: Any = None) -> Any:
     """Compute the weighted mean of logits.
 
     Args:
@@ -193,7 +196,7 @@ def mean_of_logits(logits, weights=None, temperature=None):
     return ops.maximum(ops.sum(_broadcast(weights, logits) * logits, axis=0), FLOOR)
 
 
-def confidences(logits):
+def confidences(logits: Any) -> Any:
     """Compute each member's largest probability at T = 1, divided by the sum over members.
 
     Args:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import keras
 
@@ -37,7 +38,7 @@ class FileTeacher(ForeignTeacher):
             portion is padded.
     """
 
-    def __init__(self, path, outputs="logits", signature_output=None, **kwargs):
+    def __init__(self, path: str, outputs: str = "logits", signature_output: Any = None, **kwargs: Any):
         path = os.fspath(path)
         if not os.path.exists(path):
             raise FileNotFoundError(expected("the file or folder of a teacher", f"{path!r}, which does not exist"))
@@ -55,7 +56,7 @@ class FileTeacher(ForeignTeacher):
         self._settle(self._own_specs(), self._output_port.shape and self._output_port.shape[1:])
 
     @property
-    def label(self):
+    def label(self) -> str:
         return f"the teacher {self.file!r}"
 
     def _open(self, path):
@@ -122,5 +123,5 @@ class FileTeacher(ForeignTeacher):
             raise ValueError(expected(f"{port.dtype} for the {what}", given, "Cast it to what the file takes."))
         return keras.ops.cast(tensor, port.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "path": self.file, "signature_output": self.signature_output}

@@ -1,5 +1,7 @@
 """Models of other frameworks as Keras models: a batch of inputs in, logits out."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -45,14 +47,14 @@ class ForeignTeacher(Teacher):
 
     def __init__(
         self,
-        outputs="logits",
-        input_shape=None,
-        input_dtype="float32",
-        classes=None,
-        batch_size=None,
-        name=None,
-        dtype="float32",
-        **kwargs,
+        outputs: str = "logits",
+        input_shape: Any = None,
+        input_dtype: str = "float32",
+        classes: Any = None,
+        batch_size: Any = None,
+        name: str | None = None,
+        dtype: str = "float32",
+        **kwargs: Any,
     ):
         check_tensorflow("a teacher that is not a Keras model")
         check_choice("outputs", outputs, OUTPUTS)
@@ -66,23 +68,23 @@ class ForeignTeacher(Teacher):
         self.built = True
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Name of the teacher in messages."""
         return f"the teacher {self.name!r}"
 
     @property
-    def inputs(self):
+    def inputs(self) -> Any:
         """The inputs as symbolic tensors, `None` where they are unknown."""
         return None if self._specs is None else keras.tree.flatten(self._specs)
 
     @property
-    def outputs(self):
+    def outputs(self) -> Any:
         """The logits as a symbolic tensor in a list, `None` where their shape is unknown."""
         if self._answer_shape is None:
             return None
         return [keras.KerasTensor((None, *self._answer_shape), self.compute_dtype)]
 
-    def soft_targets(self, inputs):
+    def soft_targets(self, inputs: Any) -> Any:
         if self._answer_shape is None:
             self._try_out(keras.tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), inputs))
         answer = self._raw_outputs(inputs)
@@ -102,11 +104,11 @@ class ForeignTeacher(Teacher):
     def _in_numpy(self, function, tensors, size=None, whole=False):
         """Run a function of a list of arrays on a list of tensors, see `in_portions`, and check its result."""
 
-        def portion(arrays):
+        def portion(arrays: Any) -> Any:
             ruled_out = self.gives == "log_probabilities"
             return checked(function(arrays), len(arrays[0]), self._answer_shape, self.label, ruled_out)
 
-        def run(arrays):
+        def run(arrays: Any) -> Any:
             answer = in_portions(portion, arrays, size, whole)
             return np.zeros((0, *(size or 0 for size in self._answer_shape))) if answer is None else answer
 
@@ -169,7 +171,7 @@ class ForeignTeacher(Teacher):
         """Return the largest rounding error of an output."""
         return 0.0
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         # The shape is saved, so that a loaded teacher need not be tried out again.
         own = {"outputs": self.gives, "classes": self._answer_shape, "batch_size": self.batch_size}
         return {**super().get_config(), **self._asked.content, **own}

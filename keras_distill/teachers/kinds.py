@@ -46,7 +46,7 @@ KINDS: list[Kind] = []
 """Every kind that is registered."""
 
 
-def kind(recognises: Callable[[Any], bool]):
+def kind(recognises: Callable[[Any], bool]) -> Any:
     """Register a function `(given, request) -> keras.Model` as what loads a kind of teacher.
 
     Args:
@@ -57,7 +57,7 @@ def kind(recognises: Callable[[Any], bool]):
         A decorator.
     """
 
-    def register(load):
+    def register(load: Any) -> Any:
         KINDS.append(Kind(recognises, load))
         return load
 

@@ -1,6 +1,7 @@
 """Loading a teacher, whatever it is: a model, a file, a function, a store."""
 
 import os
+from typing import Any
 
 import keras
 
@@ -13,20 +14,20 @@ _KINDS += "callable on NumPy arrays"
 
 
 def as_teacher(
-    teacher,
+    teacher: Any,
     *,
-    outputs="logits",
-    input_shape=None,
-    input_dtype="float32",
-    classes=None,
-    batch_size=None,
-    retries=3,
-    backoff=0.5,
-    signature=None,
-    signature_output=None,
-    like=None,
-    name=None,
-):
+    outputs: str = "logits",
+    input_shape: Any = None,
+    input_dtype: str = "float32",
+    classes: Any = None,
+    batch_size: Any = None,
+    retries: int = 3,
+    backoff: float = 0.5,
+    signature: Any = None,
+    signature_output: Any = None,
+    like: Any = None,
+    name: str | None = None,
+) -> Any:
     """Return a `keras.Model` that returns logits, given anything that can teach.
 
     | teacher | result |

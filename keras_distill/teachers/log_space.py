@@ -1,5 +1,7 @@
 """Sums of probabilities in logarithms, so that none of them vanishes."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
@@ -9,25 +11,25 @@ FLOOR = -1e30
 """The logarithm of zero: unlike for -inf, its difference with itself is a number."""
 
 
-def prepared(logits):
+def prepared(logits: Any) -> Any:
     """Return logits in float32 (or float64, if they are), clipped below at the floor."""
     logits = ops.convert_to_tensor(logits)
     return ops.maximum(ops.cast(logits, working_dtype(logits)), FLOOR)
 
 
-def exactly(value, dtype):
+def exactly(value: Any, dtype: Any) -> Any:
     """Return numbers or a tensor in a dtype; Python numbers without rounding to float32 first."""
     return ops.cast(value, dtype) if hasattr(value, "dtype") else ops.convert_to_tensor(value, dtype)
 
 
-def tempered(logits, temperature):
+def tempered(logits: Any, temperature: Any) -> Any:
     """Return prepared logits divided by T, shifted so that the largest of each row is 0."""
     logits = prepared(logits)
     logits = ops.maximum(logits - ops.max(logits, axis=-1, keepdims=True), FLOOR)
     return logits / exactly(temperature, logits.dtype)
 
 
-def log_probabilities(logits, temperature=1.0):
+def log_probabilities(logits: Any, temperature: float = 1.0) -> Any:
     """Compute `log_softmax(logits / T)` along the last axis.
 
     Args:
@@ -46,7 +48,7 @@ def log_probabilities(logits, temperature=1.0):
     return logits - ops.logsumexp(logits, axis=-1, keepdims=True)
 
 
-def log_mean_exp(values, weights, axis):
+def log_mean_exp(values: Any, weights: Any, axis: Any) -> Any:
     """Compute `log(sum(weights * exp(values)))` for weights that sum to 1, exact where all values are nearly equal.
 
     Of logits over a high temperature, `logsumexp` keeps little more than the logarithm of their number.
@@ -73,7 +75,7 @@ def log_mean_exp(values, weights, axis):
     return top + ops.where(near, close, far)
 
 
-def group_logits(logits, groups, count, temperature=1.0):
+def group_logits(logits: Any, groups: Any, count: int, temperature: float = 1.0) -> Any:
     """Add up the probabilities of groups of entries: `v = T log(sum(exp(logits / T)))` over each group.
 
     Args:

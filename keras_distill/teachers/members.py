@@ -1,6 +1,7 @@
 """A member of an ensemble: a model that sees its inputs, or orders its classes, in its own way."""
 
 import inspect
+from typing import Any
 
 import keras
 
@@ -39,7 +40,9 @@ class Member(CombinedTeacher):
 
     _nested = ("model", "preprocessing")
 
-    def __init__(self, model, preprocessing=None, classes=None, name="member", **kwargs):
+    def __init__(
+        self, model: keras.Model, preprocessing: Any = None, classes: Any = None, name: str = "member", **kwargs: Any
+    ):
         check_member("model", model)
         check_preprocessing(preprocessing)
         model = model if classes is None else map_classes(model, classes)
@@ -47,7 +50,7 @@ class Member(CombinedTeacher):
         self.model = model
         self.preprocessing = preprocessing
 
-    def soft_targets(self, inputs):
+    def soft_targets(self, inputs: Any) -> Any:
         return infer(self.model, self._preprocessed(inputs))
 
     def _preprocessed(self, inputs):
@@ -56,12 +59,12 @@ class Member(CombinedTeacher):
         layer = isinstance(self.preprocessing, keras.layers.Layer)
         return self.preprocessing(inputs, training=False) if layer else self.preprocessing(inputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self._nested}
         return {**super().get_config(), **parts}
 
 
-def check_preprocessing(preprocessing):
+def check_preprocessing(preprocessing: Any) -> None:
     """Raise a `ValueError` unless it can be saved with the model: a layer, or a registered function or object."""
     if preprocessing is None or isinstance(preprocessing, keras.layers.Layer):
         return

@@ -1,5 +1,7 @@
 """An ONNX file as a teacher, run by ONNX Runtime."""
 
+from typing import Any
+
 import keras
 
 from keras_distill._core.messages import expected
@@ -32,7 +34,7 @@ class ONNXTeacher(FileTeacher):
         ValueError: If an argument is not what it should be, or what the file gives is not.
     """
 
-    def __init__(self, path, outputs="logits", providers=None, **kwargs):
+    def __init__(self, path: str, outputs: str = "logits", providers: Any = None, **kwargs: Any):
         self.providers = None if providers is None else list(providers)
         super().__init__(path, outputs, **kwargs)
         self.supports_jit = False
@@ -52,13 +54,13 @@ class ONNXTeacher(FileTeacher):
     def _run(self, tensors):
         names = list(tensors)
 
-        def run(arrays):
+        def run(arrays: Any) -> Any:
             return self._session.content.run([self._output_name], dict(zip(names, arrays, strict=True)))[0]
 
         whole = self._fixed_batch is not None
         return self._in_numpy(run, list(tensors.values()), self._fixed_batch or self.batch_size, whole)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "providers": self.providers}
 
 

@@ -1,5 +1,7 @@
 """A teacher that computes in another precision."""
 
+from typing import Any
+
 import keras
 
 from keras_distill._core.messages import expected, unknown_name
@@ -8,7 +10,7 @@ DTYPES = ("bfloat16", "float16", "float32")
 _FIX = "Leave `teacher_dtype` out, or load the model under the dtype policy that you want."
 
 
-def in_precision(teacher, dtype=None):
+def in_precision(teacher: Any, dtype: Any = None) -> Any:
     """Return a copy of a teacher that computes in another precision.
 
     On accelerators half precision makes a teacher's forward pass up to twice as fast and halves its memory; on most
@@ -52,7 +54,7 @@ def in_precision(teacher, dtype=None):
 
 
 def _cloning(dtype):
-    def clone(layer):
+    def clone(layer: Any) -> Any:
         if isinstance(layer, keras.layers.InputLayer):
             return type(layer).from_config(layer.get_config())
         return type(layer).from_config(_in_dtype(layer.get_config(), dtype))

@@ -3,6 +3,7 @@
 import random
 import time
 import types
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,16 +57,16 @@ class CallableTeacher(ForeignTeacher):
 
     def __init__(
         self,
-        function,
-        outputs="logits",
-        input_shape=None,
-        input_dtype="float32",
-        classes=None,
-        batch_size=None,
-        retries=3,
-        backoff=0.5,
-        sleep=time.sleep,
-        **kwargs,
+        function: Any,
+        outputs: str = "logits",
+        input_shape: Any = None,
+        input_dtype: str = "float32",
+        classes: Any = None,
+        batch_size: Any = None,
+        retries: int = 3,
+        backoff: float = 0.5,
+        sleep: Any = time.sleep,
+        **kwargs: Any,
     ):
         if not callable(function) or isinstance(function, (type, keras.layers.Layer)):
             raise ValueError(expected("a function of NumPy arrays", f"{function!r} of type {type(function).__name__}"))
@@ -78,29 +79,29 @@ class CallableTeacher(ForeignTeacher):
         self._settle(try_out=classes is None)
 
     @property
-    def label(self):
+    def label(self) -> str:
         return f"the callable {getattr(self.function, '__name__', type(self.function).__name__)!r}"
 
     def _raw_outputs(self, inputs):
-        def answer(arrays):
+        def answer(arrays: Any) -> Any:
             return retried(lambda: call(arrays), self.retries, self.backoff, self.label, self._sleep)
 
-        def call(arrays):
+        def call(arrays: Any) -> Any:
             # A copy for each call, since a function that works in place would change the student's inputs.
             return self.function(keras.tree.pack_sequence_as(inputs, [np.array(array) for array in arrays]))
 
         return self._in_numpy(answer, keras.tree.flatten(inputs), self.batch_size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"function": _serialized(self.function, self.label), "retries": self.retries, "backoff": self.backoff}
         return {**super().get_config(), **own}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> Any:
         return cls(**{**config, "function": keras.saving.deserialize_keras_object(config["function"])})
 
 
-def retried(function, retries, backoff, label, sleep=time.sleep):
+def retried(function: Any, retries: Any, backoff: Any, label: str, sleep: Any = time.sleep) -> Any:
     """Call a function, and again if it raises an exception, each time after a longer pause.
 
     Args:

@@ -39,7 +39,7 @@ class RunningTeacher:
             return self.extractor(x, training=False)
         answers = []
 
-        def logits(inputs):
+        def logits(inputs: Any) -> Any:
             answers.append(self._answer(inputs))
             return keras.tree.map_structure(lambda answer: answer.logits, answers[-1])
 

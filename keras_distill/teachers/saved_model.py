@@ -1,6 +1,7 @@
 """A SavedModel as a teacher, in the graph of the training step."""
 
 import concurrent.futures
+from typing import Any
 
 import keras
 
@@ -41,12 +42,12 @@ class SavedModelTeacher(FileTeacher):
     True
     """
 
-    def __init__(self, path, outputs="logits", signature=None, **kwargs):
+    def __init__(self, path: str, outputs: str = "logits", signature: Any = None, **kwargs: Any):
         self.signature = signature
         super().__init__(path, outputs, **kwargs)
         self.supports_jit = not has_accelerator() or self.compiles()
 
-    def compiles(self):
+    def compiles(self) -> bool:
         """Return whether XLA can compile it; true while the shape of its inputs is unknown."""
         import tensorflow as tf
 
@@ -55,7 +56,7 @@ class SavedModelTeacher(FileTeacher):
         leaves = keras.tree.flatten(self._specs)
         zeros = [tf.zeros((2, *(size or 1 for size in spec.shape[1:])), spec.dtype) for spec in leaves]
 
-        def run(*tensors):
+        def run(*tensors: Any) -> Any:
             return self(keras.tree.pack_sequence_as(self._specs, tensors))
 
         try:
@@ -111,7 +112,7 @@ class SavedModelTeacher(FileTeacher):
         spec = tf.TensorSpec(shape and (size, *shape[1:]), self._output_port.dtype)
         return _in_portions(self._call_function, tensors, size, spec)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "signature": self.signature}
 
 
@@ -147,7 +148,7 @@ def _in_portions(function, tensors, size, signature):
     """Run a function with a fixed batch size on any number of rows, in portions; the last one is padded."""
     import tensorflow as tf
 
-    def divided(tensor):
+    def divided(tensor: Any) -> Any:
         portions = tf.reshape(tf.gather(tensor, rows), tf.concat([[count, size], tf.shape(tensor)[1:]], axis=0))
         portions.set_shape((None, size, *tensor.shape[1:]))
         return portions

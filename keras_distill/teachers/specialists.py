@@ -1,6 +1,7 @@
 """A generalist, and specialists on the classes that it confuses: section 5 of Hinton, Vinyals and Dean 2015."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -72,14 +73,14 @@ class Specialists(CombinedTeacher):
 
     def __init__(
         self,
-        generalist,
-        specialists,
-        clusters,
-        top=1,
-        steps=200,
-        oversampling=1.0,
-        name="specialists",
-        **kwargs,
+        generalist: Any,
+        specialists: Any,
+        clusters: Any,
+        top: int = 1,
+        steps: int = 200,
+        oversampling: float = 1.0,
+        name: str = "specialists",
+        **kwargs: Any,
     ):
         check_member("generalist", generalist)
         if not isinstance(specialists, (list, tuple)) or not specialists:
@@ -97,17 +98,17 @@ class Specialists(CombinedTeacher):
         self.generalist, self.specialists = generalist, list(specialists)
         self.clusters, self.top, self.steps, self.oversampling = clusters, top, steps, oversampling
 
-    def soft_targets(self, inputs):
+    def soft_targets(self, inputs: Any) -> Any:
         general = infer(self.generalist, inputs)
         special = [infer(specialist, inputs) for specialist in self.specialists]
         self._check_answers(general, special)
         active = active_specialists(general.logits, self.clusters, self.top)
 
-        def combined(general, special, temperature=1.0):
+        def combined(general: Any, special: Any, temperature: float = 1.0) -> Any:
             special = [_biased(each, math.log(o)) for each, o in zip(special, self.oversampling, strict=True)]
             return combine_specialists(general, special, self.clusters, active, temperature, self.steps)
 
-        def at(temperature):
+        def at(temperature: Any) -> Any:
             return combined(general.at(temperature), [each.at(temperature) for each in special], temperature)
 
         return TemperedLogits(combined(general.logits, [each.logits for each in special]), at)
@@ -119,7 +120,7 @@ class Specialists(CombinedTeacher):
         check_clusters(self.clusters, len(special), general.shape[-1])
         _check_widths([each.shape[-1] for each in special], self.clusters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "generalist": keras.saving.serialize_keras_object(self.generalist),
@@ -131,7 +132,7 @@ class Specialists(CombinedTeacher):
         }
 
 
-def active_specialists(generalist_logits, clusters, top=1):
+def active_specialists(generalist_logits: Any, clusters: Any, top: int = 1) -> Any:
     """Return which specialists have one of the generalist's most probable classes in their cluster.
 
     Args:
@@ -154,7 +155,14 @@ def active_specialists(generalist_logits, clusters, top=1):
     return ops.any(called, axis=-2)
 
 
-def combine_specialists(generalist_logits, specialist_logits, clusters, active, temperature=1.0, steps=200):
+def combine_specialists(
+    generalist_logits: Any,
+    specialist_logits: Any,
+    clusters: Any,
+    active: Any,
+    temperature: float = 1.0,
+    steps: int = 200,
+) -> Any:
     """Compute the logits `v` of the distribution `q` that is nearest to a generalist and its active specialists.
 
     `q` minimises the sum of divergences in `Specialists`, which is convex in `q`. Each step distributes the dustbin
@@ -212,7 +220,7 @@ def _spread(q, given, dustbins, outside, voices, steps):
     outside = ops.convert_to_tensor(outside)
     tolerance = _STILL[keras.backend.standardize_dtype(q.dtype)]
 
-    def step(q, moving):
+    def step(q: Any, moving: Any) -> Any:
         in_dustbins = ops.logsumexp(ops.where(outside, q[..., None, :], FLOOR), axis=-1)
         factors = ops.where(outside, (dustbins - in_dustbins)[..., None], FLOOR)
         new = ops.logaddexp(given, q + ops.logsumexp(factors, axis=-2)) - voices

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,7 +49,7 @@ class TFLiteTeacher(FileTeacher):
     [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]]
     """
 
-    def __init__(self, path, outputs="logits", **kwargs):
+    def __init__(self, path: str, outputs: str = "logits", **kwargs: Any):
         super().__init__(path, outputs, **kwargs)
         self.supports_jit = False
 

@@ -1,5 +1,7 @@
 """How far to trust a teacher: leaving out, weighing down or correcting doubtful soft targets."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -55,21 +57,21 @@ class Trust:
     [[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]]
     """
 
-    def __init__(self, min_confidence=0.0, contradicting="keep", low_confidence="ignore"):
+    def __init__(self, min_confidence: float = 0.0, contradicting: str = "keep", low_confidence: str = "ignore"):
         self.min_confidence = check_number("min_confidence", min_confidence, 0.0, 1.0)
         self.contradicting = check_choice("contradicting", contradicting, CONTRADICTING)
         self.low_confidence = check_choice("low_confidence", low_confidence, LOW_CONFIDENCE)
 
     @property
-    def needs_labels(self):
+    def needs_labels(self) -> Any:
         """Whether labels make a difference."""
         return self.contradicting != "keep"
 
-    def weights(self, teacher_logits, labels=None):
+    def weights(self, teacher_logits: Any, labels: Any = None) -> Any:
         """Return a weight from 0.0 to 1.0 for each soft target, see `trust_weights`."""
         return trust_weights(teacher_logits, labels, **self.get_config())
 
-    def correct(self, teacher_logits, labels=None):
+    def correct(self, teacher_logits: Any, labels: Any = None) -> Any:
         """Return the logits to learn from: `corrected` ones if `contradicting="replace"` and there are labels.
 
         Args:
@@ -82,19 +84,25 @@ class Trust:
         replaced = self.contradicting == "replace" and labels is not None
         return corrected(teacher_logits, labels) if replaced else teacher_logits
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("min_confidence", "contradicting", "low_confidence")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> Any:
         return cls(**config)
 
     def __repr__(self):
         return f"Trust({', '.join(f'{name}={value!r}' for name, value in self.get_config().items())})"
 
 
-def trust_weights(teacher_logits, labels=None, min_confidence=0.0, contradicting="keep", low_confidence="ignore"):
+def trust_weights(
+    teacher_logits: Any,
+    labels: Any = None,
+    min_confidence: float = 0.0,
+    contradicting: str = "keep",
+    low_confidence: str = "ignore",
+) -> Any:
     """Compute the weight of each of a teacher's soft targets.
 
     Args:
@@ -129,7 +137,7 @@ def trust_weights(teacher_logits, labels=None, min_confidence=0.0, contradicting
     return ops.where(contradicts(logits, labels), ops.zeros_like(weights), weights)
 
 
-def corrected(teacher_logits, labels):
+def corrected(teacher_logits: Any, labels: Any) -> Any:
     """Exchange the logits of the label and of the most probable class where they differ.
 
     The teacher is then as certain of the label as it was of its error; all other classes keep their logits.
@@ -161,14 +169,14 @@ def _exchange(logits, labels):
     label = ops.where(contradicts(logits, labels), class_indices(labels, logits), ops.cast(best, "int32"))
     is_best, is_label = (ops.one_hot(index, classes, dtype="bool") for index in (best, label))
 
-    def exchange(values):
+    def exchange(values: Any) -> Any:
         of_best, of_label = (ops.take_along_axis(values, index[..., None], axis=-1) for index in (best, label))
         return ops.where(is_best, of_label, ops.where(is_label, of_best, values))
 
     return exchange
 
 
-def contradicts(teacher_logits, labels):
+def contradicts(teacher_logits: Any, labels: Any) -> Any:
     """Return where a teacher's most probable class is not the label.
 
     Args:

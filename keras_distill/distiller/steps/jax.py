@@ -1,5 +1,7 @@
 """Training on JAX: the step is a function of the state and of the teacher's weights."""
 
+from typing import Any
+
 import jax
 import keras
 from keras import ops
@@ -7,6 +9,7 @@ from keras import ops
 from keras_distill._core import guards
 from keras_distill._core.batches import unpack
 from keras_distill._core.messages import expected
+from keras_distill._core.models import ModelMixin
 from keras_distill._core.tensors import mask_of, set_mask
 from keras_distill.features.taps import FINAL_OUTPUT
 
@@ -27,24 +30,24 @@ class _Running:
     checks = None
 
 
-class Steps:
+class Steps(ModelMixin):
     """Train the `Distiller` on JAX.
 
     The teacher's weights are not part of the state, which Keras saves and donates to the step, but an argument beside
     it. As constants of the compiled step, they would never change.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self._running = _Running()
 
     # The step as a function -----------------------------------------------------------------------------------------
 
-    def train_step(self, state, data):
+    def train_step(self, state: Any, data: Any) -> Any:
         with self._stateless(state), guards.collected() as of_teacher:
             batch = self._ask_teacher(data)
 
-        def loss_of(trainable):
+        def loss_of(trainable: Any) -> Any:
             with self._stateless([trainable, *state[1:]]) as scope, guards.collected() as checks:
                 loss = self.optimizer.scale_loss(self._loss_to_minimise(batch))
             y_pred = batch.student_outputs[FINAL_OUTPUT]
@@ -90,11 +93,11 @@ class Steps:
 
     # Called by Keras's loops ------------------------------------------------------------------------------------------
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         if self.train_function is None or force:
             self.train_function = self._make_function(self._executed(self.train_step, _STATE))
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
             self.test_function = self._make_function(self._executed(self._stateless_test_step, _TEST_STATE))
 
@@ -102,7 +105,7 @@ class Steps:
         """Return a step as Keras runs it: compiled, with the teacher's current weights, stopped by a failed check."""
         teacher = self._teacher_variables()
 
-        def with_teacher(state, values, data):
+        def with_teacher(state: Any, values: Any, data: Any) -> Any:
             self._running.teacher = values
             try:
                 with guards.collected() as checks:
@@ -114,7 +117,7 @@ class Steps:
         if self.jit_compile and not self.run_eagerly:
             with_teacher = jax.jit(with_teacher, donate_argnums=0, out_shardings=self._shardings(names, teacher))
 
-        def execute(state, data):
+        def execute(state: Any, data: Any) -> Any:
             try:
                 logs, state, checks = with_teacher(state, [variable.value for variable in teacher], data)
                 # Look at the checks of the step before while this one runs, so that the device never waits.
@@ -144,7 +147,7 @@ class Steps:
         self._jax_state, self._jax_state_synced = dict(zip(names, state, strict=True)), False
         super().jax_state_sync()
 
-    def jax_state_sync(self):
+    def jax_state_sync(self) -> None:
         """Assign the current state to the variables. See `keras.Model.jax_state_sync`."""
         super().jax_state_sync()
         due, self._running.checks = self._running.checks, None

@@ -1,5 +1,7 @@
 """Training on TensorFlow: the step under a gradient tape; the optimizer is built before the first trace."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from keras_distill._core.batches import batch_size
@@ -10,7 +12,7 @@ from keras_distill.features.taps import FINAL_OUTPUT
 class Steps(DistributedTraining):
     """Train the `Distiller` on TensorFlow."""
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Any:
         batch = self._ask_teacher(data)  # Outside the tape: none of it is differentiated.
         with tf.GradientTape() as tape:
             loss = self.optimizer.scale_loss(weigh_by_share(self._loss_to_minimise(batch), batch_size(batch.x)))

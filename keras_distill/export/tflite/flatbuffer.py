@@ -74,7 +74,7 @@ def serialize(model: Any) -> bytes:
     class Aligned(flatbuffers.Builder):
         """Aligns bytes as the schema requires, which its Python writer omits: kernels read weights in place."""
 
-        def StartVector(self, elemSize, numElems, alignment):
+        def StartVector(self, elemSize: Any, numElems: Any, alignment: Any) -> Any:
             return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
 
     builder = Aligned(1024)

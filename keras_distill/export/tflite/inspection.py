@@ -49,7 +49,7 @@ def free_batch(path: Path, signature: Signature | None) -> list[str]:
 def weights_in(wanted: str, hint: str = "") -> Inspection:
     """Return an inspection that requires at least half of the weights to be of a type, such as `"INT8"`."""
 
-    def inspect(path, signature):
+    def inspect(path: str, signature: Any) -> Any:
         counts = count_weights(load_model(path))
         share = counts.get(wanted, 0) / max(sum(counts.values()), 1)
         return [] if share >= 0.5 else [f"{share:.0%} of its weights are {wanted}{hint}"]

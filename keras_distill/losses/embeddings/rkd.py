@@ -212,7 +212,7 @@ def _angle_gradients(upstream, anchors, triangles):
     rows, (blocks, size) = ops.shape(inverse)[0], ops.shape(anchors)
     upstream = ops.reshape(ops.pad(upstream, [[0, blocks * size - rows]]), (blocks, size))
 
-    def gradients(given):
+    def gradients(given: Any) -> Any:
         block, upstream = given
         difference, cosines = _differences(block, triangles)
         slopes = ops.clip(difference, -1.0, 1.0) * upstream[:, None, None]

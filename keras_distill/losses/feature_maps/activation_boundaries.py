@@ -104,7 +104,7 @@ class AB(FeatureLoss):
     def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
         """Create a `Connector` for each pair of layers with different channels, or return `None` if there is none."""
 
-        def make(teacher, student, name):
+        def make(teacher: Any, student: keras.Model, name: Any) -> Any:
             return None if teacher[-1] == student[-1] else Connector(teacher[-1], name=name)
 
         return make_for_each_layer(make, teacher_shape, student_shape, f"{self.name}_adapter")

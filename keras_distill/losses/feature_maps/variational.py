@@ -102,7 +102,7 @@ class VID(FeatureLoss):
     def make_adapter(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
         """Create a `VariationalAdapter` to the teacher's channels for each layer."""
 
-        def make(teacher, student, name):
+        def make(teacher: Any, student: keras.Model, name: Any) -> Any:
             return VariationalAdapter(teacher[-1], self.initial_variance, name=name)
 
         return make_for_each_layer(make, teacher_shape, student_shape, f"{self.name}_adapter")

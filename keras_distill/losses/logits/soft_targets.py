@@ -165,7 +165,7 @@ class LogitsDistillation(PerOutputLoss):
             raise ValueError(expected("a loss that compares two distributions or two arrays of logits", received))
         compare = super().resolve(loss)
 
-        def on_tempered_logits(teacher, student, temperature):
+        def on_tempered_logits(teacher: Any, student: keras.Model, temperature: Any) -> Any:
             dtype = divergences.working_dtype(teacher, student)
             teacher, student, temperature = (ops.cast(each, dtype) for each in (teacher, student, temperature))
             return compare(teacher / temperature, student / temperature)

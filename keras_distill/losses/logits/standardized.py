@@ -145,7 +145,7 @@ class LogitStandardization(DistillationLoss):
         return self.loss.compute_loss(teachers, students, sample_weight=sample_weight, labels=labels, **given)
 
     def _standardized(self, outputs, owner):
-        def standardized(output):
+        def standardized(output: Any) -> Any:
             logits = logits_of(output, owner)
             rows = standardize(logits, self.epsilon)
             if mask_of(logits) is not None:

@@ -30,7 +30,7 @@ def map_chunks(
     rows = {name: _split(each, count, chunk) for name, each in rows.items()}
     arrays = [tf.TensorArray(each.dtype, count, element_shape=(None, *each.shape)) for each in values]
 
-    def body(index, arrays, sums):
+    def body(index: Any, arrays: Any, sums: Any) -> Any:
         found, added = step({name: each[index] for name, each in rows.items()})
         arrays = [array.write(index, value) for array, value in zip(arrays, found, strict=True)]
         return index + 1, arrays, [total + each for total, each in zip(sums, added, strict=True)]

@@ -117,14 +117,14 @@ def _differentiable(inputs, rows, slopes, size, dtype, gradients):
     inputs = [tf.convert_to_tensor(each) for each in inputs if each is not None]
 
     @tf.custom_gradient
-    def compute(hidden, *head):
+    def compute(hidden: Any, *head: Any) -> Any:
         head = [tf.cast(each, dtype) for each in head]
         (hard, soft, *hidden_slopes), head_slopes = _run(head, rows, slopes, size, gradients)
         loss = tf.reduce_sum(rows["soft_weight"] * soft)
         if "labels" in rows:
             loss += tf.reduce_sum(rows["hard_weight"] * hard)
 
-        def gradient(upstream, *_):
+        def gradient(upstream: Any, *_: Any) -> Any:
             if not gradients:
                 raise ValueError(expected("gradients=True to compute gradients", "gradients=False"))
             slopes = [tf.reshape(hidden_slopes[0], tf.shape(hidden)), *head_slopes]
@@ -142,7 +142,7 @@ def _run(head, rows, slopes, size, gradients):
 
     dtype, width = head[0].dtype, rows["hidden"].shape[-1]
 
-    def step(rows):
+    def step(rows: int) -> Any:
         hidden = tf.cast(rows["hidden"], dtype)
         logits = tf.matmul(hidden, head[0])
         logits = tf.nn.bias_add(logits, head[1]) if len(head) > 1 else logits

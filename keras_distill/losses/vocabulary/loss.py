@@ -80,8 +80,9 @@ class FusedVocabulary(DistillationLoss):
         self.temperature = check_temperature(temperature)
         self.head, self.teacher_head = head, teacher_head
         self.chunk = None if chunk is None else int(check_number("chunk", chunk, 1, float("inf")))
-        self.student_layer_name = self.teacher_layer_name = None
-        self._heads = {}
+        self.student_layer_name: str | None = None
+        self.teacher_layer_name: str | None = None
+        self._heads: dict[str, Any] = {}
 
     def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
         """Find the last layers, and set `..._layer_name` to the layers that feed them.
@@ -146,7 +147,7 @@ class FusedVocabulary(DistillationLoss):
             teacher_outputs = (teacher_outputs, *_weights(self._heads["teacher"]))
         result = fused_distillation(
             student_outputs,
-            *_weights(head),
+            *_weights(head),  # type: ignore[misc]
             labels,
             teacher_outputs,
             self.temperature if temperature is None else temperature,

@@ -40,12 +40,12 @@ def top_k_slopes(
     largest = tf.cast(tf.reduce_max(logits, axis=-1), "float64")
     wide, soft_weight = tf.cast(temperature, "float64"), tf.cast(weights[1], "float64")
 
-    def reduce(shares, temperature):
+    def reduce(shares: Any, temperature: Any) -> Any:
         # The largest share is that of the largest logit: together they give the log-sum-exp of the rest.
         rest = largest - temperature * tf.math.log(tf.cast(tf.reduce_max(shares, axis=-1), "float64"))
         return known if whole else tf.concat([known, rest[:, None]], axis=-1)
 
-    def take_rest(slopes):
+    def take_rest(slopes: Any) -> Any:
         return tf.cast(tf.zeros_like(slopes[:, :1]) if whole else slopes[:, -1:], logits.dtype)
 
     shares = tf.nn.softmax(logits / tf.cast(temperature, logits.dtype))

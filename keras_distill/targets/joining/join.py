@@ -72,7 +72,7 @@ def join(
     dataset, batched = sources.open_source(source, keying, ranks, batch_size, batched)
     if replay is not None:
 
-        def make_views(examples):
+        def make_views(examples: Any) -> Any:
             return replay.keyed(examples, keying, ranks, view, None, batched, first_epoch, examples=source)
 
         dataset, batched = _make_views(store, dataset, batched and order == "same", make_views)
@@ -117,7 +117,7 @@ def _check_count_at_end(store: Any, dataset: Dataset, batches: int) -> Dataset:
 
     examples = count_examples(store)
 
-    def add(state, *element):
+    def add(state: Any, *element: Any) -> Any:
         (number, total), element = state, sources.unwrap(element)
         leaves = keras.tree.flatten(element)
         total = total + tf.shape(leaves[0], tf.int64)[0]

@@ -21,11 +21,11 @@ _TRACING = threading.RLock()
 class _StatelessGenerator(keras.random.SeedGenerator):
     """Generate seeds that follow from one seed, in place of a generator with a state."""
 
-    def __init__(self, seed):
+    def __init__(self, seed: Any):
         # Keras's own constructor creates a variable, which is impossible inside a pipeline.
         self._seed, self._drawn = seed, 0
 
-    def next(self, ordered=True):
+    def next(self, ordered: bool = True) -> Any:
         self._drawn += 1
         return self._seed + keras.ops.convert_to_tensor([0, self._drawn - 1], dtype=self._seed.dtype)
 

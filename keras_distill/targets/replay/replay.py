@@ -112,7 +112,7 @@ class Replay:
         """
         views, size = self.keyed(dataset, Keying(key), None, view, batch_size, batched, first_epoch)
 
-        def drop_identity(x, y, sample_weight, extras):
+        def drop_identity(x: Any, y: Any, sample_weight: Any, extras: Any) -> Any:
             return x, y, sample_weight, {name: part for name, part in extras.items() if name != VIEW}
 
         views = views.map(drop_identity)

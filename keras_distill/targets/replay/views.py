@@ -47,7 +47,7 @@ class ViewKeying(Keying):
 
         names, leaves = names_of(x), keras.tree.flatten(x)
 
-        def run(identities, *arrays):
+        def run(identities: Any, *arrays: Any) -> Any:
             arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in arrays]
             return np.stack([np.reshape(identities, [-1]), content_keys(names, arrays)[:, 1]], axis=1)
 
@@ -90,7 +90,7 @@ class ViewMaker:
         )
         augmentation.check_seeded(self.augment, spec)
 
-        def make_pass(epoch):
+        def make_pass(epoch: Any) -> Any:
             drawn = dataset.map(as_is(lambda *element: self._draw(epoch, at_random, element)))
             return drawn.unbatch().map(as_is(self._make_view), num_parallel_calls=tf.data.AUTOTUNE)
 

@@ -125,10 +125,10 @@ def sha256(path: str) -> str:
 class _Hashing:
     """A file for writing that counts and hashes the bytes."""
 
-    def __init__(self, file):
+    def __init__(self, file: Any):
         self._file, self.bytes, self.digest = file, 0, hashlib.sha256()
 
-    def write(self, portion):
+    def write(self, portion: Any) -> None:
         self._file.write(portion)
         self.digest.update(portion)
         self.bytes += len(portion)

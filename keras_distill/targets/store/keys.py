@@ -189,7 +189,7 @@ class Keying:
         names, leaves = names_of(x), keras.tree.flatten(x)
         leaf, padding = self.padded_leaf(x)
 
-        def run(*arrays):
+        def run(*arrays: Any) -> Any:
             arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in arrays]
             given = arrays.pop() if ids is not None else None
             lengths = None if padding is None else lengths_of(arrays[leaf], padding)

@@ -1,5 +1,7 @@
 """Asking a teacher: one compiled function from a batch of inputs to fields."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -24,14 +26,14 @@ class Asker:
         features: Names of its layers to keep as well. Defaults to none.
     """
 
-    def __init__(self, teacher, temperatures, features=()):
+    def __init__(self, teacher: Any, temperatures: Any, features: Any = ()):
         # Sorted, as the manifest has them: the fields are numbered.
         self.features = tuple(sorted(features))
         self.teacher, self.temperatures = teacher, tuple(map(float, temperatures))
         self._running = RunningTeacher(teacher, self.features)
         self.encoding = self.feature_dtype = self._graph = None
 
-    def settle(self, x, ragged, **options):
+    def settle(self, x: Any, ragged: Any, **options: Any) -> Any:
         """Ask for a first batch, and find out what is to be stored.
 
         Args:
@@ -79,7 +81,7 @@ class Asker:
         """Return the fields of a batch, a dict of tensors, and the largest error that storing makes."""
         return self._graph(x)
 
-    def logits(self, x):
+    def logits(self, x: Any) -> Any:
         """Return the logits of a batch, as they are before anything is stored."""
         return self._logits(self._running.answer(x))
 
@@ -95,13 +97,13 @@ class Asker:
         return fields, error
 
 
-def to_numpy(fields):
+def to_numpy(fields: Any) -> Any:
     """Return tensors as arrays."""
     with guards.explained():
         return {name: np.asarray(tensor) for name, tensor in fields.items()}
 
 
-def of_positions(fields, lengths, ragged):
+def of_positions(fields: Any, lengths: Any, ragged: Any) -> Any:
     """Return fields of which some are `[positions, ...]`: those of examples that have a length each.
 
     Args:
@@ -126,7 +128,7 @@ def _of_example(feature, logits, ragged):
 def _open_lengths(spec, x, longest):
     import tensorflow as tf
 
-    def opened(each, leaf):
+    def opened(each: Any, leaf: Any) -> Any:
         along = len(leaf.shape) > 1 and leaf.shape[1] == longest
         return tf.TensorSpec((None, None, *each.shape[2:]), each.dtype) if along else each
 

@@ -181,7 +181,7 @@ class _Labeller:
         shards.write_shard(self.path, index, *buffer.drain())
 
     def _asker(self, x: Any) -> Asker:
-        def settle():
+        def settle() -> Any:
             encoding, plan = self.plan["encoding"], self.plan
             asker = Asker(self.load(), encoding["temperatures"], tuple(plan["features"]))
             options = {"top_k": encoding["k"], "values": encoding["values"], "dtype": encoding["dtype"]}

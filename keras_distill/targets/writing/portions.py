@@ -57,7 +57,7 @@ def divide(
         raise ValueError(expected("arrays of one length, at least 1", f"lengths {sorted(lengths)}"))
     ((count,),) = lengths
 
-    def divide_by(size):
+    def divide_by(size: Any) -> Any:
         size = -(-size // batch_size) * batch_size  # A shard ends with a batch, as in `write`.
         return [take((start, min(start + size, count))) for start in range(0, count, size)]
 

@@ -29,7 +29,7 @@ def _make_bar() -> Any:
     class Rate(ProgressColumn):
         """Examples per second."""
 
-        def render(self, task):
+        def render(self, task: Any) -> Any:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} examples/s", style="dim")
 

@@ -79,7 +79,7 @@ def batches(
     elif batch_size is not None and isinstance(source, tf.data.Dataset) and keying.padding is None:
         dataset = dataset.rebatch(batch_size)
 
-    def with_keys(parts):
+    def with_keys(parts: Any) -> Any:
         keys, lengths = keying.compute(parts["x"], parts.get("ids"))
         return {"x": parts["x"], "key": keys, **({} if lengths is None else {"length": lengths})}
 
@@ -154,7 +154,7 @@ def _read_arrays(source: Any, batch_size: int) -> Dataset:
     with tf.device("CPU:0"):
         tensors = keras.tree.map_structure(tf.constant, arrays, none_is_leaf=False)
 
-    def gather(rows):
+    def gather(rows: int) -> Any:
         return keras.tree.map_structure(lambda tensor: tf.gather(tensor, rows), tensors, none_is_leaf=False)
 
     rows = tf.data.Dataset.range(lengths.pop()).batch(batch_size)
@@ -172,11 +172,11 @@ def _read_py_dataset(source: Any) -> Dataset:
     """Return the batches of a `keras.utils.PyDataset` in their order."""
     import tensorflow as tf
 
-    def spec(leaf):
+    def spec(leaf: Any) -> Any:
         array = np.asarray(leaf)
         return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
-    def read():
+    def read() -> Any:
         return (keras.tree.map_structure(np.asarray, source[index]) for index in range(len(source)))
 
     dataset = tf.data.Dataset.from_generator(read, output_signature=keras.tree.map_structure(spec, source[0]))
@@ -196,7 +196,7 @@ def _batch(dataset: Dataset, keying: Keying, batch_size: int) -> Dataset:
     if padding is None:
         return dataset.batch(batch_size)
 
-    def fill(each):
+    def fill(each: Any) -> Any:
         return tf.constant("" if each.dtype == tf.string else 0, each.dtype)
 
     leaves = [fill(each) for each in keras.tree.flatten(spec["x"])]
