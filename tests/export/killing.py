@@ -21,10 +21,6 @@ STEPS = {"ctypes.dlsym", "open", "os.listdir", "os.mkdir", "os.remove", "os.rena
 FILES = ("a", "b", "folder/c")
 
 
-# It costs most of the time, and matters only when the power fails: what a killed process wrote is the system's.
-os.fsync = lambda descriptor: None
-
-
 def load():
     """Import the rooms that replace folders, without the package's own door."""
     package = pathlib.Path(__file__).resolve().parents[2] / "keras_distill"
@@ -36,9 +32,6 @@ def load():
     from keras_distill.export import publishing, swapping
 
     return publishing, swapping
-
-
-publishing, swapping = load()
 
 
 def replace(path, version):
@@ -132,4 +125,7 @@ def main(folder, way, renames=None):
 
 
 if __name__ == "__main__":
+    publishing, swapping = load()
+    # It costs most of the time, and matters only when the power fails: what a killed process wrote is the system's.
+    os.fsync = lambda descriptor: None
     main(*sys.argv[1:])
