@@ -294,7 +294,7 @@ def test_three_steps_lower_the_loss(name, digits):
 
 @pytest.mark.slow
 def test_all_in_one_compiled_step(digits):
-    histories = []
+    histories, distillers = [], []
     for eager in (False, True):
         keras.utils.set_random_seed(7)
         losses = [in_training(name) for name in METHODS]
@@ -302,9 +302,13 @@ def test_all_in_one_compiled_step(digits):
         distiller.compile(keras.optimizers.SGD(1e-5), "sparse_categorical_crossentropy", run_eagerly=eager)
         distiller.optimizer.build(distiller.trainable_variables)  # Variables made in a trace cost a second one.
         histories.append(distiller.fit(**fed(digits, indexed=True), epochs=2, verbose=0).history)
+        distillers.append(distiller)
     for name in METHODS:
         np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
-        assert histories[0][name][0] != histories[0][name][1], name
+    # Steps as small as these, which keep the two together, may leave a loss where it was in float32.
+    distillers[0].optimizer.learning_rate = 1e-3
+    later = distillers[0].fit(**fed(digits, indexed=True), epochs=2, verbose=0).history
+    assert not [name for name in METHODS if later[name][1] == pytest.approx(histories[0][name][0], rel=1e-6)]
 
 
 @pytest.mark.slow
