@@ -17,13 +17,13 @@ _FORMATS = (
 
 @click.command(
     epilog="Example: keras-distill export student.keras --formats tflite,tflite_int8 --calibration-data train.npz "
-    "--evaluation-data test.npz --labels labels.txt --devices android --out exported"
+    "--evaluation-data test.npz --labels labels.txt --devices android --directory exported"
 )
 @click.argument("model", type=click.Path())
 @click.option(
     "--formats", default="saved_model,tflite", show_default=True, help=f"Names, separated by commas: {_FORMATS}."
 )
-@click.option("--out", type=click.Path(), help="Folder to write.  [default: MODEL without its ending]")
+@session.directory_option("Folder to write.  [default: MODEL without its ending]")
 @click.option("--calibration-data", type=click.Path(), help="NumPy file (.npz) with x; needed for calibrated formats.")
 @click.option("--evaluation-data", type=click.Path(), help="NumPy file (.npz) with x and, for accuracy, y.")
 @click.option(
@@ -41,7 +41,7 @@ _FORMATS = (
 def command(
     model: Any,
     formats: str,
-    out: str | None,
+    directory: str | None,
     calibration_data: str | None,
     evaluation_data: str | None,
     calibration: str,
@@ -71,7 +71,7 @@ def command(
 
         report = export(
             _load(model),
-            out or model.with_suffix(""),
+            directory or model.with_suffix(""),
             formats=_words(formats),
             calibration_data=calibration_samples,
             evaluation_data=evaluation_samples,

@@ -11,7 +11,8 @@ _STEPS_PER_CALL = 32
 
 @click.command(
     epilog="Examples: keras-distill profile digits; keras-distill profile cifar10 --data-dir ~/tensorflow_datasets "
-    "--quick; keras-distill profile my_recipe.py --steps 100 --out runs/profile, then tensorboard --logdir runs/profile"
+    "--quick; keras-distill profile my_recipe.py --steps 100 --directory runs/profile, then tensorboard "
+    "--logdir runs/profile"
 )
 @click.argument("recipe")
 @click.option("--data-dir", type=click.Path(), help="Folder of data sets prepared by TensorFlow Datasets.")
@@ -24,10 +25,16 @@ _STEPS_PER_CALL = 32
     show_default=True,
     help="Minimum number of timed steps for each part.",
 )
-@click.option("--out", type=click.Path(), help="Folder for profile.json and a trace for TensorBoard's profiler.")
+@session.directory_option("Folder for profile.json and a trace for TensorBoard's profiler.")
 @session.threads_option
 def command(
-    recipe: str, data_dir: str | None, download: bool, quick: bool, steps: int, out: str | None, threads: int | None
+    recipe: str,
+    data_dir: str | None,
+    download: bool,
+    quick: bool,
+    steps: int,
+    directory: str | None,
+    threads: int | None,
 ) -> None:
     """Show the time of each part of a training step of RECIPE: input, teacher, student, losses, optimizer.
 
@@ -45,10 +52,10 @@ def command(
         chosen = recipes.load(recipe)
         chosen = chosen.quickened() if quick else chosen
         distiller, batches = _prepare(chosen, chosen.data(data_dir, download))
-        found = profile(distiller, batches, steps=steps, trace=out)
+        found = profile(distiller, batches, steps=steps, trace=directory)
     session.console().print(found)
-    if out:
-        _write(found, out)
+    if directory:
+        _write(found, directory)
 
 
 def _prepare(recipe: Any, data: Any) -> tuple[Any, Any]:

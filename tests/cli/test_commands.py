@@ -61,7 +61,7 @@ def test_the_help_of_every_command_has_an_example(command):
     assert f"keras-distill {command}" in " ".join(result.output.split()).split("Example")[-1]
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "report", "label"])
+@pytest.mark.parametrize("command", ["demo", "run", "report", "label", "export", "profile"])
 def test_the_output_folder_is_directory_in_the_help(command):
     text = invoke(command, "--help").output
     assert "--directory" in text and "--out " not in text
@@ -132,7 +132,7 @@ def test_models_that_hold_code_are_refused(tmp_path, arrays):
 
 def test_export_writes_verified_files(tmp_path, model, arrays):
     out = tmp_path / "exported"
-    result = invoke("export", model, "--formats", "saved_model,tflite", "--evaluation-data", arrays, "--out", out)
+    result = invoke("export", model, "--formats", "saved_model,tflite", "--evaluation-data", arrays, "--directory", out)
     assert result.exit_code == 0, result.output
     assert result.output.count("✓ passed") == 2
     assert {"saved_model", "student.tflite"} <= {entry.name for entry in out.iterdir()}

@@ -10,7 +10,7 @@ from keras_distill.cli import main
 
 @pytest.mark.slow
 def test_it_times_the_step_of_a_built_in_recipe(tmp_path):
-    result = CliRunner().invoke(main, ["profile", "digits", "--quick", "--steps", "2", "--out", str(tmp_path)])
+    result = CliRunner().invoke(main, ["profile", "digits", "--quick", "--steps", "2", "--directory", str(tmp_path)])
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "profile.json").read_text())
     assert abs(sum(found["parts"].values()) + found["residual"] - found["whole"]) < 1e-9

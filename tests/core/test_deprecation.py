@@ -26,6 +26,10 @@ def calls(name):
         yield from ((module, *place, call) for place, call in _find(ast.parse(text), name, ("", "")))
 
 
+def _name(call):
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
 def _find(node, name, place):
     for child in ast.iter_child_nodes(node):
         inner = place
@@ -33,18 +37,20 @@ def _find(node, name, place):
             inner = (child.name, "")
         elif isinstance(child, ast.FunctionDef):
             inner = (place[0], child.name)
-        if isinstance(child, ast.Call) and getattr(child.func, "attr", getattr(child.func, "id", None)) == name:
-            yield place, child
+        if isinstance(child, ast.Call) and _name(child).lstrip("_") == name:
+            yield inner, child
         yield from _find(child, name, inner)
 
 
 MODULE_NAMES = [
     (module, old.value, new.value)
     for module, _, _, call in calls("renamed")
+    if len(call.args) == 2
     for old, new in zip(call.args[1].keys, call.args[1].values, strict=True)
 ]
 ARGUMENTS = [
-    (module, owner, function, keyword.arg, keyword.value.value)
+    # Without a function, it wraps the constructor that the dataclass has made.
+    (module, owner if function else "Artifact", function or "__init__", keyword.arg, keyword.value.value)
     for module, owner, function, call in calls("renamed_arguments")
     for keyword in call.keywords
 ]
@@ -59,7 +65,9 @@ def find(path):
 def test_the_tables_hold_the_names_that_changed():
     assert ("keras_distill", "tune", "keras_distill.tuning.tune") in MODULE_NAMES
     assert ("keras_distill.report", "plots", "keras_distill.recipes.plots") in MODULE_NAMES
+    assert ("keras_distill.export", "TARGETS", "keras_distill.export.devices.DEVICES") in MODULE_NAMES
     assert ("keras_distill.recipes.runner", "", "run", "out", "directory") in ARGUMENTS
+    assert ("keras_distill.export.reporting.report", "Artifact", "__init__", "targets", "devices") in ARGUMENTS
     assert ("keras_distill.stages.mutual", "MutualLearning", "__init__", "losses", "distillation_losses") in ARGUMENTS
 
 
