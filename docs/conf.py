@@ -1,4 +1,4 @@
-"""The site: `python -m sphinx -W -b html docs docs/_build`. Reference and tutorials are made of the package itself."""
+"""The site. Build it with `python -m sphinx -W -b html docs docs/_build`; `pages.py` generates reference and tutorials."""
 
 import pathlib
 import sys
@@ -18,11 +18,11 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"keras_distill {release}"
 html_copy_source = False
-# Nothing is fetched when the pages are built or read: formulas are code, as in the docstrings.
+# Formulas are code, as in the docstrings, because MathJax would be fetched from the network.
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
-# Docstrings are written for reading in an editor: single backticks are code.
+# Docstrings are written for editors, where single backticks mean code.
 default_role = "code"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

@@ -1,4 +1,4 @@
-"""A Sphinx extension that writes the pages which the package knows best: the reference, the methods, the tutorials."""
+"""A Sphinx extension that generates pages from the package: the reference, the table of methods, the tutorials."""
 
 import ast
 import importlib
@@ -12,7 +12,7 @@ HERE = pathlib.Path(__file__).parent
 TUTORIALS = HERE.parent / "tutorials"
 _TUTORIALS = """# Tutorials
 
-Notebooks, minutes each on a laptop, run from start to end by the tests.
+Each notebook takes a few minutes on a laptop. The tests run all of them from start to end.
 
 ```{toctree}
 :maxdepth: 1
@@ -20,9 +20,9 @@ Notebooks, minutes each on a laptop, run from start to end by the tests.
 """
 _METHODS = """# The methods
 
-By name in `kd.Distiller(teacher, student, ["dkd", "rkd"])`, as classes of `kd.losses` with their published defaults,
-and as pure functions of `kd.losses.functional`. `logit_std_` before the name of a method of logits standardises the
-logits first. Values and gradients are compared with those of the authors' code.
+Use a method by its name, `kd.Distiller(teacher, student, ["dkd", "rkd"])`, as a class of `kd.losses` with its published
+defaults, or as a pure function of `kd.losses.functional`. The prefix `logit_std_` before a method on logits standardises
+the logits first. The tests compare values and gradients with those of the authors' code.
 
 {legend}
 
@@ -31,8 +31,8 @@ logits first. Values and gradients are compared with those of the authors' code.
 
 def setup(app):
     app.connect("builder-inited", write_pages)
-    app.connect("autodoc-process-docstring", as_restructured_text)
-    app.connect("autodoc-process-signature", of_the_constructor)
+    app.connect("autodoc-process-docstring", to_restructured_text)
+    app.connect("autodoc-process-signature", show_constructor)
     return {"parallel_read_safe": True}
 
 
@@ -58,7 +58,7 @@ def rooms():
 
 
 def public_names(room):
-    """Return the names that a room lets out: its `__all__`, or what it imports as itself."""
+    """Return the public names of a room: its `__all__`, or the names that it imports `as` themselves."""
     module = importlib.import_module(f"keras_distill.{room}" if room else "keras_distill")
     if hasattr(module, "__all__"):
         return list(module.__all__)
@@ -67,16 +67,16 @@ def public_names(room):
     return [alias.name for node in imports for alias in node.names if alias.asname == alias.name]
 
 
-def of_the_constructor(app, what, name, thing, options, signature, returns):
-    """Show what a class is made of where Keras shows `(*args, **kwargs)`."""
+def show_constructor(app, what, name, thing, options, signature, returns):
+    """Show the arguments of a constructor where Keras shows `(*args, **kwargs)`."""
     if what != "class" or hasattr(thing, "_fields"):
         return None
     parameters = list(inspect.signature(thing.__init__).parameters.values())[1:]
     return str(inspect.Signature(parameters)), returns
 
 
-def as_restructured_text(app, what, name, thing, options, lines):
-    """Make of a docstring, which is written for editors and terminals, what Sphinx reads."""
+def to_restructured_text(app, what, name, thing, options, lines):
+    """Convert a docstring, written for editors and terminals, to reStructuredText in place."""
     text = "\n".join(_tables(lines))
     text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``\\ ", text)  # Single backticks are code, over lines too.
     text = re.sub(r"\\ (?=[\s.,;:)]|$)", "", text)
@@ -85,7 +85,7 @@ def as_restructured_text(app, what, name, thing, options, lines):
 
 
 def _tables(lines):
-    """Turn the tables of Markdown among the lines of a docstring into those of reStructuredText."""
+    """Convert the Markdown tables in the lines of a docstring to reStructuredText."""
     rows = []
     for line in [*lines, ""]:
         if line.startswith("|"):
@@ -135,12 +135,25 @@ def _entry(room, name):
     if isinstance(thing, types.ModuleType):
         return f".. automodule:: {thing.__name__}\n   :members:\n"
     if inspect.isclass(thing):
+        if (home := _home(thing, room)) != room:  # Sphinx allows one full entry per class.
+            return f".. py:class:: {path}\n\n   The same class as `keras_distill.{home}.{name}`.\n"
         members = "" if hasattr(thing, "_fields") else "   :members:\n"  # Those of a named tuple are its attributes.
         return f".. autoclass:: {path}\n{members}"
     if callable(thing):
         return f".. autofunction:: {path}\n"
     held = ", ".join(f"``{key}``" for key in thing) if isinstance(thing, (dict, tuple)) else f"``{thing!r}``"
     return f".. py:currentmodule:: None\n\n.. py:data:: {path}\n\n   A {type(thing).__name__}: {held}.\n"
+
+
+def _home(thing, room):
+    """Return the first room in the reference that has a public class."""
+    others = (other for other in rooms() if other < room)
+    return next((other for other in others if thing in _values(other)), room)
+
+
+def _values(room):
+    module = importlib.import_module(f"keras_distill.{room}")
+    return [getattr(module, name) for name in public_names(room)]
 
 
 def _title(text):
