@@ -83,7 +83,7 @@ class TopK(Answer):
     def __repr__(self):
         return f"TopK(k={self.k}, shape={self.shape}, temperatures={self.temperatures})"
 
-    def reduced(self, student_logits: Any, temperature: float = 1.0) -> Any:
+    def reduced(self, student_logits: Any, temperature: Any = 1.0) -> Any:
         """Return the logits of teacher and student over the k classes and the rest.
 
         At the temperature T, `softmax(reduced / T)` is the tempered distribution with the other classes added up. For

@@ -319,12 +319,12 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
 
     def compile(
         self,
-        optimizer: str = "adam",
+        optimizer: Any = "adam",
         loss: Any = None,
         *,
         fidelity: bool = False,
         auto_scale_loss: bool = True,
-        jit_compile: str = "auto",
+        jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
         """Configure the training.
@@ -369,7 +369,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         y: Any = None,
         batch_size: Any = None,
         epochs: int = 1,
-        verbose: str = "auto",
+        verbose: Any = "auto",
         callbacks: Any = None,
         **kwargs: Any,
     ) -> Any:

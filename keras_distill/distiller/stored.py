@@ -23,10 +23,10 @@ def validate(loss: Any, teacher: Any, student: keras.Model) -> None:
     if not isinstance(loss, LayerPair):
         loss.validate_model_compatibility(teacher, student)
         return
-    asked = loss.layers_config()
+    asked, name = loss.layers_config(), getattr(loss, "name", type(loss).__name__)
     if "auto" in (asked["teacher_layer_name"], asked["student_layer_name"]):
         fix = f"It has {_listed(teacher)}."
-        raise ValueError(expected(f"layers by name for {loss.name!r} on a store of soft targets", "'auto'", fix))
+        raise ValueError(expected(f"layers by name for {name!r} on a store of soft targets", "'auto'", fix))
     teachers = _stored_names(teacher, asked["teacher_layer_name"], loss.preactivation)
     students = choose_layers(student, student, *(asked["student_layer_name"],) * 2)[1]
     if isinstance(teachers, list) or isinstance(students, list):

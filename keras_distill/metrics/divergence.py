@@ -78,7 +78,7 @@ class TeacherDivergence(FidelityMetric):
 
 
 def teacher_divergence(
-    teacher_outputs: Any, student_outputs: Any, temperature: float = 1.0, from_logits: bool = True
+    teacher_outputs: Any, student_outputs: Any, temperature: Any = 1.0, from_logits: bool = True
 ) -> float:
     """Return the mean KL divergence `KL(teacher, student)` of the tempered distributions of two arrays of outputs.
 

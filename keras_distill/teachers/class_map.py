@@ -138,7 +138,7 @@ class MappedClasses(CombinedTeacher):
         }
 
 
-def merge_classes(logits: Any, groups: Any, temperature: float = 1.0) -> Any:
+def merge_classes(logits: Any, groups: Any, temperature: Any = 1.0) -> Any:
     """Compute the logits of groups of classes: `v_g = T log(sum over i in g of exp(z_i / T))`.
 
     `softmax(v / T)` holds the sums of `softmax(z / T)` over each group, divided by the sum over all groups.

@@ -86,7 +86,7 @@ def specialist_labels(y: Any, cluster: Any) -> Any:
     return labels if ops.is_tensor(y) else ops.convert_to_numpy(labels)
 
 
-def check_clusters(clusters: Any, count: int, classes: int) -> Any:
+def check_clusters(clusters: Any, count: int, classes: int | None) -> tuple[tuple[int, ...], ...]:
     """Return clusters as tuples; raise a `ValueError` unless there are `count` proper subsets of the classes.
 
     Args:

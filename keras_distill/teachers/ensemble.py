@@ -116,7 +116,7 @@ class Ensemble(CombinedTeacher):
         return {**super().get_config(), "members": members, "weights": weights, "combine": self.combine}
 
 
-def mean_of_probabilities(logits: Any, weights: Any = None, temperature: float = 1.0) -> Any:
+def mean_of_probabilities(logits: Any, weights: Any = None, temperature: Any = 1.0) -> Any:
     """Compute logits `v` of the arithmetic mean: `softmax(v / T) = sum_k w_k softmax(z_k / T)`.
 
     Args:
@@ -144,7 +144,7 @@ def mean_of_probabilities(logits: Any, weights: Any = None, temperature: float =
     return exactly(temperature, mean.dtype) * mean - math.log(logits.shape[-1])
 
 
-def geometric_mean(logits: Any, weights: Any = None, temperature: float = 1.0) -> Any:
+def geometric_mean(logits: Any, weights: Any = None, temperature: Any = 1.0) -> Any:
     """Compute logits `v` of the geometric mean: `softmax(v / T)` is `prod_k softmax(z_k / T)^w_k` over its sum.
 
     Args:

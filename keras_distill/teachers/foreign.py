@@ -49,7 +49,7 @@ class ForeignTeacher(Teacher):
         self,
         outputs: str = "logits",
         input_shape: Any = None,
-        input_dtype: str = "float32",
+        input_dtype: Any = "float32",
         classes: Any = None,
         batch_size: Any = None,
         name: str | None = None,
@@ -64,7 +64,7 @@ class ForeignTeacher(Teacher):
         self.batch_size = None if batch_size is None else check_whole_number("batch_size", batch_size, 1)
         self._asked = Untracked({"input_shape": input_shape, "input_dtype": input_dtype})
         self._specs = None if input_shape is None else _specs(input_shape, input_dtype)
-        self._answer_shape = None if classes is None else _answer_shape(classes)
+        self._answer_shape: Any = None if classes is None else _answer_shape(classes)
         self.built = True
 
     @property

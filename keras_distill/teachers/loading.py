@@ -1,7 +1,7 @@
 """Loading a teacher, whatever it is: a model, a file, a function, a store."""
 
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 
@@ -18,7 +18,7 @@ def as_teacher(
     *,
     outputs: str = "logits",
     input_shape: Any = None,
-    input_dtype: str = "float32",
+    input_dtype: Any = "float32",
     classes: Any = None,
     batch_size: Any = None,
     retries: int = 3,
@@ -107,7 +107,7 @@ def _load_teacher(teacher, request):
     return teacher if isinstance(teacher, keras.Model) else keras.saving.load_model(os.fspath(teacher), compile=False)
 
 
-def _refuse(teacher):
+def _refuse(teacher: Any) -> NoReturn:
     if not is_path(teacher):
         raise ValueError(expected(f"teacher to be {_KINDS}", f"teacher={teacher!r} of type {type(teacher).__name__}"))
     path = os.fspath(teacher)

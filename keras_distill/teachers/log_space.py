@@ -29,7 +29,7 @@ def tempered(logits: Any, temperature: Any) -> Any:
     return logits / exactly(temperature, logits.dtype)
 
 
-def log_probabilities(logits: Any, temperature: float = 1.0) -> Any:
+def log_probabilities(logits: Any, temperature: Any = 1.0) -> Any:
     """Compute `log_softmax(logits / T)` along the last axis.
 
     Args:
@@ -75,7 +75,7 @@ def log_mean_exp(values: Any, weights: Any, axis: Any) -> Any:
     return top + ops.where(near, close, far)
 
 
-def group_logits(logits: Any, groups: Any, count: int, temperature: float = 1.0) -> Any:
+def group_logits(logits: Any, groups: Any, count: int, temperature: Any = 1.0) -> Any:
     """Add up the probabilities of groups of entries: `v = T log(sum(exp(logits / T)))` over each group.
 
     Args:

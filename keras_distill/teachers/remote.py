@@ -60,7 +60,7 @@ class CallableTeacher(ForeignTeacher):
         function: Any,
         outputs: str = "logits",
         input_shape: Any = None,
-        input_dtype: str = "float32",
+        input_dtype: Any = "float32",
         classes: Any = None,
         batch_size: Any = None,
         retries: int = 3,

@@ -78,7 +78,7 @@ class Specialists(CombinedTeacher):
         clusters: Any,
         top: int = 1,
         steps: int = 200,
-        oversampling: float = 1.0,
+        oversampling: Any = 1.0,
         name: str = "specialists",
         **kwargs: Any,
     ):
@@ -104,7 +104,7 @@ class Specialists(CombinedTeacher):
         self._check_answers(general, special)
         active = active_specialists(general.logits, self.clusters, self.top)
 
-        def combined(general: Any, special: Any, temperature: float = 1.0) -> Any:
+        def combined(general: Any, special: Any, temperature: Any = 1.0) -> Any:
             special = [_biased(each, math.log(o)) for each, o in zip(special, self.oversampling, strict=True)]
             return combine_specialists(general, special, self.clusters, active, temperature, self.steps)
 
@@ -160,7 +160,7 @@ def combine_specialists(
     specialist_logits: Any,
     clusters: Any,
     active: Any,
-    temperature: float = 1.0,
+    temperature: Any = 1.0,
     steps: int = 200,
 ) -> Any:
     """Compute the logits `v` of the distribution `q` that is nearest to a generalist and its active specialists.

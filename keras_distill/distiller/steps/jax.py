@@ -91,6 +91,9 @@ class Steps(ModelMixin):
         own = {id(variable) for variable in self.variables}  # Teacher and student may share layers.
         return [variable for variable in self.teacher.variables if id(variable) not in own]
 
+    train_function: Any
+    test_function: Any
+
     # Called by Keras's loops ------------------------------------------------------------------------------------------
 
     def make_train_function(self, force: bool = False) -> None:

@@ -32,7 +32,7 @@ def tflite(**settings: Any) -> Writer:
             of the inputs and outputs.
     """
 
-    def write(source: Any, path: str) -> None:
+    def write(source: Source, path: pathlib.Path) -> None:
         source.converter.ask("convert", saved_model=str(source.static_saved_model), output=str(path), settings=settings)
 
     return write
@@ -51,7 +51,7 @@ def int8(inference_type: str) -> Writer:
     """
     learned = tflite(optimizations=["DEFAULT"], inference_type=inference_type)
 
-    def write(source: Any, path: str) -> None:
+    def write(source: Source, path: pathlib.Path) -> None:
         if is_quantize_aware(source.student):
             # The graph holds the ranges; given samples, the converter would measure them again.
             learned(source, path)
@@ -59,7 +59,7 @@ def int8(inference_type: str) -> Writer:
             request = {"calibrated": str(source.calibrated_file), "output": str(path)}
             source.converter.ask("quantize_int8", inference_type=inference_type, **request)
 
-    def shared(source: Any, path: str) -> None:
+    def shared(source: Source, path: pathlib.Path) -> None:
         shutil.copyfile(source.shared(f"int8_{inference_type}.tflite", lambda file: write(source, file)), path)
 
     return shared
@@ -68,7 +68,7 @@ def int8(inference_type: str) -> Writer:
 def quantized(recipe: str, algorithm: str | None = None, calibrated: bool = False) -> Writer:
     """Return a writer of TFLite files of batch 1 by litert-quantizer; see `functions.quantize`."""
 
-    def write(source: Any, path: str) -> None:
+    def write(source: Source, path: pathlib.Path) -> None:
         model = source.calibrated_file if calibrated else source.float_file
         request = {"recipe": recipe, "algorithm": algorithm, "calibrated": calibrated}
         source.converter.ask("quantize", model=str(model), output=str(path), **request)
@@ -89,7 +89,7 @@ def c_array(write: Writer, name: str) -> Writer:
         name: Name of the array and of both files.
     """
 
-    def write_folder(source: Any, path: str) -> None:
+    def write_folder(source: Source, path: pathlib.Path) -> None:
         model = source.work / f"{name}.tflite"
         write(source, model)
         path.mkdir()

@@ -117,8 +117,8 @@ def _differentiable(inputs, rows, slopes, size, dtype, gradients):
     inputs = [tf.convert_to_tensor(each) for each in inputs if each is not None]
 
     @tf.custom_gradient
-    def compute(hidden: Any, *head: Any) -> Any:
-        head = [tf.cast(each, dtype) for each in head]
+    def compute(hidden: Any, *weights: Any) -> Any:
+        head = [tf.cast(each, dtype) for each in weights]
         (hard, soft, *hidden_slopes), head_slopes = _run(head, rows, slopes, size, gradients)
         loss = tf.reduce_sum(rows["soft_weight"] * soft)
         if "labels" in rows:
@@ -142,7 +142,7 @@ def _run(head, rows, slopes, size, gradients):
 
     dtype, width = head[0].dtype, rows["hidden"].shape[-1]
 
-    def step(rows: int) -> Any:
+    def step(rows: Any) -> Any:
         hidden = tf.cast(rows["hidden"], dtype)
         logits = tf.matmul(hidden, head[0])
         logits = tf.nn.bias_add(logits, head[1]) if len(head) > 1 else logits

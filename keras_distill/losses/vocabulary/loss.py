@@ -145,9 +145,11 @@ class FusedVocabulary(DistillationLoss):
             labels = guards.check_labels(labels, head.units, NO_LABEL)
         if "teacher" in self._heads and not is_top_k(teacher_outputs):
             teacher_outputs = (teacher_outputs, *_weights(self._heads["teacher"]))
+        kernel, bias = _weights(head)
         result = fused_distillation(
             student_outputs,
-            *_weights(head),  # type: ignore[misc]
+            kernel,
+            bias,
             labels,
             teacher_outputs,
             self.temperature if temperature is None else temperature,

@@ -59,7 +59,7 @@ def _prepare_top_k(top_k, temperature):
 def _prepare_head(hidden, head, temperature):
     kernel, bias = (None if each is None else ops.stop_gradient(ops.convert_to_tensor(each)) for each in head)
 
-    def slopes(logits: Any, labels: Any, weights: Any, rows: int) -> Any:
+    def slopes(logits: Any, labels: Any, weights: Any, rows: Any) -> Any:
         teacher = ops.matmul(ops.cast(rows["teacher"], logits.dtype), ops.cast(kernel, logits.dtype))
         teacher = teacher if bias is None else teacher + ops.cast(bias, logits.dtype)
         return dense_slopes(logits, labels, weights, temperature, teacher)

@@ -109,7 +109,7 @@ def mix_labels(y: Any, other: Any, share: Tensor, classes: int | None) -> Tensor
         received = "no label" if other is None else "several labels"
         raise ValueError(expected("partners with one label each, to mix labels", received))
 
-    def to_row(label: str) -> Any:
+    def to_row(label: Any) -> Any:
         if not label.dtype.is_integer:
             return tf.cast(label, keras.config.floatx())
         if classes is None:

@@ -47,8 +47,8 @@ class ViewKeying(Keying):
 
         names, leaves = names_of(x), keras.tree.flatten(x)
 
-        def run(identities: Any, *arrays: Any) -> Any:
-            arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in arrays]
+        def run(identities: Any, *given: Any) -> Any:
+            arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in given]
             return np.stack([np.reshape(identities, [-1]), content_keys(names, arrays)[:, 1]], axis=1)
 
         keys = tf.numpy_function(guards.marked(run), [ids, *leaves], tf.uint64, stateful=False)

@@ -189,12 +189,12 @@ class Keying:
         names, leaves = names_of(x), keras.tree.flatten(x)
         leaf, padding = self.padded_leaf(x)
 
-        def run(*arrays: Any) -> Any:
-            arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in arrays]
-            given = arrays.pop() if ids is not None else None
+        def run(*given: Any) -> Any:
+            arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in given]
+            own_ids = arrays.pop() if ids is not None else None
             lengths = None if padding is None else lengths_of(arrays[leaf], padding)
-            if given is not None:
-                found = id_keys(given)
+            if own_ids is not None:
+                found = id_keys(own_ids)
             else:
                 found = content_keys(names, arrays, lengths, None if lengths is None else arrays[leaf].shape[1])
             return found if lengths is None else (found, lengths)

@@ -1,4 +1,4 @@
-"""Asking a teacher: one compiled function from a batch of inputs to fields."""
+"""Asking a teacher: a compiled function from a batch of inputs to the fields of a store."""
 
 from typing import Any
 
@@ -18,27 +18,29 @@ FEATURE = "feature_{}"
 
 
 class Asker:
-    """Run a teacher and encode what it says, in one graph.
+    """Run a teacher and encode its answers, in one graph.
 
     Args:
-        teacher: A `keras.Model` that gives logits or ends in a softmax.
-        temperatures: Temperatures at which it is asked.
-        features: Names of its layers to keep as well. Defaults to none.
+        teacher: A `keras.Model` that returns logits or ends in a softmax.
+        temperatures: Temperatures at which its answers are stored.
+        features: Names of layers whose outputs are stored too. Defaults to none.
     """
 
     def __init__(self, teacher: Any, temperatures: Any, features: Any = ()):
-        # Sorted, as the manifest has them: the fields are numbered.
+        # Sorted as in the manifest, since the fields are numbered.
         self.features = tuple(sorted(features))
         self.teacher, self.temperatures = teacher, tuple(map(float, temperatures))
         self._running = RunningTeacher(teacher, self.features)
-        self.encoding = self.feature_dtype = self._graph = None
+        self.encoding: Any = None
+        self.feature_dtype: Any = None
+        self._graph: Any = None
 
     def settle(self, x: Any, ragged: Any, **options: Any) -> Any:
-        """Ask for a first batch, and find out what is to be stored.
+        """Ask about a first batch, and decide what is stored.
 
         Args:
             x: A batch of inputs.
-            ragged: Whether every example has a length of its own.
+            ragged: Whether each example has its own length.
             **options: `top_k`, `values` and `dtype` of the encoding.
 
         Returns:
@@ -51,10 +53,10 @@ class Asker:
         if keras.tree.is_nested(final):
             raise ValueError(expected("a teacher of one output", f"{len(keras.tree.flatten(final))} outputs"))
         answer = as_answer(final)
-        logits = logits_of(answer.logits, "teacher")  # Eagerly, so that probabilities are told from logits.
+        logits = logits_of(answer.at(1.0), "teacher")  # Eagerly, so that probabilities are told from logits.
         moves = isinstance(answer, TemperedLogits)
         if moves and len(self.temperatures) > 1:
-            fix = "Write one store for each temperature: what several models say together is another thing at each."
+            fix = "Write one store for each temperature: several models together answer differently at each."
             raise ValueError(expected("one temperature for this teacher", f"{self.temperatures}", fix))
         shape = tuple(logits.shape[1:-1])
         if ragged and not shape:
@@ -73,22 +75,22 @@ class Asker:
         )
         self.feature_dtype = "float32" if options["dtype"] == "float32" else "float16"
         spec = keras.tree.map_structure(lambda each: tf.TensorSpec((None, *each.shape[1:]), each.dtype), x)
-        spec = _open_lengths(spec, x, logits.shape[1]) if ragged else spec
-        self._graph = tf.function(self._encoded, input_signature=[spec])
-        return self.encoding, {name: _of_example(outputs[name], logits, ragged) for name in self.features}
+        spec = _free_lengths(spec, x, logits.shape[1]) if ragged else spec
+        self._graph = tf.function(self._encode, input_signature=[spec])
+        return self.encoding, {name: _shape_of_example(outputs[name], logits, ragged) for name in self.features}
 
     def __call__(self, x):
-        """Return the fields of a batch, a dict of tensors, and the largest error that storing makes."""
+        """Return the fields of a batch, a dict of tensors, and the largest error of storing them."""
         return self._graph(x)
 
     def logits(self, x: Any) -> Any:
-        """Return the logits of a batch, as they are before anything is stored."""
+        """Return the logits of a batch before they are encoded."""
         return self._logits(self._running.answer(x))
 
     def _logits(self, outputs):
         return logits_of(as_answer(outputs[FINAL_OUTPUT]).at(self.temperatures[0]), "teacher")
 
-    def _encoded(self, x):
+    def _encode(self, x):
         outputs = self._running.answer(x)
         logits = self._logits(outputs)
         fields, error = self.encoding.encode(logits)
@@ -103,12 +105,12 @@ def to_numpy(fields: Any) -> Any:
         return {name: np.asarray(tensor) for name, tensor in fields.items()}
 
 
-def of_positions(fields: Any, lengths: Any, ragged: Any) -> Any:
-    """Return fields of which some are `[positions, ...]`: those of examples that have a length each.
+def cut_to_lengths(fields: Any, lengths: Any, ragged: Any) -> Any:
+    """Cut the fields of a batch to the lengths of its examples, and join them to arrays `[positions, ...]`.
 
     Args:
         fields: Dict of arrays `[batch, ...]`.
-        lengths: Int array `[batch]`, or `None` for fields as they are.
+        lengths: Int array `[batch]`, or `None` to return the fields unchanged.
         ragged: Names of the fields that have a length.
     """
     if lengths is None:
@@ -118,14 +120,14 @@ def of_positions(fields: Any, lengths: Any, ragged: Any) -> Any:
     return {name: field[within] if name in ragged else field for name, field in fields.items()}
 
 
-def _of_example(feature, logits, ragged):
+def _shape_of_example(feature, logits, ragged):
     if keras.tree.is_nested(feature):
         raise ValueError(expected("features that are one tensor", f"{len(keras.tree.flatten(feature))}"))
     shape = tuple(feature.shape[1:])
     return (None, *shape[1:]) if ragged and shape[:1] == tuple(logits.shape[1:2]) else shape
 
 
-def _open_lengths(spec, x, longest):
+def _free_lengths(spec, x, longest):
     import tensorflow as tf
 
     def opened(each: Any, leaf: Any) -> Any:

@@ -15,7 +15,7 @@ from keras_distill.targets.store import files, shards
 from keras_distill.targets.store.keys import Keying
 from keras_distill.targets.store.reader import TargetStore
 from keras_distill.targets.writing import planning, sources
-from keras_distill.targets.writing.asking import Asker, of_positions, to_numpy
+from keras_distill.targets.writing.asking import Asker, cut_to_lengths, to_numpy
 from keras_distill.targets.writing.locking import only_writer
 from keras_distill.targets.writing.progress import report_progress
 from keras_distill.teachers.loading import as_teacher
@@ -156,7 +156,7 @@ class ShardBuffer:
         """
         lengths = batch["length"].numpy() if "length" in batch else None
         self._keys.append(batch["key"].numpy())
-        self._fields.append(of_positions(to_numpy(fields), lengths, self._ragged))
+        self._fields.append(cut_to_lengths(to_numpy(fields), lengths, self._ragged))
         self._lengths.append(lengths)
         self._error = max(self._error, float(error))
 
