@@ -8,6 +8,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
+# What holds on every backend of Keras; the backend is chosen when Keras is imported, so that it takes a run of its own.
+JAX_TESTS := tests/jax/test_dark_knowledge.py tests/jax/test_training.py tests/callbacks/test_temperature_scheduler.py \
+	tests/losses/test_every_loss.py tests/schedules
+
 .PHONY: demo test test-fast lint format clean clone-url
 
 demo: .venv/.demo
@@ -15,6 +19,7 @@ demo: .venv/.demo
 
 test: .venv/.test
 	$(PYTEST)
+	KERAS_BACKEND=jax $(PYTEST) $(JAX_TESTS)
 
 test-fast: .venv/.test
 	$(PYTEST) -m "not slow" tests

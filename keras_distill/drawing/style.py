@@ -22,7 +22,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": "#595959",
     "legend.frameon": False,
     "figure.dpi": 100,
-    "savefig.dpi": 160,
+    "savefig.dpi": 220,
 }
 
 

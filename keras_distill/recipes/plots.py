@@ -44,7 +44,7 @@ def draw_all(
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        figure.savefig(folder / name, bbox_inches="tight", facecolor="white")
+        figure.savefig(folder / name, dpi=STYLE["savefig.dpi"], bbox_inches="tight", facecolor="white")
     return tuple(figures)
 
 
@@ -126,9 +126,10 @@ def summary(results: Results, examples: Mapping[str, np.ndarray]) -> Any:
             _draw_image(figure.add_subplot(grid[row, 0]), examples["x"][row])
             bars = figure.add_subplot(grid[row, 1])
             _draw_bars(bars, results, examples, row, last=row == shown - 1)
-            bars.set_ylabel("")
+            bars.set_ylabel("probability" if row == shown // 2 else "")
             if row == 0:
-                bars.set_title(f"Probabilities at temperature {_last_temperature(results):.1f}")
+                bars.set_title(f"Probabilities at temperature {_last_temperature(results):.1f}", pad=26)
+                bars.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.96), ncols=2, fontsize=9, handlelength=1.2)
         _draw_curves(figure.add_subplot(grid[:, 2]), results)
         _draw_accuracy_by_size(figure.add_subplot(grid[:, 3]), results)
         return figure
@@ -150,7 +151,8 @@ def _draw_curves(axes: Any, results: Results) -> None:
     low = np.percentile(np.concatenate(list(students.values())), 8)
     axes.set_ylim(low - 0.1 * (best - low), min(best + 0.12 * (best - low), 100.0) + 0.05)
     _label_whole_epochs(axes)
-    axes.legend(loc="lower right")
+    seeds = {"title": "thin lines: single seeds"} if len(results.seeds) > 1 else {}
+    axes.legend(loc="lower right", title_fontsize=9, **seeds)
 
 
 def _draw_accuracy_by_size(axes: Any, results: Results) -> None:
@@ -172,6 +174,8 @@ def _draw_accuracy_by_size(axes: Any, results: Results) -> None:
     axes.margins(x=0.25, y=0.15)
     axes.set_xticks(sorted(set(sizes.values())), [f"{size:,}" for size in sorted(set(sizes.values()))])
     axes.minorticks_off()
+    if len(results.seeds) > 1:
+        axes.text(0.98, 0.02, "dots: single seeds · lines: means", transform=axes.transAxes, ha="right", fontsize=9)
 
 
 def _draw_bars(axes: Any, results: Results, examples: Mapping[str, np.ndarray], row: int, last: bool) -> None:

@@ -1,0 +1,13 @@
+"""Which of Keras's backends train a `Distiller`."""
+
+import os
+import subprocess
+import sys
+
+
+def test_other_backends_are_refused():
+    script = "import keras, keras_distill as kd; kd.Distiller(None, None, 'kd')"
+    environment = {**os.environ, "KERAS_BACKEND": "numpy", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    message = "ValueError: Expected the TensorFlow or the JAX backend. Received: KERAS_BACKEND=numpy."
+    assert result.stderr.strip().splitlines()[-1] == message
