@@ -1,4 +1,4 @@
-"""What a model answers, and how much of it is right."""
+"""Return what a model answers, and how much of it is correct."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""A teacher that is asked once, and batches that carry what it said."""
+"""Ask a teacher once, and train on batches that carry its answers."""
 
 import contextlib
 import tempfile

@@ -1,14 +1,14 @@
-"""Whether the tests notice: the code is broken on purpose, in one place at a time, and the tests have to fail.
+"""Check that the tests notice errors: break the code on purpose, one place at a time, and see the tests fail.
 
 Command     python -m benchmarks.broken                 (--only NAME for one break or one room, --list for their names)
 Cost        15 minutes on 2 cores; less than half a minute for most breaks
 Expected    "noticed" in every row, and exit code 0; 1 if a break survives or no longer applies
 Needs       pip install -e ".[test]"
 
-The checkout is copied to a temporary folder, and the tests that should notice are run there, first as it is, then with
-each break in turn. A break is one replacement of a short piece of code, which must occur exactly once in the package,
-in whichever file; tests are found by the name of their file, in whichever folder. So neither has to be kept in step
-when files move. Where code is rewritten so that a piece is gone, put the break anew into what took its place.
+The checkout is copied to a temporary folder, and the tests that should notice run there, first on the unbroken code,
+then with each break in turn. A break replaces one short piece of code, which must occur exactly once in the package, in
+any file; tests are found by the name of their file, in any folder. So nothing has to change here when files move. When
+code is rewritten and a piece is gone, define the break for the code that replaced it.
 """
 
 import argparse
@@ -475,7 +475,7 @@ def commit():
 def main(arguments=None):
     """Break the code in each place; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="a room, or a part of the name of a break")
+    parser.add_argument("--only", help="name of a room, or a part of the name of a break")
     parser.add_argument("--list", action="store_true", help="list the breaks and where each would be made")
     parser.add_argument("--from", dest="start", type=int, default=1, help="number of the first break, from 1")
     parser.add_argument("--out", help="JSON file to write the outcome to")

@@ -1,4 +1,4 @@
-"""A benchmark that trains seed by seed, keeps its nets, reads the test split at the end, and prints one table."""
+"""Train seed by seed, keep the nets, read the test split at the end, and print one table."""
 
 import argparse
 import concurrent.futures
@@ -72,11 +72,13 @@ class Benchmark:
 def _options(description, arguments):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir")
-    parser.add_argument("--work", help="folder that keeps what is trained: a stopped run goes on from there")
+    parser.add_argument("--work", help="folder for trained nets, from which an interrupted run resumes")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=1, help="seeds at a time, a thread each")
-    parser.add_argument("--quick", action="store_true", help="little of everything: does it run?")
-    parser.add_argument("--measure", action="store_true", help="train nothing: measure what is kept")
+    parser.add_argument("--processes", type=int, default=1, help="seeds to train at a time, one thread each")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short run with little data, to check that everything works"
+    )
+    parser.add_argument("--measure", action="store_true", help="train nothing, and measure the nets in the folder")
     parser.add_argument("--table", action="store_true", help="print the JSON file in benchmarks/results as Markdown")
     parser.add_argument("--out", help="JSON file for the figures")
     return parser.parse_args(arguments)

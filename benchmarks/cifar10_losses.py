@@ -1,17 +1,17 @@
-"""One CIFAR-10 pair, every distillation method, the same small budget: test accuracy, mean and spread over seeds.
+"""Train one CIFAR-10 pair by every distillation method on the same small budget: mean and spread of the test accuracy.
 
     python -m benchmarks.cifar10_losses --data-dir FOLDER [--seeds 3] [--epochs 3] [--samples 5120] [METHOD ...]
 
 Every student of a seed starts from the same weights and sees the same batches; "alone" is the student without a
-teacher. The loss is 0.5 hard + 0.5 w soft, with w the weight that public code uses for the method where it states one,
-and 1 otherwise. The test split is read once by each student, at its end.
-One thing was changed after a first run had shown test accuracies of one seed: `at`, `cc` and `ft` had been given those
-weights with another form of the loss than they are meant for (`FORMS`). Nothing else was chosen by looking at it.
+teacher. The loss is 0.5 hard + 0.5 w soft, where w is the weight that public code uses for the method, or 1 if it
+states none. Each student is evaluated on the test split once, after its training. One thing was changed after a first
+run had shown test accuracies of one seed: `at`, `cc` and `ft` had used those weights with another form of the loss than
+they are meant for (`FORMS`). No other choice was based on the test split.
 
-What the table does not show: which method is best. The budget is a few epochs on a part of the training set, one pair,
-no tuning of any method (temperature, weight and layers are defaults), so that methods whose published schedules are
-long, or whose weights were meant for another net, are at a disadvantage. Differences within the spread are none.
-About 20 seconds a student on one core; three seeds of all methods, 40 minutes. `benchmarks/results` has two seeds.
+The table does not show which method is best. There is one pair, the budget is a few epochs on a part of the training
+set, and no method is tuned: temperature, weight and layers are defaults. Methods with long published schedules, or with
+weights for another net, are at a disadvantage. Differences within the spread over seeds are noise. A student takes
+about 20 seconds on one core; three seeds of all methods take 40 minutes. `benchmarks/results` has two seeds.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""What `DarkKnowledge` at its default rate adds to a training: MNIST, a distilled student.
+"""Measure what `DarkKnowledge` at its default rate adds to the training of a distilled MNIST student.
 
     python -m benchmarks.dark_knowledge --data-dir FOLDER [--out benchmarks/results/dark_knowledge.json]
 
-An epoch is that of the recipe's student on the 55,000 training digits in batches of 64, taught by the recipe's teacher,
-with validation on 5,000 digits and `keras.callbacks.TensorBoard`. The callback watches those 5,000 digits, and draws 2
-times in 10 epochs; in longer trainings its share falls. Trainings with and without it take turns, each round in another
-order. Times are medians, of the processor, which a busy machine disturbs less than those of the clock. The teacher's
-weights are those it begins with: that changes no time. Expected: less than 2 % of an epoch for each epoch, what is done
-once in a training included. About 6 minutes on 4 cores.
+An epoch trains the recipe's student on the 55,000 training digits in batches of 64, taught by the recipe's teacher,
+with validation on 5,000 digits and `keras.callbacks.TensorBoard`. The callback watches those 5,000 digits and draws
+twice in 10 epochs; its share falls in longer trainings. Trainings with and without it alternate, in another order in
+each round. Times are medians of processor time, which a busy machine disturbs less than clock time. The teacher keeps
+its initial weights, which does not change the times. Expected: less than 2 % per epoch, including what happens once per
+training. Takes about 6 minutes on 4 cores.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Time of a training step on two replicas of one CPU, beside that on one device with the same batches.
+"""Compare the time of a training step on two replicas of one CPU with that on one device, for the same batches.
 
     python -m benchmarks.distribution [--out benchmarks/results/distribution.json]
 
 A student and a teacher of three dense layers, batches of 256, 32 steps per execution, no XLA on either side; medians of
 interleaved epochs. Two logical devices share one CPU's cores, so this is what a strategy costs, not what it gains.
-About a minute on 4 cores. Expected: a step takes two to three times as long.
+Takes about a minute on 4 cores. Expected: a step takes two to three times as long.
 """
 
 import argparse

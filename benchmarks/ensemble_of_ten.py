@@ -1,19 +1,20 @@
-"""Section 4 of Hinton, Vinyals, Dean 2015 in small, on MNIST: how much of an ensemble of ten one net can keep.
+"""Repeat section 4 of Hinton, Vinyals, Dean 2015 in small, on MNIST: how much of an ensemble of ten can one net keep?
 
     python -m benchmarks.ensemble_of_ten --data-dir FOLDER [--work FOLDER] [--processes 3] [--quick]
     python -m benchmarks.ensemble_of_ten --table                              the JSON file as Markdown
 
-The paper has a speech model of 85 million weights, ten of them from other initial weights, and one that learns from
-these: 58.9, 61.1 and 60.8 % of frames right, so that one net keeps 86 % of the improvement. Here all nets have 57
-thousand weights; the ten learn from 1,000 labelled digits, and one learns from their soft targets, without a label, on
-all 55,000. The paper's student saw the same data as the ten; here it sees 54,000 digits that they never saw, as where
-labels are what is dear. "One net taught by one" tells what these digits bring without an ensemble.
+The paper compares a speech model of 85 million weights, ten such models from different initial weights, and one that
+learns from the ten. They classify 58.9, 61.1 and 60.8 % of frames correctly, so one net keeps 86 % of the improvement.
+Here all nets have 57 thousand weights. The ten learn from 1,000 labelled digits, and one net learns from their soft
+targets, without labels, on all 55,000. The paper's student saw the same data as the ten; here it sees 54,000 digits
+that they never saw, as in problems where labels are expensive. "One net taught by one" shows what these digits bring
+without an ensemble.
 
 The set-up is that of `benchmarks.teachers`, chosen there on the validation split with five members; nothing was chosen
-for ten. The soft targets of all ten are asked for once, and stored. Nets are kept in the folder of `--work`, and a
-stopped run goes on from them; the test split is read at the end, by what is kept then.
+for ten. The soft targets of all ten are computed once and stored. Nets are kept in the folder of `--work`, from which
+an interrupted run resumes. The test split is read at the end, by the nets that are kept.
 
-Cost        4 minutes of processor a seed; --quick: 1 minute, and figures that say nothing
+Cost        4 minutes of processor time per seed; --quick: 1 minute, with figures that mean nothing
 Expected    test accuracy, three seeds: one net alone 93.45 ± 0.11 %, ensemble of ten 94.43 ± 0.11 %, one net taught by
             ten 94.35 ± 0.07 %, which is 0.92 of the improvement (the paper: 0.86); taught by one, 93.85 ± 0.33 %, which
             is 0.40 of it

@@ -1,4 +1,4 @@
-"""Where a figure comes from: commit, versions and machine, written beside it."""
+"""Describe where a figure comes from: commit, versions and machine."""
 
 import importlib.metadata
 import json

@@ -1,15 +1,16 @@
-"""Every format of one student, and what the other converter makes of it: size, agreement, speed.
+"""Measure every format of a student, and the same formats by the other converter: size, agreement, speed.
 
     python -m benchmarks.export_formats --data-dir FOLDER [--quick] [--out FILE] [cnn] [vit]
 
 Two students, trained on MNIST: a CNN of 22 thousand parameters with batch normalization and depthwise layers, and a
-vision transformer of 73 thousand. Each is written in every format of the table, and, where TensorFlow's converter and
-litert-quantizer can both write it or there are several ways to choose scales, in the other ways too: the rows named
-after a format and the way in brackets. The table's choices rest on these rows. 500 training samples calibrate; figures
-are of 1,000 samples of the validation split. The test split is not read.
+vision transformer of 73 thousand. Each is written in every format of the table. Where TensorFlow's converter and
+litert-quantizer can both write a format, or scales can be chosen in several ways, the alternatives are written too, in
+rows named after the format with the alternative in brackets. The choices in the table are based on these rows. 500
+training samples are used for calibration, and 1,000 samples of the validation split for the figures. The test split is
+not read.
 
 Latency is the median of a single sample, in a process of its own, on one and on four threads; partitions are the
-pieces in which LiteRT's delegate runs the graph. About 6 minutes of processor time. Expected for the
+pieces in which LiteRT's delegate runs the graph. Takes about 6 minutes of processor time. Expected for the
 CNN: float32 78 kB; int8 37 kB, agreement above 99 %; weights in 4 bits 26 kB, agreement 98 %.
 """
 
@@ -146,10 +147,10 @@ def as_line(row):
 def main():
     """Train, convert, measure, print and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.export_formats", description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="where TFDS has MNIST")
-    parser.add_argument("students", nargs="*", default=list(STUDENTS), help="cnn, vit; by default both")
+    parser.add_argument("--data-dir", help="folder where TensorFlow Datasets has prepared MNIST")
+    parser.add_argument("students", nargs="*", default=list(STUDENTS), help="cnn or vit; both by default")
     parser.add_argument("--quick", action="store_true", help="train on 2,000 images, for one epoch")
-    parser.add_argument("--out", default="benchmarks/results/export_formats.json", help="where to write")
+    parser.add_argument("--out", default="benchmarks/results/export_formats.json", help="JSON file for the figures")
     arguments = parser.parse_args()
     data = mnist.load_data(arguments.data_dir).first(2000 if arguments.quick else 20_000)
     results = {}

@@ -1,14 +1,14 @@
-"""How a training step grows: with the batch, the classes, the teacher, and the number of losses.
+"""Measure how a training step scales with the batch, the classes, the teacher, and the number of losses.
 
     python -m benchmarks.growth [--rounds 7] [--out benchmarks/results/growth.json]
 
-The pair of `benchmarks.step`, one size of it changed at a time. Beside each step stands its arithmetic, in the same
-rounds: the step written by hand (`pairs.ByHand`) of the same sizes, with one soft cross-entropy however many losses
-ours has. Processor time of one thread, medians over interleaved rounds. Writes growth.svg beside the file. About a
-minute and a half, and 2 GB of memory.
+The models are the pair of `benchmarks.step`, with one size changed at a time. In the same rounds, each step is compared
+with its arithmetic: a step written by hand (`pairs.ByHand`) of the same sizes, with one soft cross-entropy however many
+losses ours has. Times are processor times of one thread, medians over interleaved rounds. The plot growth.svg is
+written next to the JSON file. Takes about a minute and a half, and 2 GB of memory.
 
-The bar: the ratio to the arithmetic stays what it is along the batch, the classes and the teacher, and grows along the
-losses by no more than each of them takes. Expect 1.0 to 1.1, and 1.1 to 1.3 along the losses.
+The bar: the ratio to the arithmetic stays constant as the batch, the classes and the teacher grow, and grows with the
+number of losses by no more than each of them costs. Expect 1.0 to 1.1, and 1.1 to 1.3 for more losses.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def main():
     """Measure, print the table, write the file and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", help="JSON file for the figures; the plot stands beside it")
+    parser.add_argument("--out", help="JSON file for the figures; the plot is written next to it")
     options = parser.parse_args()
     timing.limit_threads(1)
     print(f"{'':24}{'ours ms':>10}{'hand ms':>10}{'ratio':>8}")

@@ -1,11 +1,11 @@
-"""What `import keras_distill` costs beyond `import keras`, on both backends.
+"""Measure what `import keras_distill` costs beyond `import keras`, on both backends.
 
     python -m benchmarks.import_time [--rounds 5] [--out benchmarks/results/import_time.json]
 
-Each round is a process of its own, on one core; processor time, since files that are not at hand yet or other work on
-the machine are nobody's fault. Our modules are compiled before, as pip does: compiling takes three times as long as
-importing. About a minute. The bar: 0.3 s at most. Measured, other work beside it: 0.10 s on TensorFlow and 0.06 s on
-JAX, where Keras itself took 6.4 and 3.4 s.
+Each round is a process of its own, on one core. Times are processor times, so that slow disks and other work on the
+machine do not count. Our modules are compiled before, as pip does; compiling takes three times as long as importing.
+Takes about a minute. The bar: 0.3 s at most. Measured on a busy machine: 0.10 s on TensorFlow and 0.06 s on JAX, where
+Keras itself took 6.4 and 3.4 s.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Nets that a benchmark trains once and keeps: a stopped run goes on from them, the test split waits for the last."""
+"""Keep the nets that a benchmark trains: an interrupted run resumes, and the test split is read only at the end."""
 
 import json
 import pathlib

@@ -1,12 +1,11 @@
-"""Time and peak memory of every loss, forward and gradient, beside the plain KL of the same run.
+"""Measure time and peak memory of every loss, value and gradient, relative to the plain KL of the same run.
 
     python -m benchmarks.losses [METHOD ...] [--out benchmarks/results/losses.json]
 
-Logit losses at 256 x 1000 classes and embeddings at 256 x 512, both beside the plain KL; feature maps at
-256 x 14 x 14 x 256 beside their mean squared error; every loss in a process of its own. Times are medians of
-interleaved runs, compiled by XLA and not; memory is the most that the process held beyond what it held before the
-first step. About
-10 minutes on 4 cores for all.
+Losses on logits (256 x 1000 classes) and on embeddings (256 x 512) are compared with the plain KL, losses on feature
+maps (256 x 14 x 14 x 256) with the mean squared error. Every loss runs in a process of its own. Times are medians of
+interleaved runs, with and without XLA; memory is the peak of the process minus what it held before the first step. All
+losses take about 10 minutes on 4 cores.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Whether the peak memory of a training step can be told beforehand: an estimate beside what processes really held.
+"""Check whether the peak memory of a training step can be predicted: compare an estimate with measurements.
 
     python -m benchmarks.memory [--out benchmarks/results/memory.json]
 
-The estimate adds up what a step must hold: weights, gradients, the optimizer's slots, the outputs of all of the
-student's layers, the teacher's two largest in a row, the batch. Measured is the most that a process of its own held
-(VmHWM) in three steps beyond what it held before the models were made. A minute or two. `estimate_memory` would be
-offered if all were within 20 %; they are not (TensorFlow's own workspaces and its allocator take what no shape tells),
-so it is not.
+The estimate adds up what a step must hold: weights, gradients, the optimizer's slots, the outputs of all layers of the
+student, the largest two consecutive ones of the teacher, and the batch. The measurement is the peak (VmHWM) of a
+separate process in three steps, minus what it held before the models were built. Takes a minute or two. The package
+would offer `estimate_memory` if all estimates were within 20 %. They are not, because TensorFlow's workspaces and
+allocator take memory that no shape predicts, so it does not.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The teachers and students that the benchmarks of the training step share, and a step written by hand."""
+"""Teachers and students for the benchmarks of the training step, and a step written by hand."""
 
 import keras
 import numpy as np

@@ -1,24 +1,24 @@
-"""Students as int8 files: quantized after training, and distilled again with the rounding, on whole test sets.
+"""Compare int8 students on full test sets: quantized after training, or distilled with quantization-aware training.
 
     python -m benchmarks.quantization --data-dir FOLDER [--seeds 2] [--quick] [--out FILE] [mnist] [cifar10]
 
 Two students: convolutions without normalization for MNIST; depthwise and pointwise ones with batch normalization, ReLU6
-and residual sums for CIFAR-10, as MobileNetV2 has them. Each is distilled from a teacher in float32. Then, of the same
-weights:
+and residual sums for CIFAR-10, as MobileNetV2 has them. Each is distilled from a teacher in float32. Then, from the
+same weights:
 
   float        the student itself
   ptq int8     the TFLite converter's full int8 file, calibrated on 500 training samples
   ptq 4-bit    weights of 4 bits, activations of 8, ranges of those 500 samples
   qat int8     `quantize_aware`, distilled on from the same teacher, converted without calibration data
   qat 4-bit    the same with weights of 4 bits
-  float, on    the float student distilled on just as long: what the further training brings without any rounding
+  float, on    the float student distilled for as long again: what further training brings without any rounding
 
-Every figure is of the converted file, run by LiteRT on the whole test split, which is read once, at the very end.
-Epochs and learning rates were chosen on the validation split. Agreement is with the float student that the file was
-made from; latency the median of one sample on one thread; all files of a seed take turns.
+LiteRT runs every converted file on the full test split, once, at the very end. Epochs and learning rates were chosen on
+the validation split. Agreement is with the float student from which the file was converted. Latency is the median for
+one sample on one thread; the files of a seed take turns.
 
-Cost: a seed of MNIST 3 minutes, one of CIFAR-10 9 minutes and its teacher 4, on 2 or 3 busy cores.
-Expected, test accuracy and agreement, MNIST over 3 seeds and CIFAR-10 over 2:
+Cost: 3 minutes for a seed of MNIST, 9 minutes for one of CIFAR-10 and 4 for its teacher, on 2 or 3 busy cores.
+Expected test accuracy and agreement, for 3 seeds of MNIST and 2 of CIFAR-10:
 
                 MNIST                          CIFAR-10
   float         98.42 ± 0.06 %                 63.80 ± 0.39 %
@@ -28,9 +28,9 @@ Expected, test accuracy and agreement, MNIST over 3 seeds and CIFAR-10 over 2:
   qat 4-bit     98.38 ± 0.04 %   99.50 %       64.02 ± 0.26 %   91.43 %
   float, on     98.52 ± 0.06 %   99.76 %       64.93 ± 0.42 %   93.17 %
 
-The gain over `float` is of the further training: beside `float, on`, int8 costs 0.5 points on CIFAR-10, 4 bits 0.9.
-Neither student is trained to its end. Frozen statistics of batch normalization were chosen by one trial on the
-validation split: batch statistics gave the same accuracy (67.3 beside 67.4 %) at more than twice the time.
+The gain over `float` comes from the further training: compared with `float, on`, int8 costs 0.5 points on CIFAR-10, and
+4 bits cost 0.9. Neither student is trained to convergence. Frozen statistics of batch normalization were chosen by one
+trial on the validation split: batch statistics gave the same accuracy (67.3 and 67.4 %) in more than twice the time.
 """
 
 import argparse
@@ -271,7 +271,7 @@ def _spread(values):
 def main():
     """Run the sets of data asked for, print a table of each, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", choices=[[], *SETS], help="Defaults to all.")
+    parser.add_argument("sets", nargs="*", choices=[[], *SETS], help="mnist or cifar10; both by default")
     parser.add_argument("--data-dir")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="few samples and epochs, to see that it runs")

@@ -1,7 +1,7 @@
-"""The tables of the README and of the site, made anew of the results that they show.
+"""Update the tables of the README and of the documentation from the results that they show.
 
     python -m benchmarks.readme            writes them
-    python -m benchmarks.readme --check    says which are not as the results have them
+    python -m benchmarks.readme --check    names those that are out of date
 
 A table stands between `<!-- COMMAND -->`, the command that prints it, and `<!-- end -->`.
 """

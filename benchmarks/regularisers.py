@@ -1,4 +1,4 @@
-"""Section 6 of Hinton, Vinyals, Dean 2015 in small, on MNIST: soft targets as regularisers, with 3 % of the labels.
+"""Repeat section 6 of Hinton, Vinyals, Dean 2015 in small, on MNIST: soft targets as regularisers, 3 % of the data.
 
     python -m benchmarks.regularisers --data-dir FOLDER [--work FOLDER] [--seeds 3] [--processes 3] [--quick]
     python -m benchmarks.regularisers --table                                 the JSON file as Markdown
@@ -11,18 +11,18 @@ stopping. Here all nets are convolutional ones of 57 thousand parameters (`bench
 all labels              hard labels of all digits; the teacher of the soft targets
 3 %, hard labels        stopped early: the weights of the epoch with the best validation accuracy; and, as a row of its
                         own, the weights of the last epoch
-3 %, soft targets       those of the teacher alone, no label, to the last epoch; asked for once, and stored
+3 %, soft targets       those of the teacher alone, without labels, to the last epoch; computed once and stored
 
-Train accuracy is that on the digits that a net learnt from. The teacher has learnt from the labels of all digits: its
-soft targets for the 3 % carry what it knows of the others, which is the point of the paper's experiment and of this.
-The validation split is 5,000 digits with labels, more than the 1,650 that the students learn from: stopping early is
-given more than it could have where labels are few.
+Train accuracy is measured on the digits that a net was trained on. The teacher has learnt from the labels of all
+digits: its soft targets for the 3 % carry what it knows about the others, which is the point of the paper's experiment
+and of this one. The validation split has 5,000 labelled digits, more than the 1,650 that the students learn from, so
+early stopping has more labels here than it would have in practice.
 
-Steps, batch size and rates were not tuned; all students have the same. The temperature is that of `TEMPERATURES` with
-the best validation accuracy of seed 100, which is none of those that are reported. The test split is read at the end,
-by what is kept then.
+Steps, batch size and learning rates were not tuned, and are the same for all students. The temperature is the one in
+`TEMPERATURES` with the best validation accuracy for seed 100, which is not among the reported seeds. The test split is
+read at the end, by the nets that are kept.
 
-Cost        1.5 minutes of processor a seed, and as much for the choice; --quick: 2 minutes in all
+Cost        1.5 minutes of processor time per seed, and as much for the choice; --quick: 2 minutes in all
 Expected    test accuracy, three seeds: all labels 98.95 ± 0.04 %; of 3 %, hard labels stopped early 95.31 ± 0.45 %, to
             the end 95.16 ± 0.43 %, soft targets 98.07 ± 0.07 %. Temperature 8 was chosen, the highest that was tried:
             98.0 % of the validation split, where 1, 2 and 4 had 96.0, 97.2 and 97.6 %

@@ -1,4 +1,4 @@
-"""The files in `saved_models/`: the digits student in every format, exported and verified.
+"""Write `saved_models/`: the digits student in every format, exported and verified.
 
 Command     make demo && python -m benchmarks.saved_models          (writes saved_models/digits)
 Cost        a minute on 2 cores, after the demo's 2.5

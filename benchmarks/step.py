@@ -1,13 +1,14 @@
-"""What a training step costs beyond its arithmetic: ours, one written by hand, and `keras.distillation`'s.
+"""Measure what a training step costs beyond its arithmetic: ours, one written by hand, and `keras.distillation`'s.
 
     python -m benchmarks.step [--rounds 60] [--threads 1] [--out benchmarks/results/step.json]
 
-A convolutional teacher of 1.4 million parameters, a student of 24 thousand, batches of 128, Adam, by the training
-function that `fit` calls; 1 and 32 steps per execution. Processor time of one thread, medians over interleaved rounds
-of the ratios within a round. About 3 minutes.
+A convolutional teacher of 1.4 million parameters teaches a student of 24 thousand in batches of 128 with Adam, by the
+training function that `fit` calls, with 1 and 32 steps per execution. Times are processor times of one thread; the
+figures are medians, over interleaved rounds, of the ratios within a round. Takes about 3 minutes.
 
-The bars: logits at most 1.02 times the step written by hand, and no more than the teacher's forward pass and the plain
-student's step measured apart; one feature loss at most 1.05 times logits alone, and 1.2 times faster than the peer's.
+The bars: with logits alone, at most 1.02 times the step written by hand, and no more than the teacher's forward pass
+and the plain student's step measured separately; with one feature loss, at most 1.05 times logits alone, and 1.2 times
+faster than `keras.distillation`.
 """
 
 import argparse

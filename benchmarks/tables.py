@@ -1,4 +1,4 @@
-"""One table for the terminal, by rich, and for the README, as Markdown; both of the figures of a JSON file alone."""
+"""Print a table in the terminal with rich, or as Markdown for the documentation, from a JSON file alone."""
 
 import statistics
 

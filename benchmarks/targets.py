@@ -1,14 +1,15 @@
-"""Stored soft targets beside a live teacher: time of a step, throughput of the writer, sizes, weights at the end.
+"""Compare stored soft targets with a live teacher: time of a step, throughput of the writer, sizes, final weights.
 
     python -m benchmarks.targets --data-dir FOLDER [--rounds 15] [--out benchmarks/results/targets.json]
 
-CIFAR-10 photographs, batches of 128; the student is that of the recipe, and the teacher a net of the same kind, as
-wide as makes its forward pass as dear as a training step of the student. Times are medians of interleaved rounds in one
-process; the weights are compared in another, with deterministic operations. About 10 minutes on 4 busy cores.
+The data are CIFAR-10 images in batches of 128. The student is that of the recipe; the teacher is a net of the same
+kind, wide enough that its forward pass costs as much as a training step of the student. Times are medians of
+interleaved rounds in one process; the weights are compared in another one, with deterministic operations. Takes about
+10 minutes on 4 busy cores.
 
-Expected: a step with stored targets that were cached after the join takes 1.0 of a step without any teacher and 0.55 of
-one with the live teacher; where keys are hashed anew in every epoch, 1.1 and 0.6. The writer is as fast as `predict`;
-weights from a float32 store are the online ones, bit for bit.
+Expected: a step with stored targets, cached after the join, takes 1.0 times a step without a teacher and 0.55 times one
+with the live teacher; if keys are hashed again in every epoch, 1.1 and 0.6 times. The writer is as fast as `predict`.
+With a float32 store, the final weights are bit-identical to those of online training.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--samples", type=int, default=16_384, help="photographs in an epoch of the steps")
+    parser.add_argument("--samples", type=int, default=16_384, help="images in an epoch when steps are timed")
     parser.add_argument("--out", help="JSON file for the figures")
     parser.add_argument("--weights", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Times that other work on the machine disturbs little: short interleaved rounds, processor time, medians of ratios."""
+"""Measure times robustly on a busy machine: short interleaved rounds, processor time, medians of ratios."""
 
 import os
 import statistics

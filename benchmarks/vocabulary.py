@@ -1,14 +1,14 @@
-"""Time and peak memory of one training step of a language model with 32,000 classes, by every way to distil it.
+"""Measure time and peak memory of a training step of a language model with 32,000 classes, for every way to distil it.
 
     python -m benchmarks.vocabulary [--threads 4] [--rounds 7] [--out benchmarks/results/vocabulary.json]
 
-Batches of 8 x 128 tokens, a student of two causal transformer blocks 256 wide, a teacher of the same size, Adam. The
-stores are written first, by a process of its own. Memory is the most that a process of its own held in its first
-steps beyond what it held before them (VmHWM, reset), with weights and optimizer built; times are medians of
-interleaved rounds in one process. About 8 minutes on 4 cores, and 6 GB of memory.
+Batches have 8 x 128 tokens. The student has two causal transformer blocks of width 256, the teacher has the same size,
+and the optimizer is Adam. A separate process writes the stores first. Memory is the peak (VmHWM, reset) of a separate
+process in its first steps, minus what it held before them with weights and optimizer built. Times are medians of
+interleaved rounds in one process. Takes about 8 minutes on 4 cores, and 6 GB of memory.
 
 The bars: a student trained from a top-32 store without its logits ("stored top-32, fused") needs no more memory than
-plain cross-entropy, and at most 1.1 times its time. Expect 0.8 to 1.1 times, and 10 to 100 MB less.
+plain cross-entropy, and at most 1.1 times its time. Expect 0.8 to 1.1 times the time, and 10 to 100 MB less.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Run the tutorials from start to end and keep, of what they print and draw, the figures.
+"""Run the tutorials from start to end, and keep only the figures of their outputs.
 
     python tutorials/render.py [NOTEBOOK ...]
 
-So that a change of a tutorial reads as a change of its text, and its figures show on GitHub. Each runs in a folder and
-a kernel of its own; a notebook that fails stays as it was. Needs nbclient and ipykernel, and minutes each.
+A diff of a tutorial then shows its text, and GitHub shows its figures. Each notebook runs in a folder and a kernel of
+its own; one that fails is left unchanged. Needs nbclient and ipykernel, and a few minutes per notebook.
 """
 
 import pathlib

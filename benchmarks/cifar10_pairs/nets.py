@@ -1,4 +1,4 @@
-"""A residual teacher, a residual student and one of depthwise separable convolutions, for pictures of 32 x 32."""
+"""A residual teacher, a residual student and a depthwise separable student, for images of 32 x 32 pixels."""
 
 import keras
 from keras import layers

@@ -1,4 +1,4 @@
-"""The test split, read at the end by every net that is kept, and the table of it."""
+"""Evaluate every net that is kept on the test split, and make the table."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Who is trained when: the teacher, the candidates on the validation split, then the students seed by seed."""
+"""Train in order: the teacher, the candidates on the validation split, then the students seed by seed."""
 
 import statistics
 

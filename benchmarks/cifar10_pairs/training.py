@@ -1,4 +1,4 @@
-"""What is trained: one teacher, and students by themselves or by one method, all on the same moved pictures."""
+"""Train one teacher, and students alone or by one method, all on the same augmented images."""
 
 import dataclasses
 

@@ -1,12 +1,12 @@
-"""Students on microcontrollers: tflite-micro on this machine, held against LiteRT's reference kernels.
+"""Run students on the runtime of microcontrollers: compare tflite-micro with LiteRT's reference kernels.
 
     python -m benchmarks.edge.microcontroller FILE.tflite ... --data samples.npz
 
 `samples.npz` holds one array per input of the files, by the inputs' names, samples first, floats as the student was
-trained on. Needs the extra `micro`. About 2 seconds a file. Expected: what convolutions, poolings and activations
-compute in int8 is bit-identical; a dense layer, which tflite-micro rounds twice and LiteRT once
-(https://github.com/google-ai-edge/LiteRT/issues/8567), is one step of eight bits apart in about 1 output of 1,000.
-float16 and dynamic-range files are refused.
+trained on. Needs the extra `micro`. A file takes about 2 seconds. Expected: convolutions, poolings and activations are
+bit-identical in int8; the outputs of a dense layer, which tflite-micro rounds twice and LiteRT once
+(https://github.com/google-ai-edge/LiteRT/issues/8567), differ by one int8 step in about 1 of 1,000. float16 and
+dynamic-range files are refused.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main():
         prog="python -m benchmarks.edge.microcontroller", description=__doc__.splitlines()[0]
     )
     parser.add_argument("files", nargs="+", type=pathlib.Path, metavar="FILE.tflite")
-    parser.add_argument("--data", required=True, type=pathlib.Path, help="an .npz file of one array per input")
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="an .npz file with one array per input")
     parser.add_argument("--samples", type=int, default=300, help="how many samples to run")
     arguments = parser.parse_args()
     remote.require("microcontroller")

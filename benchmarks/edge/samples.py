@@ -1,4 +1,4 @@
-"""What both gates share: samples, what LiteRT makes of them here, and how far another machine's answers are away."""
+"""Load samples, run them in LiteRT on this machine, and compare the outputs with those of another machine."""
 
 import numpy as np
 

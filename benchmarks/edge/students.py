@@ -1,9 +1,9 @@
-"""A digits student in the formats that the gates are run on, and samples for them.
+"""Export a digits student in the formats that the checks of this folder run, with samples for them.
 
     python -m benchmarks.edge.students --out DIRECTORY
 
 Trains a small CNN with batch normalisation and depthwise convolutions on scikit-learn's digits, and exports it in
-seven formats; beside them `samples.npz`, the 300 test digits. Half a minute on 2 cores.
+seven formats, together with `samples.npz`, the 300 test digits. Takes half a minute on 2 cores.
 Expected: test accuracy about 0.95.
 """
 

@@ -1,6 +1,6 @@
-"""What was tried on the validation split: nets that never saw it, one seed, a table of its errors.
+"""Compare candidates on the validation split: nets that never saw it, one seed, a table of errors.
 
-Candidates differ from `Settings` in what their names say. None of them is ever shown the test split.
+The name of a candidate states how it differs from `Settings`. No candidate is evaluated on the test split.
 """
 
 import json

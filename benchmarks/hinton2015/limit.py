@@ -1,8 +1,8 @@
-"""Why a high temperature and matching logits are one: the gradient of the soft targets beside the logits' difference.
+"""Show that a high temperature matches logits: compare the gradient of the soft targets with the logits' difference.
 
-The gradient of the cross-entropy at temperature T is (q_i - p_i) / T, with p the teacher's and q the student's
-softened probabilities; for T large beside the logits, and logits of zero mean, (z_i - v_i) / (N T²). So N T² times the
-gradient is laid beside z_i - v_i, on logits of real nets, from T = 1 to 1000.
+The gradient of the cross-entropy at temperature T is (q_i - p_i) / T, with p the teacher's and q the student's softened
+probabilities; if T is large compared with the logits, and these have zero mean, it is (z_i - v_i) / (N T²). So N T²
+times the gradient is compared with z_i - v_i, on logits of real nets, from T = 1 to 1000.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Correcting the bias of classes that a transfer set has too little, or too much, of."""
+"""Correct the bias of classes that are too rare, or too frequent, in a transfer set."""
 
 import numpy as np
 

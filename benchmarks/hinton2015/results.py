@@ -1,4 +1,4 @@
-"""The test split, read once by all that was trained, beside the published figures."""
+"""Evaluate all trained nets once on the test split, and compare with the published figures."""
 
 import dataclasses
 import statistics

@@ -1,4 +1,4 @@
-"""What is trained, and for how long: chosen on the validation split, see `choices`."""
+"""Settings of all trainings, chosen on the validation split, see `choices`."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Everything that is trained with one seed, each net kept as soon as it is there: a stopped run goes on from them."""
+"""Train everything for one seed, and keep each net as soon as it is trained, so that an interrupted run resumes."""
 
 import dataclasses
 import json

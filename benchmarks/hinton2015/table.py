@@ -1,4 +1,4 @@
-"""The table as Markdown, made of the JSON file alone."""
+"""Make the table as Markdown, from the JSON file alone."""
 
 from benchmarks.hinton2015.results import CORRECTED
 from benchmarks.hinton2015.settings import narrow

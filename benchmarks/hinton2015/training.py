@@ -1,4 +1,4 @@
-"""The trainings: the teacher on moved digits and labels, a student on labels or on stored soft targets."""
+"""Train the teacher on shifted digits with labels, and students on labels or on stored soft targets."""
 
 import keras
 import numpy as np

@@ -1,32 +1,33 @@
-"""Teachers and transfer sets on MNIST: what each way of teaching one small student brings, and what it costs.
+"""Compare ways to teach one small MNIST student: what each teacher and transfer set brings, and what it costs.
 
     python -m benchmarks.teachers --data-dir FOLDER [--seeds 3] [--processes 1] [--only accuracy|cost] [--quick]
 
 As in section 4 of Hinton, Vinyals, Dean 2015, the teachers are nets of the student's own architecture: a plain student
-is one of them, trained alone. Of 55,000 training images 1,000 have labels, drawn by the seed, the same for everybody.
+is one of them, trained alone. Of 55,000 training images, 1,000 have labels; the seed draws them, for all rows alike.
 
 one teacher, a plain student     1,000 labelled images; the mean of the five members
 ensemble of five                 five of these from different initial weights, the mean of their probabilities
 student of one, of five          soft targets alone, on all 55,000 images
 unlabelled images only           soft targets alone, on the 54,000 that the teachers never saw
 10 % with labels                 batches of which 10 % are labelled images, the rest unlabelled ones (`kd.data.mix`);
-                                 soft targets on all, hard labels beside where there are any
-labelled images only             the 1,000 of the teachers, both kinds of targets, as many steps as a plain student
-by an assistant                  five teach an assistant of twice the widths, it the student (`kd.stages.chain`)
-two mutual learners              the batches of "10 % with labels", nobody else teaches; the mean of the two
+                                 soft targets on all, and hard labels on the labelled ones
+labelled images only             the teachers' 1,000 images, both kinds of targets, as many steps as a plain student
+by an assistant                  five teach an assistant of twice the width, and it the student (`kd.stages.chain`)
+two mutual learners              the batches of "10 % with labels", without another teacher; the mean of the two
 
-Share kept: (student - plain) / (ensemble - plain), of the mean accuracies over the seeds, ± the standard deviation of
-the seeds' own shares. Agreement is with the teacher, the ensemble's for an assistant's student. CPU s: the row's own
-training on one thread with its teachers' forward passes, not their training. Multiply-adds: of one image, after it.
+The share kept is (student - plain) / (ensemble - plain), from the mean accuracies over the seeds, ± the standard
+deviation of the shares of single seeds. Agreement is with the teacher, or with the ensemble for an assistant's student.
+CPU s is the training of the row on one thread, with its teachers' forward passes but without their training.
+Multiply-adds are those of the trained model for one image.
 
 Labels, widths, rates, steps and temperature were chosen on the validation split, which is cut from the training data,
-in short trials of one or two seeds: narrower nets kept less of the improvement, more labels left less of it to keep.
+in short trials of one or two seeds. Narrower nets kept less of the improvement, and with more labels it was smaller.
 The test split is read once, at the end.
 
-Cost        11 minutes of processor a seed; --quick: 1 minute, and figures that say nothing
+Cost        11 minutes of processor time per seed; --quick: 1 minute, with figures that mean nothing
 Expected    test accuracy, three seeds: plain student 93.4 %, ensemble 94.3 %, student of five 94.2 ± 0.1 %, which is
             0.94 of the improvement; of the labelled images only 0.24. One teacher on the same 55,000 images gives
-            0.47 ± 0.40, two mutual learners 0.92 ± 0.55: three seeds do not tell these from the others. An ensemble's
+            0.47 ± 0.40, two mutual learners 0.92 ± 0.55: three seeds cannot separate these from the others. An ensemble's
             forward pass takes 0.98 to 1.02 times its members'; single runs on a busy machine vary by a tenth.
 """
 
@@ -74,10 +75,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=1, help="seeds at a time")
+    parser.add_argument("--processes", type=int, default=1, help="seeds to train at a time")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--only", choices=("accuracy", "cost"))
-    parser.add_argument("--quick", action="store_true", help="few steps: does it run?")
+    parser.add_argument("--quick", action="store_true", help="few steps, to check that it runs")
     parser.add_argument("--out", help="JSON file for the figures")
     options = parser.parse_args()
     setup = Setup().quickened() if options.quick else Setup()

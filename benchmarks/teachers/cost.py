@@ -1,4 +1,4 @@
-"""What a teacher costs: seconds of processor, multiply-adds, an ensemble's forward pass beside its members'."""
+"""Measure what a teacher costs: processor time, multiply-adds, an ensemble's forward pass relative to its members'."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""Every way to teach one small student on images of which a few have labels."""
+"""Ways to teach one small student on images of which only a few have labels."""
 
 import dataclasses
 import statistics

@@ -35,7 +35,7 @@ def arrays(tmp_path):
 
 
 def test_a_model_on_arrays(model, arrays, tmp_path):
-    result = invoke(model, "--data", arrays, "--out", tmp_path / "targets", "--top-k", 3, "--batch-size", 20)
+    result = invoke(model, "--data", arrays, "--directory", tmp_path / "targets", "--top-k", 3, "--batch-size", 20)
     assert result.exit_code == 0, result.output
     for words in ("50 examples in 1 shards", "train.npz", "k 3", "targets.open"):
         assert words in result.output
@@ -48,7 +48,7 @@ def test_a_model_on_arrays(model, arrays, tmp_path):
 def test_a_recipe_and_its_transfer_set(tmp_path):
     recipe = recipes.load("digits")
     recipe.teacher().save(tmp_path / "teacher.keras")
-    result = invoke("digits", "--teacher-file", tmp_path / "teacher.keras", "--out", tmp_path / "targets")
+    result = invoke("digits", "--teacher-file", tmp_path / "teacher.keras", "--directory", tmp_path / "targets")
     assert result.exit_code == 0, result.output
     store, data = targets.open(tmp_path / "targets"), recipe.data().first(recipe.transfer_samples)
     assert store.class_names == list("0123456789")
@@ -59,7 +59,7 @@ def test_a_model_on_tensorflow_datasets(tmp_path, shared):
     path = tmp_path / "teacher.keras"
     keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(path)
     options = ["--tfds", "mnist", "--split", "test[:300]", "--scale", 255, "--data-dir", shared / "data" / "tfds"]
-    result = invoke(path, *options, "--out", tmp_path / "targets", "--dtype", "int8")
+    result = invoke(path, *options, "--directory", tmp_path / "targets", "--dtype", "int8")
     assert result.exit_code == 0, result.output
     told = targets.open(tmp_path / "targets").manifest
     assert told["dataset"]["name"] == "mnist/3.0.1/test[:300]"
@@ -68,7 +68,7 @@ def test_a_model_on_tensorflow_datasets(tmp_path, shared):
 
 
 def test_users_errors_are_one_line_and_2(model, arrays, tmp_path):
-    out = ("--out", tmp_path / "targets")
+    out = ("--directory", tmp_path / "targets")
     assert "Did you mean 'digits'?" in refused("digit", *out)
     assert "keras-distill run digits" in refused("digits", "--teacher-file", tmp_path / "none.keras", *out)
     assert "one of --data and --tfds" in refused(model, *out)

@@ -1,12 +1,13 @@
-"""Students on arm64: LiteRT's aarch64 build under qemu, held against LiteRT on this machine.
+"""Run students on arm64: compare LiteRT's aarch64 build under qemu with LiteRT on this machine.
 
     python -m benchmarks.edge.arm64 FILE.tflite ... --data samples.npz --work DIRECTORY
 
 `samples.npz` holds one array per input of the files, by the inputs' names, samples first, floats as the student was
-trained on. The directory gets an arm64 Debian with Python (80 MB) and the aarch64 wheels of LiteRT and NumPy, once.
-Needs qemu-user-static and mmdebstrap, on Debian `apt-get install qemu-user-static mmdebstrap`; no binfmt.
-About 10 seconds a file; qemu's times say nothing of a device's and are not printed. Expected: every top-1 answer the
-same; int8 and int16x8 files bit-identical by reference kernels and by XNNPACK; float files within 1e-5.
+trained on. The first run puts an arm64 Debian with Python (80 MB) and the aarch64 wheels of LiteRT and NumPy there.
+Needs qemu-user-static and mmdebstrap, on Debian `apt-get install qemu-user-static mmdebstrap`, but no binfmt. A file
+takes about 10 seconds; times under qemu do not predict those of a device and are not printed. Expected: all top-1
+answers agree; int8 and int16x8 files are bit-identical with the reference kernels and with XNNPACK; float files are
+within 1e-5.
 """
 
 import argparse
@@ -34,10 +35,10 @@ def main():
     """Run every file under qemu and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.edge.arm64", description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=pathlib.Path, metavar="FILE.tflite")
-    parser.add_argument("--data", required=True, type=pathlib.Path, help="an .npz file of one array per input")
-    parser.add_argument("--work", required=True, type=pathlib.Path, help="where the arm64 root is kept")
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="an .npz file with one array per input")
+    parser.add_argument("--work", required=True, type=pathlib.Path, help="folder for the arm64 system")
     parser.add_argument("--samples", type=int, default=300, help="how many samples to run")
-    parser.add_argument("--seconds", type=float, default=600.0, help="how long one file may take")
+    parser.add_argument("--seconds", type=float, default=600.0, help="seconds that one file may take")
     arguments = parser.parse_args()
     data = samples.load(arguments.data, arguments.samples)
     machine = Machine(arguments.work.resolve())

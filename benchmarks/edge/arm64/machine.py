@@ -1,4 +1,4 @@
-"""An arm64 Debian in a folder, and LiteRT in it, run by qemu one program at a time: nothing is booted."""
+"""Unpack an arm64 Debian with LiteRT into a folder, and run single programs in it under qemu, without booting it."""
 
 import importlib.metadata
 import json
@@ -14,7 +14,7 @@ RELEASE, PYTHON = "bookworm", "3.11"
 _TOOLS = {QEMU: "qemu-user-static", "mmdebstrap": "mmdebstrap"}
 _DEBIAN_PACKAGES = f"python{PYTHON},libstdc++6"
 _REPOSITORY = pathlib.Path(__file__).parents[3]
-# What qemu's processor says of itself. Programs that qemu runs see the host's file otherwise, and LiteRT, which
+# How qemu's processor describes itself. Programs that qemu runs see the host's file otherwise, and LiteRT, which
 # looks for an ARM processor in it, crashes.
 _CPUINFO = """\
 processor\t: 0

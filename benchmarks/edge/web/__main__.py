@@ -1,11 +1,11 @@
-"""Students in the browser: LiteRT.js, WebAssembly on one thread, in headless Chromium, held against LiteRT here.
+"""Run students in a browser: compare LiteRT.js (WebAssembly, one thread, headless Chromium) with LiteRT here.
 
     python -m benchmarks.edge.web FILE.tflite ... --data samples.npz --work DIRECTORY
 
 `samples.npz` holds one array per input of the files, by the inputs' names, samples first, floats as the student was
-trained on. The directory gets Node's packages, once. Needs npm and Chromium on the path, and the extra `edge`.
-A few seconds a file. Expected: float files are within 1e-5 of LiteRT's XNNPACK on this machine, every top-1 answer the
-same; files with int8 inputs and with a dynamic batch are refused.
+trained on. The first run installs Node's packages there. Needs npm and Chromium on the path, and the extra `edge`. A
+file takes a few seconds. Expected: float files are within 1e-5 of LiteRT with XNNPACK on this machine, and all top-1
+answers agree; files with int8 inputs or a dynamic batch are refused.
 """
 
 import argparse
@@ -26,11 +26,11 @@ def main():
     """Run every file in the browser and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.edge.web", description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=pathlib.Path, metavar="FILE.tflite")
-    parser.add_argument("--data", required=True, type=pathlib.Path, help="an .npz file of one array per input")
-    parser.add_argument("--work", type=pathlib.Path, help="where Node's packages are kept; a temporary folder if not")
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="an .npz file with one array per input")
+    parser.add_argument("--work", type=pathlib.Path, help="folder for Node's packages; a temporary one if not given")
     parser.add_argument("--samples", type=int, default=300, help="how many samples to run")
-    parser.add_argument("--browser", help="name or path of the browser; found by itself if not given")
-    parser.add_argument("--seconds", type=float, default=120.0, help="how long one file may take")
+    parser.add_argument("--browser", help="name or path of the browser; searched for if not given")
+    parser.add_argument("--seconds", type=float, default=120.0, help="seconds that one file may take")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         modules = browser.installed((arguments.work or pathlib.Path(work)).resolve())

@@ -1,4 +1,4 @@
-"""A page, the server that it talks to, and the browser that opens it."""
+"""Serve a page, and open it in a browser."""
 
 import contextlib
 import http.server
@@ -120,7 +120,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *arguments):
-        """Say nothing of each request."""
+        """Do not log requests."""
 
     def _body(self, path):
         if path in self.content:
