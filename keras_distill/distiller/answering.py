@@ -29,7 +29,12 @@ class LiveAnswers:
     def ask_for(self, layers: list[str]) -> None:
         """Let every answer hold these layers too, by their keys."""
         self._running = RunningTeacher(self._teacher, layers)
-        self.shapes = self._running.extractor.shapes if self._running.extractor else {}
+        self.shapes = self.extractor.shapes if self.extractor else {}
+
+    @property
+    def extractor(self) -> Any:
+        """The `FeatureExtractor` of the teacher, or `None` if no loss compares its layers."""
+        return self._running.extractor
 
     def answer(self, x: Any, extras: dict | None) -> dict[str, Any]:
         """Return a dict of `"final_output"` and, by key, the layers."""
@@ -50,6 +55,8 @@ class StoredAnswers:
     def validate(self, loss: Any, student: keras.Model) -> None:
         """Raise a `ValueError` unless a loss finds what it compares in the store and in a student."""
         stored.validate(loss, self._teacher, student)
+
+    extractor = None
 
     def ask_for(self, layers: list[str]) -> None:
         """Do nothing: what was stored is in every batch."""

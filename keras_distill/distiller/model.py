@@ -6,29 +6,24 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill._core import backend, guards
+from keras_distill._core import backend
 from keras_distill._core.batches import batch_size
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
-from keras_distill._core.models import Untracked, run, uses_float16
-from keras_distill.answers.answer import dense_logits
-from keras_distill.callbacks.input_watch import InputWatch
-from keras_distill.callbacks.scheduler import Scheduler
+from keras_distill._core.models import Untracked, run
 from keras_distill.distiller import validation
 from keras_distill.distiller.answering import answers_of
 from keras_distill.distiller.batch import Batch, CurrentBatch, takes_outputs
 from keras_distill.distiller.coefficients import Coefficients
-from keras_distill.distiller.logs import Bookkeeping, Logs, split_fidelity
+from keras_distill.distiller.first_batch import check_first_batch
+from keras_distill.distiller.logs import Logs
 from keras_distill.distiller.objective import Objective, layers_of, taps
-from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.distiller.saving import Saving
 from keras_distill.distiller.steps import Steps
 from keras_distill.distiller.summary import Overview
+from keras_distill.distiller.training import Training
 from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
 from keras_distill.losses.base import align_weights
-from keras_distill.losses.hard_labels import wrap_losses
-from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
-from keras_distill.metrics.labelled import labelled_only
 from keras_distill.teachers.combined import check_shows_its_teacher
 from keras_distill.teachers.loading import as_teacher
 from keras_distill.teachers.precision import in_precision
@@ -36,7 +31,7 @@ from keras_distill.teachers.trust import Trust
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
+class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Model):  # type: ignore[misc]
     """Train a small student to match a large teacher.
 
     The student learns from the teacher's soft targets (or features) and, where there are labels, from the hard
@@ -156,7 +151,18 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
 
     def __dir__(self):
         # Keras saves the weights of every attribute that `dir` lists.
-        return [name for name in super().__dir__() if name != "teacher"]
+        hidden = {"teacher", "_teacher_feature_extractor", "_student_feature_extractor"}
+        return [name for name in super().__dir__() if name not in hidden]
+
+    # Names of `keras.distillation.Distiller`.
+
+    @property
+    def _teacher_feature_extractor(self) -> FeatureExtractor | None:
+        return self._answers.content.extractor
+
+    @property
+    def _student_feature_extractor(self) -> FeatureExtractor | None:
+        return self._extractor.content
 
     @property
     def current_batch(self) -> Batch:
@@ -228,7 +234,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
         """Run the student on a batch that the teacher has answered; record and return the loss."""
         with self._current.content.set_to(batch):
             batch.student_outputs = self.student_outputs(batch.x, training=True)
-            self._check_first_batch(batch.teacher_outputs[FINAL_OUTPUT], batch.student_outputs[FINAL_OUTPUT])
+            check_first_batch(self, batch)
             return self._loss_of(batch, training=True)
 
     def _loss_of(self, batch, training):
@@ -290,121 +296,3 @@ class Distiller(Coefficients, Logs, Overview, Saving, Steps, keras.Model):
 
     def _has_hard_labels(self, y):
         return y is not None and self._compile_loss is not None
-
-    def _check_first_batch(self, teacher_outputs, student_outputs):
-        """Refuse probabilities where logits are expected, which shapes do not show. It costs one batch."""
-        soft = any(getattr(loss, "compares_logits", False) for loss in self.distillation_losses)
-        hard = any(loss.on_logits for loss in keras.tree.flatten(self.loss) if loss is not None)
-        suspects = [
-            (owner, output)
-            for owner, outputs, concerned in (
-                ("teacher", teacher_outputs, soft),
-                ("student", student_outputs, soft or hard),
-            )
-            if concerned
-            for output in dense_logits(outputs)
-            if head_of(output)[0] == "linear" and output.shape[-1] != 1
-        ]
-        if not suspects:
-            return
-        found = ops.cond(
-            ops.equal(self.optimizer.iterations, 0),
-            lambda: [_several_probabilities(output) for _, output in suspects],
-            lambda: [False for _ in suspects],
-        )
-        for (owner, _), wrong in zip(suspects, found, strict=True):
-            guards.check(ops.logical_not(wrong), refusal(owner))
-
-    # Training --------------------------------------------------------------------------------------------------------
-
-    def compile(
-        self,
-        optimizer: Any = "adam",
-        loss: Any = None,
-        *,
-        fidelity: bool = False,
-        auto_scale_loss: bool = True,
-        jit_compile: bool | str = "auto",
-        **kwargs: Any,
-    ) -> None:
-        """Configure the training.
-
-        Args:
-            optimizer: Optimizer of the student, by name or object. Defaults to `"adam"`.
-            loss: Loss on the hard labels, or a nest with one for each output. A cross-entropy given by name is
-                computed on the logits of the student, whatever its head. Defaults to `None`: soft targets alone.
-                Samples with a sparse label of -1 count in the soft terms, not in this loss or in metrics.
-            fidelity: Whether to measure agreement with the teacher, in training and in evaluation. Evaluation then
-                runs the teacher and computes the whole loss, as it does for every `FidelityMetric` in `metrics`.
-                Defaults to `False`.
-            auto_scale_loss: Whether to scale the loss of a student in mixed float16. Defaults to `True`.
-            jit_compile: As in `keras.Model.compile`. Defaults to `"auto"`.
-            **kwargs: `metrics`, `weighted_metrics`, `loss_weights`, `run_eagerly`, `steps_per_execution`, as in
-                `keras.Model.compile`.
-        """
-        if loss is not None and any(getattr(each, "fuses_head", False) for each in self.distillation_losses):
-            fix = "FusedVocabulary computes the loss of the hard labels too, weighted by `student_loss_weight`."
-            raise ValueError(expected("no other loss with one that never holds the logits", f"loss={loss!r}", fix))
-        self.asked_jit_compile = jit_compile
-        optimizer = keras.optimizers.get(optimizer)
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if auto_scale_loss and not scaled and uses_float16(self.student):
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        if not all(layer.supports_jit for layer in self.teacher._flatten_layers()):
-            if jit_compile is True:
-                raise ValueError(expected("jit_compile=False for a teacher that XLA cannot run", "jit_compile=True"))
-            jit_compile = False
-        self.fidelity = bool(fidelity)
-        measured = [self.agreement] if fidelity else []
-        for name in [name for name in ("metrics", "weighted_metrics") if name in kwargs]:
-            of_fidelity, others = split_fidelity(kwargs[name])
-            measured += of_fidelity
-            kwargs[name] = labelled_only(others)
-        self._fidelity_metrics = Untracked(measured)
-        super().compile(optimizer, loss=wrap_losses(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: Any = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
-        validation.check_not_empty(x)
-        if hasattr(x, "element_spec"):
-            kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
-        bookkeeping, watch = Bookkeeping(), InputWatch()
-        x = x if hasattr(x, "element_spec") else watch.watch(x)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.callbacks.insert(0, bookkeeping)
-            bookkeeping.set_model(self)
-        else:
-            # Bookkeeping comes first, so that what others save at the end of an epoch counts that epoch; then the
-            # schedulers, whose temperature and weights are saved with it.
-            callbacks = sorted(keras.tree.flatten(callbacks or []), key=lambda each: not isinstance(each, Scheduler))
-            callbacks[:0] = [bookkeeping, watch]
-            if verbose != 0 and not any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks):
-                callbacks.append(ProgressBar())
-        self._build_optimizer()
-        with guards.explained():
-            return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate the student. See `keras.Model.evaluate`."""
-        validation.check_not_empty(x)
-        with guards.explained():
-            logs = super().evaluate(x, *args, **kwargs)
-        return self.in_order(logs) if isinstance(logs, dict) else logs
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """Train the student on one batch. See `keras.Model.train_on_batch`."""
-        with guards.explained():
-            return super().train_on_batch(*args, **kwargs)
-
-
-def _several_probabilities(output):
-    return ops.logical_and(ops.prod(ops.shape(output)[:-1]) > 1, rows_are_probabilities(output))

@@ -61,7 +61,7 @@ CONSTRUCTION = {
         "a built teacher",
     ),
     "schedule is no function": (lambda m: kd.callbacks.TemperatureScheduler(4.0), "a schedule"),
-    "unknown unit": (lambda m: kd.callbacks.TemperatureScheduler(lambda p: p, unit="batch"), "'epoch' or 'step'"),
+    "unknown unit": (lambda m: kd.callbacks.TemperatureScheduler(lambda p: p, unit="batch"), "one of epoch, step"),
 }
 
 
