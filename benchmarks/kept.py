@@ -13,7 +13,7 @@ class Kept:
     """Keep trained nets, and other results, in a folder.
 
     Args:
-        folder: Folder of one run, made where there is none.
+        folder: Folder of one run; created if it does not exist.
         settings: What is trained with, a dict for JSON; nets of other settings are never taken for these.
 
     Raises:

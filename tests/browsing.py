@@ -14,7 +14,7 @@ class Watched:
     Attributes:
         page: The `playwright.sync_api.Page`.
         errors: Console errors and uncaught exceptions, as text.
-        requests: Addresses of all requests over the network; `data:`, `blob:` and `file:` are none.
+        requests: Addresses of all requests over the network; without `data:`, `blob:` and `file:`.
         failed: Addresses of those that failed or were answered by an error.
     """
 

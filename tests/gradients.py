@@ -43,7 +43,7 @@ def compiled(function, xla=True):
 
 
 def masked(tensor, mask):
-    """Return a copy of a tensor that a Keras mask travels with; a mask of `None` is none."""
+    """Return a copy of a tensor with a Keras mask, or without one for `None`."""
     tensor = ops.copy(tensor)
     if mask is not None:
         set_mask(tensor, ops.convert_to_tensor(mask))

@@ -95,7 +95,7 @@ def kept_model(folder, name):
 
 
 def kept_record(folder, name):
-    """Return what is kept of a training beside its net, `None` while there is none."""
+    """Return the record of a training that is kept beside its net, or `None` before there is one."""
     path = folder / f"{file_name(name)}.json"
     return json.loads(path.read_text()) if path.exists() else None
 

@@ -27,7 +27,7 @@ FITTED = (2, 6)  # The nets with hard labels, and of 30 units.
 
 
 def split(count, seed):
-    """Make images whose first pixels say of which split they are, with labels 0 to 9 in turn."""
+    """Make images whose first pixels encode their split, with labels 0 to 9 in turn."""
     x = np.random.default_rng(seed).random((count, 28, 28, 1)).astype("float32")
     x[:, 0, 0] = seed
     return x, (np.arange(count) % 10).astype("int32")

@@ -82,7 +82,7 @@ def test_in_fit(eager):
 
 
 class Odd(Exception):
-    """An error whose `message` is none."""
+    """An error whose `message` is `None`."""
 
     message = None
 

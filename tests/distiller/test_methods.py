@@ -1,4 +1,4 @@
-"""Methods inside the Distiller: by name, with labels, with what is trained along, on layers of any model."""
+"""Methods inside the Distiller: by name, with labels, with adapters, on layers of any model."""
 
 import keras
 import numpy as np

@@ -57,7 +57,7 @@ def data(samples=96):
 
 
 def trained(distiller, *batches, optimizer="sgd", metrics=("accuracy",), **fit):
-    """Train, and return the weights of the student and of what is trained along, and the logs."""
+    """Train; return the weights of the student and of the adapters, and the logs."""
     optimizer = keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": 0.05}})
     distiller.compile(optimizer, HARD, metrics=list(metrics), fidelity=True, jit_compile="auto")
     fit = {"batch_size": 32 // PROCESSES[1], "epochs": 3, "shuffle": False, "verbose": 0, **fit}
@@ -97,7 +97,7 @@ def soft_targets(folder):
 
 
 def feature_losses(folder):
-    """Softmax heads, a regulariser, adapters that are trained along, a weight that moves."""
+    """Softmax heads, a regulariser, trained adapters, a weight that moves."""
     kinds = {"kernel_regularizer": "l2", "activity_regularizer": "l2"}
     student, teacher = classifier(8, "softmax", **kinds), classifier(16, "softmax", seed=3)
     losses = [kd.losses.LogitsDistillation(temperature=3.0), hints()]
