@@ -1,4 +1,4 @@
-"""The site. Build it with `python -m sphinx -W -b html docs docs/_build`; `pages.py` generates reference and tutorials."""
+"""The site: `python -m sphinx -W -b html docs docs/_build`. `pages.py` generates the reference and the tutorials."""
 
 import pathlib
 import sys

@@ -218,8 +218,8 @@ BREAKS = (
     Break(
         "data",
         "the validation split of the digits is that of the test",
-        "return Data((x, y), (x_val, y_val), (x_test, y_test)",
-        "return Data((x, y), (x_test, y_test), (x_test, y_test)",
+        "return Data(*hold_out(*rest), test, tuple(str(label)",
+        "return Data(hold_out(*rest)[0], test, test, tuple(str(label)",
         "test_digits.py",
     ),
     Break(

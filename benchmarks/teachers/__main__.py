@@ -27,7 +27,8 @@ The test split is read once, at the end.
 Cost        11 minutes of processor time per seed; --quick: 1 minute, with figures that mean nothing
 Expected    test accuracy, three seeds: plain student 93.4 %, ensemble 94.3 %, student of five 94.2 ± 0.1 %, which is
             0.94 of the improvement; of the labelled images only 0.24. One teacher on the same 55,000 images gives
-            0.47 ± 0.40, two mutual learners 0.92 ± 0.55: three seeds cannot separate these from the others. An ensemble's
+            0.47 ± 0.40, two mutual learners 0.92 ± 0.55. Three seeds cannot tell these from the others. An
+            ensemble's
             forward pass takes 0.98 to 1.02 times its members'; single runs on a busy machine vary by a tenth.
 """
 
