@@ -117,9 +117,12 @@ def test_the_old_functions_for_logits_at_a_temperature_work():
 
 
 def test_the_report_can_be_called_as_before(tmp_path):
-    with pytest.warns(DeprecationWarning, match=r"Use `keras_distill.report.write\(...\)`"):
+    with pytest.warns(DeprecationWarning) as caught:
         with pytest.raises(FileNotFoundError, match="^Expected the folder of a finished run"):
             kd.report(tmp_path, out=tmp_path / "pages")
+    assert [str(each.message).split("Use ")[1] for each in caught] == [
+        "`keras_distill.report.write(...)`.", "`write(directory=...)`."
+    ]  # fmt: skip
 
 
 def test_an_unknown_name_is_an_error():

@@ -219,17 +219,19 @@ def test_a_callback_list_of_the_users_works(mlp, data):
 
 @pytest.mark.parametrize("own_arguments", [{}, {"teacher_outputs": None, "student_outputs": None, "extras": None}])
 def test_compute_loss_can_be_overridden_with_the_arguments_of_keras(mlp, data, own_arguments):
-    class Doubled(kd.Distiller):
-        if own_arguments:
+    def with_outputs(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **outputs):
+        assert outputs.keys() == own_arguments.keys()
+        return 2.0 * kd.Distiller.compute_loss(self, x, y, y_pred, sample_weight, training, **outputs)
 
-            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **outputs):
-                assert outputs.keys() == own_arguments.keys()
-                return 2.0 * super().compute_loss(x, y, y_pred, sample_weight, training, **outputs)
-        else:
+    def of_keras(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        assert self.current_batch.teacher_outputs["final_output"].shape == y_pred.shape
+        return 2.0 * kd.Distiller.compute_loss(self, x, y, y_pred, sample_weight, training)
 
-            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-                return 2.0 * super().compute_loss(x, y, y_pred, sample_weight, training)
-
+    if own_arguments:
+        with pytest.warns(DeprecationWarning, match="Use `self.current_batch.teacher_outputs`"):
+            Doubled = type("Doubled", (kd.Distiller,), {"compute_loss": with_outputs})
+    else:
+        Doubled = type("Doubled", (kd.Distiller,), {"compute_loss": of_keras})
     distiller = Doubled(mlp(16), mlp(4), kd.losses.LogitsDistillation())
     distiller.compile("sgd", "sparse_categorical_crossentropy")
     logs = distiller.fit(*data, batch_size=96, verbose=0).history
