@@ -5,8 +5,7 @@
 #
 # `save_weights` and `save` walk over all names in `dir(model)` and read each, properties included. A teacher that is
 # held in an object Keras does not track is neither in `model.weights` nor in a file; add `@property def teacher(self)`
-# for convenience, and every checkpoint holds all of it (and a checkpoint of today's teacher is loaded into tomorrow's).
-# `model.weights` and `model.summary()` show no difference.
+# for convenience, and every checkpoint holds all of it. `model.weights` and `model.summary()` show no difference.
 #
 # Output seen:
 #     Hidden: 2 weights; in the file:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # litert-quantizer's static int8 depends on how the calibration data is cut into batches, and clips rare large values.
 #
-# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, litert-quantizer 0.11.0, numpy 2.4.6; Python 3.11, Linux on x86-64.
+# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, litert-quantizer 0.11.0, numpy 2.4.6; Python 3.11,
+# Linux on x86-64.
 #
 # `Quantizer.calibrate` keeps a moving average of the minimum and maximum of each batch. Fed row by row, as
 # `representative_dataset` of TensorFlow's converter is, it forgets the few rows with large values, and the file clips

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # litert-quantizer's 8-bit recipes make the file of a model with a tied embedding larger than the float file.
 #
-# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, litert-quantizer 0.11.0, numpy 2.4.6; Python 3.11, Linux on x86-64.
+# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, litert-quantizer 0.11.0, numpy 2.4.6; Python 3.11,
+# Linux on x86-64.
 #
 # GATHER stays in float32, so a table that is embedding and output head at once is stored twice: in float32 for the one
 # and in int8 for the other. Both dynamic_wi8_afp32 and weight_only_wi8_afp32 end 40 % above the float file, where most

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # litert-quantizer's int16x8 files hold a large negative bias where the bias is large and the weights are small.
 #
-# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, litert-quantizer 0.11.0, numpy 2.4.6; Python 3.11, Linux on x86-64.
+# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, litert-quantizer 0.11.0, numpy 2.4.6; Python 3.11,
+# Linux on x86-64.
 #
 # The recipe static_wi8_ai16 stores biases as int64 but computes them in int32. A bias above 2**31 times the scales of
 # input and weights becomes the most negative integer, whatever its sign: beside weights of 1e-3, biases of 0.6 and -0.6

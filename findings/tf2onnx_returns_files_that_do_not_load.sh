@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Keras's export to ONNX by tf2onnx returns normally for students that ONNX Runtime refuses.
 #
-# Versions: tensorflow 2.21.0, keras 3.15.1, tf2onnx 1.17.0, onnx 1.23.2, onnxruntime 1.32.0, numpy 2.4.6; Python 3.11, Linux on x86-64.
+# Versions: tensorflow 2.21.0, keras 3.15.1, tf2onnx 1.17.0, onnx 1.23.2, onnxruntime 1.32.0, numpy 2.4.6; Python 3.11,
+# Linux on x86-64.
 #
 # Exact GELU becomes Erfc, which ONNX does not have. A grouped convolution becomes a StatefulPartitionedCall. The mean
 # and variance of a Normalization layer become two further inputs of the model, without values: it passes the checker of

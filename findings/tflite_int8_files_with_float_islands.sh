@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # "Full integer" conversions leave operators in floating point, each tool other ones, and neither says so.
 #
-# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, numpy 2.4.6, litert-quantizer 0.11.0; Python 3.11, Linux on x86-64.
+# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, numpy 2.4.6, litert-quantizer 0.11.0; Python 3.11,
+# Linux on x86-64.
 #
 # TensorFlow's converter, asked for TFLITE_BUILTINS_INT8 alone with int8 inputs and outputs, dequantizes for the NEG of
 # `LayerNormalization` and for ELU, and quantizes again. litert-quantizer's recipe static_wi8_ai8 does so for NEG, ELU,

@@ -125,3 +125,9 @@ def test_rooms_are_entered_by_their_files():
     for name in set(files("cli", "__main__", "recipes", "report", "tuning")) - doors:
         through = [each for each in imports(modules()[name], everywhere=True) if each in doors]
         assert not through, f"{name} imports through {through}"
+
+
+def test_every_folder_is_a_package():
+    """Others would be missing from a wheel."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert not [folder for folder in folders if not (folder / "__init__.py").exists()]

@@ -129,7 +129,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        cls._passes_outputs = "compute_loss" in vars(cls) and takes_outputs(cls.compute_loss)
+        if "compute_loss" in vars(cls):
+            cls._passes_outputs = takes_outputs(cls.compute_loss)
 
     def _feature_shape(self, loss, role):
         keys = taps(loss, role)
