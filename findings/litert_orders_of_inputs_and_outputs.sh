@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A TFLite file of a Keras model lists its inputs in three different orders and its outputs in the reverse one.
+# LiteRT lists the inputs of a Keras model in two orders, neither of them Keras's, and its outputs in reverse.
 #
 # Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, numpy 2.4.6; Python 3.11, Linux on x86-64.
 #
-# `Interpreter.get_input_details()`, `Interpreter.get_signature_list()` and `CompiledModel.get_signature_list()`
-# disagree with each other and with Keras about the order of the inputs. `get_output_details()` lists the outputs of a
-# model of two outputs as the second and the first. Where shapes and dtypes are equal, as for tokens, segments and mask,
-# or for two heads, code that goes by position runs and is wrong. Names of the signature are right.
+# `Interpreter.get_input_details()` and `CompiledModel` have one order of the inputs, `Interpreter.get_signature_list()`
+# another (by the alphabet), and Keras a third. `get_output_details()` lists the outputs of a model of two outputs as
+# the second and the first. Where shapes and dtypes are equal, as for tokens, segments and mask, or for two heads, code
+# that goes by position runs and is wrong. Names of the signature are right.
 #
 # Output seen:
 #     inputs by Keras: token_ids, segment_ids, padding_mask

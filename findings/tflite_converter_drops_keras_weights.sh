@@ -10,10 +10,14 @@
 # because its answers would be memory that nothing has written.
 #
 # Output seen:
-#     from_concrete_functions([f], model): kernel in the file: False; VAR_HANDLE, VAR_HANDLE, READ_VARIABLE, READ_VARIABLE, BATCH_MATMUL, ADD
-#     from_concrete_functions([f]): kernel in the file: True; FULLY_CONNECTED
-#     from_concrete_functions([f], module with the values): kernel in the file: True; FULLY_CONNECTED
-#     from_saved_model(model.export(...)): kernel in the file: True; FULLY_CONNECTED
+#     from_concrete_functions([f], model): kernel in the file: False
+#         VAR_HANDLE, VAR_HANDLE, READ_VARIABLE, READ_VARIABLE, BATCH_MATMUL, ADD
+#     from_concrete_functions([f]): kernel in the file: True
+#         FULLY_CONNECTED
+#     from_concrete_functions([f], module with the values): kernel in the file: True
+#         FULLY_CONNECTED
+#     from_saved_model(model.export(...)): kernel in the file: True
+#         FULLY_CONNECTED
 #
 # Exits with an error if the behaviour changes. Needs about 2 GB in the temporary folder.
 set -euo pipefail
@@ -66,7 +70,8 @@ found = {
     "from_saved_model(model.export(...))": content(tf.lite.TFLiteConverter.from_saved_model("saved")),
 }
 for name, (operators, held) in found.items():
-    print(f"{name}: kernel in the file: {held}; {', '.join(operators)}")
+    print(f"{name}: kernel in the file: {held}")
+    print(f"    {', '.join(operators)}")
 (operators, held), *others = found.values()
 lost = not held and "READ_VARIABLE" in operators and "ASSIGN_VARIABLE" not in operators
 sys.exit(0 if lost and all(held for _, held in others) else "The behaviour has changed.")

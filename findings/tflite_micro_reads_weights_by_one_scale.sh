@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # tflite-micro opens files with weights alone in int8, runs them, and answers wrongly.
 #
-# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, litert-quantizer 0.11.0, tflite-micro 0.dev20261023182759, numpy 2.4.6; Python 3.11, Linux on x86-64.
+# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, litert-quantizer 0.11.0, tflite-micro
+# 0.dev20261023182759, numpy 2.4.6; Python 3.11, Linux on x86-64.
 #
 # Such a file (litert-quantizer, recipe weight_only_wi8_afp32) has one scale per output channel and a DEQUANTIZE in
 # front of each layer. LiteRT is right on it. tflite-micro multiplies all channels by the first channel's scale: its
-# answers are those of a float model whose weights were read in that way. No error is raised, here or on the device.
+# answers are those of a float model whose weights were read in that way. No error is raised.
 #
 # Output seen:
 #     scales of the 10 channels: 0.0056 to 0.0154, the first 0.0056
@@ -20,7 +21,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet \
-    'tensorflow==2.21.0' 'keras==3.15.1' 'ai-edge-litert==2.3.0' 'litert-quantizer==0.11.0' 'tflite-micro==0.dev20261023182759' 'numpy==2.4.6'
+    'tensorflow==2.21.0' 'keras==3.15.1' 'ai-edge-litert==2.3.0' 'litert-quantizer==0.11.0' \
+    'tflite-micro==0.dev20261023182759' 'numpy==2.4.6'
 
 cd "$work"
 export KERAS_BACKEND=tensorflow KERAS_HOME="$work" CUDA_VISIBLE_DEVICES="" TF_CPP_MIN_LOG_LEVEL=3

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # An int8 dense layer is not bit-identical in tflite-micro and in LiteRT's reference kernels.
 #
-# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, tflite-micro 0.dev20261023182759, numpy 2.4.6; Python 3.11, Linux on x86-64.
+# Versions: tensorflow 2.21.0, keras 3.15.1, ai-edge-litert 2.3.0, tflite-micro 0.dev20261023182759, numpy 2.4.6; Python
+# 3.11, Linux on x86-64.
 #
 # tflite-micro rounds its sum twice, LiteRT once (LiteRT issue 8567), so about one or two outputs in a thousand are one
 # step of int8 apart. A 1x1 convolution with the same weights, which gives the same numbers, is bit-identical. A test on
@@ -18,7 +19,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet \
-    'tensorflow==2.21.0' 'keras==3.15.1' 'ai-edge-litert==2.3.0' 'tflite-micro==0.dev20261023182759' 'numpy==2.4.6'
+    'tensorflow==2.21.0' 'keras==3.15.1' 'ai-edge-litert==2.3.0' 'tflite-micro==0.dev20261023182759' \
+    'numpy==2.4.6'
 
 cd "$work"
 export KERAS_BACKEND=tensorflow KERAS_HOME="$work" CUDA_VISIBLE_DEVICES="" TF_CPP_MIN_LOG_LEVEL=3
