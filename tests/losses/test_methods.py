@@ -307,8 +307,10 @@ def test_all_in_one_compiled_step(digits):
         np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
     # Steps as small as these, which keep the two together, may leave a loss where it was in float32.
     distillers[0].optimizer.learning_rate = 1e-3
-    later = distillers[0].fit(**fed(digits, indexed=True), epochs=2, verbose=0).history
-    assert not [name for name in METHODS if later[name][1] == pytest.approx(histories[0][name][0], rel=1e-6)]
+    later = distillers[0].fit(**fed(digits, indexed=True), epochs=3, verbose=0).history
+    # One that turns may pass where it began; it does not stay there.
+    begun = {name: pytest.approx(histories[0][name][0], rel=1e-6) for name in METHODS}
+    assert not [name for name in METHODS if all(value == begun[name] for value in later[name][1:])]
 
 
 @pytest.mark.slow
