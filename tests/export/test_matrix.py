@@ -1,4 +1,7 @@
-"""Every student of the zoo in every format: each cell passes or gives the reason; nothing crashes."""
+"""Students of the zoo in every format: each cell passes or gives the reason; nothing crashes.
+
+One student is exported to every format; the others to those with a reason, and to the two that most people ship.
+"""
 
 import pytest
 
@@ -34,10 +37,12 @@ EXPLAINED = {
 @pytest.mark.parametrize("name", STUDENTS)
 def test_every_format(name, tmp_path):
     kind = specimen(name)
+    explained = {format for student, format in EXPLAINED if student == name}
+    formats = [each for each in room.FORMATS if name == "cnn" or each in explained | {"tflite", "tflite_int8"}]
     report = room.export(
         kind.student,
         tmp_path / "out",
-        tuple(room.FORMATS),
+        tuple(formats),
         calibration_data=kind.calibration,
         evaluation_data=kind.evaluation,
     )

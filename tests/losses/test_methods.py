@@ -279,9 +279,10 @@ def fed(digits, indexed=False):
     return {"x": x, "y": y, "batch_size": 64, "shuffle": False}
 
 
-@EVERY
+@pytest.mark.parametrize("name", ["kd", "dkd", "rkd", *(name for name in METHODS if "adapter" in METHODS[name].needs)])
 @pytest.mark.slow
 def test_three_steps_lower_the_loss(name, digits):
+    # One for each way to train a loss; the values and gradients of all are compared with those of their authors.
     # Step by step: a trace for each method costs three times as much, and `test_all_in_one_compiled_step` has them all.
     distiller = kd.Distiller(convnet(8, "teacher"), convnet(4, "student"), in_training(name), student_loss_weight=0.0)
     distiller.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy", run_eagerly=True)

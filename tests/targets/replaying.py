@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_distill import targets
 from keras_distill.targets.store.keys import content_keys
 
-EXAMPLES, SIDE = 1000, 12
+EXAMPLES, SIDE = 300, 12
 
 
 def images():

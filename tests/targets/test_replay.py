@@ -53,7 +53,7 @@ def views_of(dataset):
 
 @pytest.mark.slow
 def test_thousands_of_views_are_the_same_in_another_process_order_and_number_of_threads(images):
-    """4 replays x 3 views x 1000 examples: here in order and one by one, there permuted and on several threads."""
+    """4 replays x 3 views x 300 examples: here in order and one by one, there permuted and on several threads."""
     script = pathlib.Path(replaying.__file__)
     there = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     here = set()
