@@ -64,7 +64,7 @@ def test_features_of_a_rematerialised_layer_have_their_gradient():
 
 
 def test_features_inside_what_is_rematerialised_are_refused():
-    with pytest.raises(ValueError, match="and the model, or the layer that holds them, outside it"):
+    with pytest.raises(ValueError, match="and the model or layer that contains them outside of it"):
         gradients_of_a_feature(rematerialised(whole=True))
 
 

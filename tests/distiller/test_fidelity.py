@@ -86,5 +86,5 @@ def test_they_come_back_with_a_saved_distiller(tmp_path):
 
 
 def test_in_a_dict_they_are_refused():
-    with pytest.raises(ValueError, match="Expected metrics of fidelity in a flat list. Received: 'kl' in a dict"):
+    with pytest.raises(ValueError, match="Expected fidelity metrics in a flat list. Received: 'kl' in a dict"):
         distiller(metrics={"dense": kd.metrics.TeacherDivergence(name="kl")})

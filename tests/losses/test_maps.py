@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from map_oracles import pool, random_maps
 
+from keras_distill.losses import divergences
 from keras_distill.losses.feature_maps import maps
 
 SIZES = [((8, 8), (4, 4)), ((7, 7), (5, 5)), ((9, 6), (4, 5)), ((5, 4), (5, 4)), ((5, 3), (1, 1)), ((6, 5), (6, 2))]
@@ -107,7 +108,7 @@ def test_values_that_are_not_finite_stay_so():
     [("float16", "float32", "float32"), ("bfloat16", "float16", "float32"), ("float32", "float64", "float64")],
 )
 def test_one_precision_for_both(teacher, student, wanted):
-    pair = maps.cast_pair(tf.ones((2, 3), teacher), tf.ones((2, 3), student))
+    pair = divergences.cast_pair(tf.ones((2, 3), teacher), tf.ones((2, 3), student))
     assert [each.dtype.name for each in pair] == [wanted, wanted]
 
 
@@ -115,7 +116,7 @@ def test_the_teacher_is_a_constant():
     teacher, student = tf.ones((2, 3)), tf.ones((2, 3))
     with tf.GradientTape() as tape:
         tape.watch([teacher, student])
-        one, other = maps.cast_pair(teacher, student)
+        one, other = divergences.cast_pair(teacher, student)
         value = tf.reduce_sum(one * other)
     slopes = tape.gradient(value, [teacher, student])
     assert slopes[0] is None and np.all(slopes[1] == 1.0)

@@ -35,9 +35,9 @@ def test_values_and_slopes(teacher, student):
 
 @pytest.mark.parametrize("teacher, student", [((3, 5, 5, 4), (3, 5, 5, 7)), ((3, 3, 3, 4), (3, 3, 3, 4))])
 def test_over_positions_and_over_channels_it_is_the_same(teacher, student):
-    teacher, student = (neuron_selectivity._directions(x) for x in random_maps(teacher, student))
-    matrix = neuron_selectivity._over_positions(student) - neuron_selectivity._over_positions(teacher)
-    values = neuron_selectivity._over_channels(teacher, student)
+    teacher, student = (neuron_selectivity._scale_channels(x) for x in random_maps(teacher, student))
+    matrix = neuron_selectivity._position_products(student) - neuron_selectivity._position_products(teacher)
+    values = neuron_selectivity._compare_channels(teacher, student)
     np.testing.assert_allclose(values, np.sum(np.square(matrix), axis=(1, 2)), rtol=1e-12)
 
 
