@@ -1,6 +1,6 @@
 # make demo        a teacher, a student, an exported and verified file, from nothing
 # make test        every test
-# make test-fast   the tests that take no training of note: two minutes
+# make test-fast   the first case of each test that is neither slow nor about files and commands: two minutes
 # make lint        formatter, linter, type checker
 # Each makes its own virtual environment in .venv, once.
 
@@ -22,7 +22,7 @@ test: .venv/.test
 	KERAS_BACKEND=jax $(PYTEST) $(JAX_TESTS)
 
 test-fast: .venv/.test
-	$(PYTEST) -m "not slow" tests
+	$(PYTEST) --first tests --ignore=tests/export --ignore=tests/benchmarks --ignore=tests/cli
 
 lint: .venv/.dev
 	$(BIN)/ruff check

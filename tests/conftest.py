@@ -25,14 +25,26 @@ collect_ignore = (
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--first", action="store_true", help="run the first case of each test that is not slow")
+
+
 @pytest.hookimpl(tryfirst=True)  # Before pytest-xdist reads the groups.
 def pytest_collection_modifyitems(config, items):
+    if config.getoption("--first"):
+        seen = set()
+        items[:] = [item for item in items if not item.get_closest_marker("slow") and _is_new(item, seen)]
     if keras.backend.backend() != "tensorflow":
         for item in items:
             if item.get_closest_marker("tensorflow_only"):
                 item.add_marker(pytest.mark.skip(reason="needs the TensorFlow backend"))
     if getattr(config.option, "loadgroup", False):
         _share_out(items)
+
+
+def _is_new(item, seen):
+    test = item.nodeid.split("[")[0]
+    return not (test in seen or seen.add(test))
 
 
 def _share_out(items):

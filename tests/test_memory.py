@@ -28,6 +28,7 @@ def distilled(batch, **optimizer):
     return distiller
 
 
+@pytest.mark.slow
 def test_four_small_batches_are_one_large_one():
     large, small = distilled(32), distilled(8, gradient_accumulation_steps=4)
     for wanted, got in zip(large.student.get_weights(), small.student.get_weights(), strict=True):

@@ -90,6 +90,7 @@ def test_stored_batches_carry_what_the_teacher_says_of_each_sample():
     assert last != list(range(30, 40))
 
 
+@pytest.mark.slow
 def test_the_ensemble_teaches_one_net_on_all_digits_without_labels(tmp_path, monkeypatch, eager):
     taught, seen, data = ways.taught, [], data_of((28, 28, 1))
 
@@ -111,6 +112,7 @@ def test_the_ensemble_teaches_one_net_on_all_digits_without_labels(tmp_path, mon
     assert found["accuracy"][ensemble_of_ten.BY_TEN] == [accuracy(student, data.test)]
 
 
+@pytest.mark.slow
 def test_soft_targets_need_no_labels_and_stopping_keeps_the_best_epoch(tmp_path, monkeypatch, eager):
     monkeypatch.setattr(ways, "net", linear)
     data = data_of((28, 28, 1))

@@ -81,6 +81,7 @@ def written(trained):
     return Events(trained[-1] / "dark_knowledge")
 
 
+@pytest.mark.slow
 def test_pictures_of_every_epoch(written):
     for tag in ("soft_targets", "teacher_student_confusion"):
         pictures = written.tensors(tag)

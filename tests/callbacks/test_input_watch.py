@@ -104,6 +104,7 @@ def fit(model, data, watch, epochs=1, callbacks=()):
 
 
 @pytest.mark.parametrize("make, name", [(Batches, "PyDataset"), (generator, "generator"), (stream, "tf.data")])
+@pytest.mark.slow
 def test_it_warns_once_and_says_what_to_do(model, make, name):
     watch, quick = InputWatch(waiting=0.2, working=0.4, seconds=0.01), Quick()
     with pytest.warns(UserWarning, match=rf"waiting for the {name}\. \w") as seen:

@@ -130,6 +130,7 @@ def test_models_that_hold_code_are_refused(tmp_path, arrays):
     assert "loads in safe mode" in refused("export", path, "--evaluation-data", arrays)
 
 
+@pytest.mark.slow
 def test_export_writes_verified_files(tmp_path, model, arrays):
     out = tmp_path / "exported"
     result = invoke("export", model, "--formats", "saved_model,tflite", "--evaluation-data", arrays, "--directory", out)
@@ -138,6 +139,7 @@ def test_export_writes_verified_files(tmp_path, model, arrays):
     assert {"saved_model", "student.tflite"} <= {entry.name for entry in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_export_takes_the_student_of_a_distiller(tmp_path, arrays):
     layers = [keras.Input((8, 8, 1)), keras.layers.Flatten()]
     teacher = keras.Sequential([*layers, keras.layers.Dense(10)])

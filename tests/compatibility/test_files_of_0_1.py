@@ -79,6 +79,7 @@ def assert_same_logs(found, wanted, **tolerance):
 
 
 @pytest.mark.parametrize("case", KIND)
+@pytest.mark.slow
 def test_a_distiller_answers_as_it_did_and_goes_on(case, files, inputs, expected):
     if case == "onnx_as_teacher":
         pytest.importorskip("onnxruntime")

@@ -30,6 +30,7 @@ def distil(losses, pictures, epochs=1, y=True, eager=True, **arguments):
     return distiller, history.history
 
 
+@pytest.mark.slow
 def test_losses_by_name(pictures):
     distiller, logs = distil(["dkd", kd.losses.RKD(), "at", "logit_std_kd"], pictures, eager=False)
     kinds = [kd.losses.DKD, kd.losses.RKD, kd.losses.AT, kd.losses.LogitStandardization]

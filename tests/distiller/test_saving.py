@@ -122,6 +122,7 @@ class Stop(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("stop", [Stop(1), Stop(2, 1)], ids=["between epochs", "within an epoch"])
+@pytest.mark.slow
 def test_backup_and_restore_ends_where_an_uninterrupted_run_ends(mlp, data, tmp_path, stop):
     keras.utils.set_random_seed(5)
     whole = make(mlp)

@@ -77,6 +77,7 @@ def test_every_loss_of_logits_has_the_same_value_to_the_bit(teacher, dense, data
     assert len(live) == len(DENSE)
 
 
+@pytest.mark.slow
 def test_a_fixed_pipeline_trains_to_the_same_bits(teacher, dense, dataset):
     losses = ["kd", "dkd", "ctkd"]  # The last learns a temperature.
     live = train(teacher, dataset, losses, epochs=2, eager=False)

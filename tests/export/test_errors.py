@@ -181,6 +181,7 @@ def test_a_directory_that_is_no_export_is_refused_and_unchanged(make, tiny, tmp_
     assert [(file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()] == before
 
 
+@pytest.mark.slow
 def test_a_users_file_with_the_name_of_an_artifact_is_refused(tiny, tmp_path):
     assert room.export(tiny[0], tmp_path / "out", "tflite", evaluation_data=x()).passed
     (tmp_path / "out" / "student.onnx").write_bytes(b"mine")

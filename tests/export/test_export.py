@@ -40,6 +40,7 @@ def answers(path, images):
     return np.concatenate(rows)
 
 
+@pytest.mark.slow
 def test_every_format_passes(exported):
     path, report = exported
     assert report.passed, report

@@ -101,6 +101,7 @@ def rounded_twice(sums, factors):
     return np.trunc(upper * 2.0**exponents + np.copysign(0.5, upper)).astype(np.int64)
 
 
+@pytest.mark.slow
 def test_int8_outputs_are_those_of_the_reference_kernels(runtime, int8_file, integers):
     outputs, reference = runtime.run_quantized({"image": integers}), Reference(int8_file)(integers)
     assert outputs.keys() == reference.keys() == {"features", "logits"}

@@ -21,6 +21,7 @@ def reader():
     return keras.Model(words, keras.layers.Dense(3, name="kind")(pooled)), RNG.integers(0, 9, size=(20, 6))
 
 
+@pytest.mark.slow
 def test_free_sizes_are_those_of_the_data_or_of_input_spec(reader, tmp_path):
     student, words = reader
     for input_spec in (None, (6,), {"words": keras.InputSpec(shape=(None, 6))}):

@@ -145,6 +145,7 @@ def test_compiled(make, jit_compile):
 
 @KINDS
 @pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.slow
 def test_gradients_reach_the_weights_below(make, compiled):
     model = make()
     extractor = FeatureExtractor(model, ["hidden:preactivation"])

@@ -48,6 +48,7 @@ def test_config_round_trip(name):
 
 
 @EVERY
+@pytest.mark.slow
 def test_compiled_is_as_eager(name):
     batch = make(name)
     eager = batch.value_and_gradient()

@@ -151,6 +151,7 @@ def test_two_views_rank_teachers_that_float32_cannot_tell_apart():
     np.testing.assert_allclose(found["bc"], exact["bc"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_views_compiled():
     (*weak, labels), (*strong, _) = batch(6, 4), batch(6, 4, seed=1)
     compiled = tf.function(functools.partial(multi_level_two_views, temperatures=(2.0, 3.0)), jit_compile=True)

@@ -226,6 +226,7 @@ def train(teacher, data, loss, compile_loss=None, student=None, steps=2, **compi
 
 
 @pytest.mark.parametrize("live", [False, True])
+@pytest.mark.slow
 def test_it_trains_to_the_weights_of_the_unfused_losses(store, text, live):
     teacher, data = (language_model(12), text) if live else (store, store.join(text))
     unfused, wanted = train(teacher, data, kd.losses.LogitsDistillation(2.0), "sparse_categorical_crossentropy")
@@ -252,6 +253,7 @@ def test_the_last_layer_never_runs_in_a_step(store, text):
     assert Counting.runs == [2]
 
 
+@pytest.mark.slow
 def test_fidelity_and_metrics_run_it(store, text):
     loss = FusedVocabulary(2.0)
     plain, _ = train(store, store.join(text), loss)
@@ -273,6 +275,7 @@ def test_weights_move_without_retracing(store, text):
     assert distiller.train_function is function
 
 
+@pytest.mark.slow
 def test_a_saved_distiller_trains_on(store, text, tmp_path):
     distiller, _ = train(store, store.join(text), FusedVocabulary(2.0, head="lm_head", chunk=9))
     distiller.save(tmp_path / "d.keras")

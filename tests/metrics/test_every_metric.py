@@ -275,6 +275,7 @@ def test_teachers_that_change_with_the_temperature():
     assert float(metric.result()) == pytest.approx(divergence(2.0)(np.ones((10, CLASSES)), student.numpy()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_metrics_of_a_compiled_distiller(mlp, data, tmp_path):
     x, y = data
     partly = np.where(np.arange(96) % 3 == 0, -1, y)

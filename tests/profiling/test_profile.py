@@ -46,6 +46,7 @@ def profiled(distiller, tmp_path_factory):
     return before, found
 
 
+@pytest.mark.slow
 def test_parts_and_residual_are_the_whole(profiled):
     _, found = profiled
     assert list(found.parts) == [
@@ -77,6 +78,7 @@ class Clock(keras.layers.Layer):
 
 
 @pytest.mark.parametrize("slow", ["teacher", "student, forward"])
+@pytest.mark.slow
 def test_the_part_that_takes_the_time_has_it(slow, monkeypatch):
     clock = Clock()
     monkeypatch.setattr(sys.modules["keras_distill.profiling.profile"], "time", clock)
@@ -112,6 +114,7 @@ def test_table_and_dict_say_the_same(profiled):
     assert json.loads(json.dumps(found.to_dict()))["parts"] == found.parts
 
 
+@pytest.mark.slow
 def test_a_slow_input_shows(distiller):
     slow = data().map(lambda x, y: (tf.numpy_function(_pause, [x], tf.float32, stateful=True), y))
     slow = slow.map(lambda x, y: (tf.ensure_shape(x, (None, 16)), y))

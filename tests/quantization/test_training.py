@@ -35,6 +35,7 @@ def aware(small, teacher, digits):
     return model, fit(kd.Distiller(teacher, model, "kd"), digits, epochs=2, rate=1e-3)
 
 
+@pytest.mark.slow
 def test_distillation_keeps_the_accuracy(aware, small, digits):
     model, losses = aware
     assert losses[1] < losses[0]

@@ -54,6 +54,7 @@ def expected(labels, teacher, logits):
     }
 
 
+@pytest.mark.slow
 def test_figures_agree_with_other_libraries(report, arrays):
     held = json.loads(report.paths["json"].read_text())["models"]
     for way in ("alone", "distilled"):

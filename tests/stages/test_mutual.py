@@ -113,6 +113,7 @@ def test_statistics_move_once_in_a_step(data):
     assert_allclose(students[0].layers[1].moving_mean, 0.01 * hidden, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_students_learn_and_logs_are_in_order(mlp, data):
     mutual = MutualLearning([mlp(16), mlp(8)])
     mutual.compile(keras.optimizers.Adam(0.05), HARD, metrics=["accuracy"], fidelity=True, jit_compile=False)

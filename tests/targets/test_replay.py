@@ -110,6 +110,7 @@ def test_each_view_gets_a_seed_of_its_own(some, replay):
     assert len(seen) == 96
 
 
+@pytest.mark.slow
 def test_a_store_of_views_gives_each_view_its_answer(store, some, teacher, replay):
     assert len(store) == 288
     assert store.manifest["replay"]["views"] == 3
@@ -126,6 +127,7 @@ def test_a_store_of_views_gives_each_view_its_answer(store, some, teacher, repla
     assert (passes[0] != passes[1]).reshape(96, -1).any(1).all()
 
 
+@pytest.mark.slow
 def test_passes_cycle_through_the_views_or_draw_them(store, some, replay):
     by_number = [views_of(store.join(some, replay=replay, view=number)) for number in range(3)]
     cycle = store.join(some, replay=replay, first_epoch=2)
@@ -303,6 +305,7 @@ def trained(teacher, dataset):
     return student.get_weights()
 
 
+@pytest.mark.slow
 def test_a_student_of_the_store_equals_one_of_the_live_teacher_on_the_same_views(store, some, teacher, replay):
     stored = trained(store, store.join(some, replay=replay, batch_size=32))
     online = trained(teacher, replay.views(some, batch_size=32))

@@ -183,6 +183,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.slow
 def test_three_steps_are_those_of_the_keras_model(data, eager):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, use_bias=False)])
     model.set_weights([MATRIX])

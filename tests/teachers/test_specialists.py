@@ -221,6 +221,7 @@ def test_compiled_with_lengths_and_batches_that_are_not_known(jit_compile):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.slow
 def test_specialists_teach_a_student(mlp, data, jit_compile):
     teacher = Specialists(mlp(), [mlp(classes=3), mlp(classes=3)], [[0, 1], [1, 2]], top=2)
     student = mlp(4)

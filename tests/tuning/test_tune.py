@@ -43,6 +43,7 @@ def found(build, data, tmp_path_factory):
     return folder, search(build, data, folder)
 
 
+@pytest.mark.slow
 def test_the_better_value_is_found(found, data):
     result = found[1]
     assert result.best == {"learning_rate": 0.03, "student_loss_weight": 0.2}
