@@ -1,6 +1,6 @@
 # make demo        a teacher, a student, an exported and verified file, from nothing
 # make test        every test
-# make test-fast   the first case of each test that is neither slow nor about files and commands: two minutes
+# make test-fast   the first case of each test that is neither slow nor about files and commands: three minutes
 # make lint        formatter, linter, type checker
 # Each makes its own virtual environment in .venv, once.
 
