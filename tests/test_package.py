@@ -24,7 +24,7 @@ def test_the_licence_is_there():
     assert "Apache License" in (ROOT / "LICENSE").read_text()
 
 
-RUN = ("README.md", "docs/guides/watching.md", "docs/guides/stored_targets.md", "docs/guides/export.md")
+RUN = ("README.md", *(f"docs/guides/{page}.md" for page in ("watching", "stored_targets", "export", "questions")))
 """Pages whose code runs, each with what the pages before it have defined."""
 
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "findings/README.md"]
