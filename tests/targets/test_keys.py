@@ -58,3 +58,12 @@ def test_the_index_finds_every_key_and_no_other():
     wanted = np.stack(np.meshgrid(np.arange(6), np.arange(6)), -1).reshape(-1, 2).astype("uint64")
     expected = [first.get(tuple(key), -1) for key in wanted.tolist()]
     assert Index(keys).find(wanted).tolist() == expected
+
+
+@pytest.mark.parametrize("copies", [1, 2, 20_000])
+def test_a_look_up_takes_as_many_steps_however_many_keys_are_equal(copies):
+    keys = np.array([[7, 1], [3, 1], *[[5, 2]] * copies, [9, 9]], "uint64")
+    index = Index(keys)
+    assert index.find(keys[[0, 1, 2, -2, -1]]).tolist() == [0, 1, 2, 2, copies + 2]
+    assert index.find(np.array([[5, 1], [5, 3]], "uint64")).tolist() == [-1, -1]
+    assert index._steps == 1

@@ -114,6 +114,11 @@ def lengths_of(leaf: Any, padding: float) -> np.ndarray:
     return np.where(content.any(axis=1), content.shape[1] - np.argmax(content[:, ::-1], axis=1), 0)
 
 
+def digest(keys: np.ndarray) -> str:
+    """Return a hash of all keys of a store, in their order, as hexadecimal text."""
+    return hashlib.blake2b(np.ascontiguousarray(keys, "<u8").tobytes(), digest_size=_BYTES).hexdigest()
+
+
 def text_of(key: np.ndarray) -> str:
     """Return a key as hexadecimal text, for messages."""
     return f"{int(key[0]):016x}{int(key[1]):016x}"
