@@ -1,8 +1,10 @@
 """What a manifest must hold, whatever its checksum: entries that fit each other, and names inside the folder."""
 
+import math
+import re
 from typing import Any
 
-from keras_distill._core.checks import check_whole_number
+from keras_distill._core.checks import check_choice, check_number, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.targets.store import files, manifest
 from keras_distill.targets.store.encoding import Encoding
@@ -34,24 +36,36 @@ def read_manifest(path: str) -> dict[str, Any]:
 def _check(record: dict[str, Any]) -> None:
     encoding = Encoding.from_dict(record["encoding"])
     _check_fields(record, encoding)
+    _check_shards(record, encoding)
+    views = check_whole_number("views", record["replay"]["views"]) if "replay" in record else 1
+    _check_equal("examples without a view", record["examples"] % views, 0)
+    _check_digest(record["dataset"]["keys"], 32)
+    if record["class_names"] is not None:
+        _check_equal("the number of class names", len(record["class_names"]), encoding.classes)
+    for each in record["inputs"]:
+        _check_equal("the entries of an input", sorted(each), ["dtype", "name", "shape"])
+        tuple(each["shape"])
+    _check_equal("the entries of the key", sorted(record["key"]), ["kind", "name", "padding"])
+    check_choice("the kind of the key", record["key"]["kind"], ("content", "column", "function"))
+    for name in ("weights", "configuration"):
+        _check_digest(record["teacher"][name], 64)
+    _ = record["preprocessing"]
+
+
+def _check_shards(record: dict[str, Any], encoding: Encoding) -> None:
     # A name could lead out of the folder, or to a file of something else.
-    names = {KEYS, *record["fields"], *([OFFSETS] if encoding.ragged else [])}
+    names = sorted({KEYS, *record["fields"], *([OFFSETS] if encoding.ragged else [])})
+    generation = check_whole_number("generation", manifest.generation_of(record), 0)
     for index, shard in enumerate(record["shards"]):
-        wanted = name_of(index, check_whole_number("generation", manifest.generation_of(record), 0))
-        _check_equal("the name of a shard", shard["name"], wanted)
-        _check_equal("the files of a shard", sorted(shard["files"]), sorted(names))
+        _check_equal("the name of a shard", shard["name"], name_of(index, generation))
+        _check_equal("the files of a shard", sorted(shard["files"]), names)
         check_whole_number("examples", shard["examples"])
         for each in shard["files"].values():
             check_whole_number("bytes", each["bytes"])
-            _check_equal("a checksum of 64 digits", len(each["sha256"]), 64)
+            _check_digest(each["sha256"], 64)
     _check_equal("examples", record["examples"], sum(shard["examples"] for shard in record["shards"]))
-    views = check_whole_number("views", record["replay"]["views"]) if "replay" in record else 1
-    _check_equal("examples without a view", record["examples"] % views, 0)
-    _check_equal("a length of the digest of all keys", len(record["dataset"]["keys"]), 32)
-    for name in ("teacher", "key", "inputs", "preprocessing", "error"):
-        record[name]
-    if record["class_names"] is not None:
-        _check_equal("the number of class names", len(record["class_names"]), encoding.classes)
+    largest = max(check_number("error", shard["error"], 0.0, math.inf) for shard in record["shards"])
+    _check_equal("error", record["error"], largest)
 
 
 def _check_fields(record: dict[str, Any], encoding: Encoding) -> None:
@@ -62,6 +76,11 @@ def _check_fields(record: dict[str, Any], encoding: Encoding) -> None:
         dtype = "float32" if encoding.dtype == "float32" else "float16"
         wanted[FEATURE.format(number)] = [dtype, list(shape)]
     _check_equal("fields", record["fields"], wanted)
+
+
+def _check_digest(text: str, digits: int) -> None:
+    if re.fullmatch(f"[0-9a-f]{{{digits}}}", text) is None:
+        raise ValueError(f"{text!r} in place of a digest of {digits} digits")
 
 
 def _check_equal(what: str, found: Any, wanted: Any) -> None:
