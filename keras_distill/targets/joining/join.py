@@ -79,7 +79,7 @@ def join(
         keying = ViewKeying(inner=keying)
     check_inputs(store, sources.inputs_spec(dataset, keying), batched)
     if order == "same":
-        check_count(store, dataset, batched)
+        dataset = check_count(store, dataset, batched)
     cardinality = dataset.cardinality()
     # One call per example would cost more than the lookup itself.
     chunked = not batched and not callable(key) and sources.has_static_shapes(dataset)

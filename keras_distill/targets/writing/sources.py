@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_distill._core.batches import unpack
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
 from keras_distill.targets.store.keys import Keying
 
 Dataset = Any
@@ -97,6 +98,14 @@ def inputs_spec(dataset: Dataset, keying: Keying) -> Any:
 def find_batch_size(dataset: Dataset) -> int | None:
     """Return the static size of the batches of a data set, `None` if it is unknown."""
     return keras.tree.flatten(dataset.element_spec)[0].shape[0]
+
+
+def count_in_element(element: Any, batched: bool) -> Tensor:
+    """Return the number of examples in an element of a data set, an int64 scalar."""
+    import tensorflow as tf
+
+    leaf = keras.tree.flatten(unpack(element)[0])[0]
+    return tf.shape(leaf, tf.int64)[0] if batched else tf.constant(1, tf.int64)
 
 
 def has_static_shapes(dataset: Dataset) -> bool:
