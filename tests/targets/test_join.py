@@ -167,3 +167,19 @@ def test_a_generator_may_be_repeated_and_read_in_part(told, arrays):
     assert len(both) == 7
     cut = told.join(generate(arrays, 50).batch(10))
     assert len(list(cut.take(4))) == 4
+
+
+@pytest.mark.parametrize("elements", ["one by one", "batches"])
+def test_strings(elements, tmp_path):
+    texts = np.array(["", "a", "hello", "a b"])
+    x = {"text": texts, "number": np.arange(4, dtype="float32")[:, None]}
+    store = targets.write(lambda x: 3.0 * x["number"] + np.arange(3), x, tmp_path / "store", dtype="float32")
+    dataset = tf.data.Dataset.from_tensor_slices(x)
+    # Numbers of unknown length are not put into batches to be paired.
+    dataset = dataset.map(lambda x: {**x, "number": tf.ensure_shape(tf.boolean_mask(x["number"], [True]), [None])})
+    dataset = dataset if elements == "one by one" else dataset.batch(2)
+    for order in ("same", "any"):
+        stored = [extras["soft_targets"]["values"] for _, _, _, extras in store.join(dataset, order=order)]
+        np.testing.assert_array_equal(np.concatenate([np.atleast_2d(each) for each in stored]), store[:]["values"])
+    keys = [targets.key_of({name: leaf[row] for name, leaf in x.items()}) for row in range(4)]
+    np.testing.assert_array_equal(np.stack(keys), store.keys)

@@ -34,6 +34,12 @@ def test_strings_and_nests():
     assert len(set(map(tuple, content_keys(["t"], [texts])))) == 2
 
 
+def test_strings_have_one_key_in_every_kind_of_array():
+    keys = [content_keys(["t"], [np.array(["ab", "c"], kind)]) for kind in ("U", "S", "U7", object)]
+    assert len({each.tobytes() for each in keys}) == 1
+    assert key_of({"t": np.array("ab")}).tolist() == key_of({"t": "ab"}).tolist() == keys[0][0].tolist()
+
+
 def test_padding_does_not_change_the_key():
     short, long = np.array([[5, 7, 0]]), np.array([[5, 7, 0, 0, 0]])
     keys = [content_keys(["ids"], [each], lengths_of(each, 0), each.shape[1]) for each in (short, long)]

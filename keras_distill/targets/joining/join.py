@@ -43,7 +43,8 @@ def join(
 
     Args:
         store: A `TargetStore`.
-        dataset: A `tf.data.Dataset` of examples or of batches, a `keras.utils.PyDataset`, or arrays.
+        dataset: A `tf.data.Dataset` of examples or of batches, a data set of `grain`, a `keras.utils.PyDataset`, or
+            arrays.
         order: `"same"` reads the store in its own order, which is fastest, and requires all of its examples; `"any"`
             looks each example up. Defaults to `"same"`.
         key: The `key` given to `write`, if it was a function; the store knows the name of a column. Defaults to

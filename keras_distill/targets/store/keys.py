@@ -55,7 +55,7 @@ def content_keys(
     Returns:
         uint64 array `[batch, 2]`.
     """
-    leaves = [np.ascontiguousarray(leaf) for leaf in leaves]
+    leaves = [np.ascontiguousarray(leaf, object if leaf.dtype.kind in "SU" else None) for leaf in leaves]
     padded = [leaf.ndim > 1 and leaf.shape[1] == longest for leaf in leaves]
     heads = [f"{name} {leaf.dtype.str}".encode() for name, leaf in zip(names, leaves, strict=True)]
     digests = []
@@ -195,7 +195,9 @@ class Keying:
         leaf, padding = self.padded_leaf(x)
 
         def run(*given: Any) -> Any:
-            arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in given]
+            # A string alone comes as bytes, those of a batch as an array of objects.
+            arrays = [np.asarray(each, object if isinstance(each, bytes) else None) for each in given]
+            arrays = arrays if batched else [each[None] for each in arrays]
             own_ids = arrays.pop() if ids is not None else None
             lengths = None if padding is None else lengths_of(arrays[leaf], padding)
             if own_ids is not None:

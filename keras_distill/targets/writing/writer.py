@@ -59,8 +59,9 @@ def write(
 
     Args:
         teacher: A `keras.Model`, or anything that `keras_distill.teachers.as_teacher` takes.
-        dataset: A `tf.data.Dataset` of examples or of batches, a `keras.utils.PyDataset`, or arrays `x` or `(x, y)`.
-            Each pass over it must yield the same examples in the same order.
+        dataset: A `tf.data.Dataset` of examples or of batches, a `grain.MapDataset`, `grain.IterDataset` or
+            `grain.DataLoader`, a `keras.utils.PyDataset`, or arrays `x` or `(x, y)`. Each pass over it must yield the
+            same examples in the same order.
         path: Folder to write, local or on any file system of `tf.io.gfile`.
         top_k: Number of classes to keep in each row; the mass of the other classes is kept too. Defaults to `None`,
             all classes.
@@ -113,6 +114,7 @@ def write(
         dataset, _ = replay.keyed(dataset, keying, axes, "all", batch_size, batched)
         keying, batched = ViewKeying(inner=keying), False
     batches = sources.batches(dataset, keying, axes, batch_size, batched)
+    sources.check_not_endless(batches)
     facts = {"name": name, "preprocessing": preprocessing, "class_names": class_names, "batch_size": batch_size}
     asker = Asker(teacher, temperatures, features or ())
     path = files.normalize(path)
