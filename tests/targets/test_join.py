@@ -119,3 +119,67 @@ def test_invalid_arguments_are_refused(told, dataset):
         told.join(dataset, key="id")
     with pytest.raises(ValueError, match="not joined yet"):
         told.join(told.join(dataset))
+
+
+def generate(arrays, count):
+    """Return a data set of so many examples, whose length nobody knows."""
+    x, y = arrays
+    rows = [row % len(x) for row in range(count)]
+    examples = (tf.TensorSpec((6,), tf.float32), tf.TensorSpec((), tf.int32))
+    return tf.data.Dataset.from_generator(lambda: ((x[row], y[row]) for row in rows), output_signature=examples)
+
+
+ELEMENTS = {
+    "examples": (lambda dataset: dataset, 100),
+    "batches with extras": (
+        lambda dataset: dataset.batch(16).map(lambda x, y: (x, y, tf.ones_like(y), {"row": y})),
+        100,
+    ),
+    "batches of one size": (lambda dataset: dataset.batch(16, drop_remainder=True), 96),
+    "ragged labels": (
+        lambda dataset: dataset.batch(20).map(lambda x, y: (x, tf.RaggedTensor.from_row_lengths(y, [5] * 4))),
+        100,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_a_generator_must_be_as_long_as_the_store(name, told, arrays):
+    elements, length = ELEMENTS[name]
+    whole = list(told.join(elements(generate(arrays, 100))))
+    values = np.concatenate([np.atleast_2d(extras["soft_targets"]["values"]) for _, _, _, extras in whole])
+    np.testing.assert_array_equal(values, told[:length]["values"])
+    for count in (0, 80, 120):  # Whole batches of the store's own examples, in its order.
+        words = rf"100 examples of .*Received: {count - count % 16 if length == 96 else count}\. Join the whole"
+        with pytest.raises(ValueError, match=words), guards.explained():
+            list(told.join(elements(generate(arrays, count))))
+
+
+def test_a_generator_may_be_repeated_and_read_in_part(told, arrays):
+    dataset = generate(arrays, 100)
+    twice = list(told.join(dataset.repeat(2).batch(10)))
+    assert len(twice) == 20
+    endless = told.join(dataset.repeat().batch(32))
+    assert len(list(endless.take(7))) == 7
+    joined = told.join(dataset.batch(16))
+    assert joined.cardinality() == tf.data.UNKNOWN_CARDINALITY
+    both = list(tf.data.Dataset.zip(joined, joined))  # Two iterators at the same time.
+    assert len(both) == 7
+    cut = told.join(generate(arrays, 50).batch(10))
+    assert len(list(cut.take(4))) == 4
+
+
+@pytest.mark.parametrize("elements", ["one by one", "batches"])
+def test_strings(elements, tmp_path):
+    texts = np.array(["", "a", "hello", "a b"])
+    x = {"text": texts, "number": np.arange(4, dtype="float32")[:, None]}
+    store = targets.write(lambda x: 3.0 * x["number"] + np.arange(3), x, tmp_path / "store", dtype="float32")
+    dataset = tf.data.Dataset.from_tensor_slices(x)
+    # Numbers of unknown length are not put into batches to be paired.
+    dataset = dataset.map(lambda x: {**x, "number": tf.ensure_shape(tf.boolean_mask(x["number"], [True]), [None])})
+    dataset = dataset if elements == "one by one" else dataset.batch(2)
+    for order in ("same", "any"):
+        stored = [extras["soft_targets"]["values"] for _, _, _, extras in store.join(dataset, order=order)]
+        np.testing.assert_array_equal(np.concatenate([np.atleast_2d(each) for each in stored]), store[:]["values"])
+    keys = [targets.key_of({name: leaf[row] for name, leaf in x.items()}) for row in range(4)]
+    np.testing.assert_array_equal(np.stack(keys), store.keys)

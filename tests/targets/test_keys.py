@@ -34,6 +34,12 @@ def test_strings_and_nests():
     assert len(set(map(tuple, content_keys(["t"], [texts])))) == 2
 
 
+def test_strings_have_one_key_in_every_kind_of_array():
+    keys = [content_keys(["t"], [np.array(["ab", "c"], kind)]) for kind in ("U", "S", "U7", object)]
+    assert len({each.tobytes() for each in keys}) == 1
+    assert key_of({"t": np.array("ab")}).tolist() == key_of({"t": "ab"}).tolist() == keys[0][0].tolist()
+
+
 def test_padding_does_not_change_the_key():
     short, long = np.array([[5, 7, 0]]), np.array([[5, 7, 0, 0, 0]])
     keys = [content_keys(["ids"], [each], lengths_of(each, 0), each.shape[1]) for each in (short, long)]
@@ -58,3 +64,12 @@ def test_the_index_finds_every_key_and_no_other():
     wanted = np.stack(np.meshgrid(np.arange(6), np.arange(6)), -1).reshape(-1, 2).astype("uint64")
     expected = [first.get(tuple(key), -1) for key in wanted.tolist()]
     assert Index(keys).find(wanted).tolist() == expected
+
+
+@pytest.mark.parametrize("copies", [1, 2, 20_000])
+def test_a_look_up_takes_as_many_steps_however_many_keys_are_equal(copies):
+    keys = np.array([[7, 1], [3, 1], *[[5, 2]] * copies, [9, 9]], "uint64")
+    index = Index(keys)
+    assert index.find(keys[[0, 1, 2, -2, -1]]).tolist() == [0, 1, 2, 2, copies + 2]
+    assert index.find(np.array([[5, 1], [5, 3]], "uint64")).tolist() == [-1, -1]
+    assert index._steps == 1

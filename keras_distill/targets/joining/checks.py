@@ -5,9 +5,14 @@ from typing import Any
 import keras
 
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
+from keras_distill.targets.joining.ending import check_end
 from keras_distill.targets.store import manifest
 from keras_distill.targets.store.keys import Keying, names_of
-from keras_distill.targets.writing.sources import Dataset, find_batch_size
+from keras_distill.targets.writing.sources import Dataset, count_in_element, find_batch_size
+
+_UNKNOWN = -2
+"""The cardinality of a data set whose length is unknown until its end."""
 
 
 def holds_views(store: Any) -> bool:
@@ -76,14 +81,29 @@ def check_inputs(store: Any, spec: Any, batched: bool) -> None:
         raise ValueError(expected(f"the inputs of the store, {_to_text(wanted)}", _to_text(found), fix))
 
 
-def check_count(store: Any, dataset: Dataset, batched: bool) -> None:
-    """Raise a `ValueError` if the data set is known to be shorter or longer than the store."""
+def check_count(store: Any, dataset: Dataset, batched: bool) -> Dataset:
+    """Raise a `ValueError` if the data set is known to be shorter or longer than the store.
+
+    Returns:
+        The data set. If its length is unknown, as that of a generator, it raises at its end instead.
+    """
     count, size = int(dataset.cardinality()), find_batch_size(dataset) if batched else 1
-    if count < 0 or size is None:
-        return
-    dropped, examples = size - 1 if batched else 0, count_examples(store)
-    if count * size + dropped < examples or (count * size > examples and count * size % examples):
-        raise ValueError(describe_wrong_count(store, count * size))
+    dropped = size - 1 if batched and size is not None else 0  # By `drop_remainder`.
+    if count == _UNKNOWN:
+
+        def count_rows(element: Any) -> Tensor:
+            return count_in_element(element, batched)
+
+        return check_end(dataset, count_rows, lambda total: _check_total(store, total, dropped))
+    if count >= 0 and size is not None:
+        _check_total(store, count * size, dropped)
+    return dataset
+
+
+def _check_total(store: Any, total: int, dropped: int) -> None:
+    examples = count_examples(store)
+    if total + dropped < examples or (total > examples and total % examples):
+        raise ValueError(describe_wrong_count(store, total))
 
 
 def describe_wrong_count(store: Any, count: int) -> str:

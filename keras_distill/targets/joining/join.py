@@ -43,7 +43,8 @@ def join(
 
     Args:
         store: A `TargetStore`.
-        dataset: A `tf.data.Dataset` of examples or of batches, a `keras.utils.PyDataset`, or arrays.
+        dataset: A `tf.data.Dataset` of examples or of batches, a data set of `grain`, a `keras.utils.PyDataset`, or
+            arrays.
         order: `"same"` reads the store in its own order, which is fastest, and requires all of its examples; `"any"`
             looks each example up. Defaults to `"same"`.
         key: The `key` given to `write`, if it was a function; the store knows the name of a column. Defaults to
@@ -79,7 +80,7 @@ def join(
         keying = ViewKeying(inner=keying)
     check_inputs(store, sources.inputs_spec(dataset, keying), batched)
     if order == "same":
-        check_count(store, dataset, batched)
+        dataset = check_count(store, dataset, batched)
     cardinality = dataset.cardinality()
     # One call per example would cost more than the lookup itself.
     chunked = not batched and not callable(key) and sources.has_static_shapes(dataset)

@@ -12,7 +12,7 @@ from keras_distill.answers.answer import Tensor
 from keras_distill.targets.joining.checks import count_examples, describe_wrong_count, holds_views
 from keras_distill.targets.replay.views import VIEW
 from keras_distill.targets.store.keys import Keying, text_of
-from keras_distill.targets.writing.sources import Dataset, keep_order, unwrap
+from keras_distill.targets.writing.sources import Dataset, count_in_element, keep_order, unwrap
 
 
 class Pairing:
@@ -42,8 +42,7 @@ class Pairing:
         """Return the next state, the position and number of an element; and the element with its own position."""
         import tensorflow as tf
 
-        leaf = keras.tree.flatten(unpack(unwrap(element))[0])[0]
-        size = tf.shape(leaf, tf.int64)[0] if self._batched else tf.constant(1, tf.int64)
+        size = count_in_element(unwrap(element), self._batched)
         position, number = state
         return (position + size, number + 1), (position, tf.equal(number, self._last), element)
 

@@ -8,6 +8,7 @@ from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.data.augmentation import draw_shares
+from keras_distill.targets.writing.grain import is_grain
 
 MIXES = ("mixup", "cutmix")
 
@@ -26,7 +27,7 @@ class Partners:
     def __init__(self, source: Any, count: int | None = None):
         import tensorflow as tf
 
-        if isinstance(source, (tf.data.Dataset, keras.utils.PyDataset)) or source is None:
+        if isinstance(source, (tf.data.Dataset, keras.utils.PyDataset)) or is_grain(source) or source is None:
             fix = "Pass `Replay(partners=...)`: arrays, or a function of a number with `count`."
             raise ValueError(expected("partners that can be read at random, to mix", type(source).__name__, fix))
         if callable(source):

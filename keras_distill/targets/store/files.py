@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_distill._core.messages import expected
+
 BESIDE = ".beside"
 """Suffix of a file while it is being written."""
 
@@ -106,20 +108,50 @@ def write_array(path: str, array: np.ndarray) -> dict[str, Any]:
     return write(path, lambda file: np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False))
 
 
-def read_array(path: str) -> np.ndarray:
-    """Return the array of a `.npy` file: mapped into memory if the file is local, read whole if it is remote."""
-    if is_remote(path):
-        return np.load(io.BytesIO(read(path)), allow_pickle=False)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+def read_array(path: str, sha256: str | None = None) -> np.ndarray:
+    """Return the array of a `.npy` file: mapped into memory if the file is local, read whole if it is remote.
 
+    The checksum is that of the array returned, even if the file is replaced meanwhile.
 
-def sha256(path: str) -> str:
-    """Return the checksum of a file."""
-    digest = hashlib.sha256()
+    Args:
+        path: Path of the file.
+        sha256: Checksum that the file must have. Defaults to `None`, any.
+
+    Raises:
+        ValueError: If the checksum differs, or the file holds Python objects or no array.
+    """
     with _open(path, "rb") as file:
-        while portion := file.read(1 << 22):
-            digest.update(portion)
+        content = file.read() if is_remote(path) else None
+        if sha256 is not None:
+            found = _hash(file) if content is None else hashlib.sha256(content).hexdigest()
+            if found != sha256:
+                raise ValueError(expected(f"{path} of SHA-256 {sha256[:16]}...", f"{found[:16]}..."))
+        try:
+            return _map(file) if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+        except OSError:
+            raise
+        except Exception as error:  # NumPy raises many kinds of error for a damaged header.
+            raise ValueError(expected(f"{path} to be an array", str(error).rstrip("."))) from error
+
+
+def _hash(file: Any) -> str:
+    digest = hashlib.sha256()
+    while portion := file.read(1 << 22):
+        digest.update(portion)
     return digest.hexdigest()
+
+
+def _map(file: Any) -> np.ndarray:
+    """Map the array of an open file; `np.load` would open the file again, which may be another one by then."""
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(expected("a .npy file of version 1.0 or 2.0", f"version {version}"))
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_fortran_order, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError(expected("an array of numbers", "Python objects, which are not read"))
+    return np.memmap(file, dtype, "r", file.tell(), shape, "F" if in_fortran_order else "C")
 
 
 class _Hashing:

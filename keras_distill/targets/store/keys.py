@@ -55,7 +55,7 @@ def content_keys(
     Returns:
         uint64 array `[batch, 2]`.
     """
-    leaves = [np.ascontiguousarray(leaf) for leaf in leaves]
+    leaves = [np.ascontiguousarray(leaf, object if leaf.dtype.kind in "SU" else None) for leaf in leaves]
     padded = [leaf.ndim > 1 and leaf.shape[1] == longest for leaf in leaves]
     heads = [f"{name} {leaf.dtype.str}".encode() for name, leaf in zip(names, leaves, strict=True)]
     digests = []
@@ -112,6 +112,11 @@ def lengths_of(leaf: Any, padding: float) -> np.ndarray:
     if content.ndim != 2:
         raise ValueError(expected("sequences `[batch, length]` where `padding` is given", f"shape {content.shape}"))
     return np.where(content.any(axis=1), content.shape[1] - np.argmax(content[:, ::-1], axis=1), 0)
+
+
+def digest(keys: np.ndarray) -> str:
+    """Return a hash of all keys of a store, in their order, as hexadecimal text."""
+    return hashlib.blake2b(np.ascontiguousarray(keys, "<u8").tobytes(), digest_size=_BYTES).hexdigest()
 
 
 def text_of(key: np.ndarray) -> str:
@@ -190,7 +195,9 @@ class Keying:
         leaf, padding = self.padded_leaf(x)
 
         def run(*given: Any) -> Any:
-            arrays = [np.asarray(array) if batched else np.asarray(array)[None] for array in given]
+            # A string alone comes as bytes, those of a batch as an array of objects.
+            arrays = [np.asarray(each, object if isinstance(each, bytes) else None) for each in given]
+            arrays = arrays if batched else [each[None] for each in arrays]
             own_ids = arrays.pop() if ids is not None else None
             lengths = None if padding is None else lengths_of(arrays[leaf], padding)
             if own_ids is not None:

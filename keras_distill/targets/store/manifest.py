@@ -4,12 +4,17 @@ import json
 from typing import Any
 
 from keras_distill._core.messages import expected
-from keras_distill.targets.store import files
+from keras_distill.targets.store import files, records
+from keras_distill.targets.store.shards import name_of
 
 FORMAT, VERSION = "keras_distill.targets", 1
 MANIFEST, PLAN = "manifest.json", "plan.json"
 
+GENERATION = "generation"
+"""Entry with the number of times that the store was overwritten, if it was: shards are named after it."""
+
 _FIRST = ("teacher", "encoding", "features", "key", "inputs", "dataset", "preprocessing", "class_names", "examples")
+_OTHERS = ("format", "version", "fields", "batch_size", "shard_size", "versions", "replay", "error", "shards")
 
 
 def header(**facts: Any) -> dict[str, Any]:
@@ -45,27 +50,35 @@ def read(path: str, name: str = MANIFEST) -> dict[str, Any]:
         name: Name of the file. Defaults to `"manifest.json"`.
 
     Returns:
-        A dict of plain values.
+        A dict of plain values, without the checksum of the file.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file has another format or version.
+        ValueError: If the file is damaged, or of another format or version.
     """
     file = files.join(path, name)
     if not files.exists(file):
         begun = name == MANIFEST and files.exists(files.join(path, PLAN))
         fix = "The store was begun and not finished: call `write` again." if begun else None
         raise FileNotFoundError(expected(f"a store of soft targets, with its {name}", path, fix))
-    try:
-        record = json.loads(files.read(file))
-    except ValueError as error:
-        raise ValueError(expected(f"{file} to be JSON", str(error))) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    record = records.read(file)
+    if record.get("format") != FORMAT:
         raise ValueError(expected(f"{file} of the format {FORMAT}", "another format"))
     if record.get("version") != VERSION:
         fix = "Read it with the version of keras_distill that wrote it, or write it anew."
         raise ValueError(expected(f"{file} of version {VERSION}", f"version {record.get('version')!r}", fix))
-    return record
+    return records.remove_checksum(file, record, (*_FIRST, *_OTHERS))
+
+
+def generation_of(record: dict[str, Any]) -> int:
+    """Return how many times the store of a plan or a manifest was overwritten."""
+    return record.get(GENERATION, 0)
+
+
+def without_generation(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a store of the same content that was never overwritten."""
+    shards = [{**record, "name": name_of(index)} for index, record in enumerate(manifest["shards"])]
+    return {**{name: value for name, value in manifest.items() if name != GENERATION}, "shards": shards}
 
 
 def describe(manifest: dict[str, Any]) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill.targets.joining.join import join as join_dataset
-from keras_distill.targets.store import files, fingerprints, keys, manifest, shards
+from keras_distill.targets.store import files, fingerprints, keys, manifest, shards, validation
 from keras_distill.targets.store.encoding import Encoding
 from keras_distill.targets.store.index import Index
+from keras_distill.targets.store.records import REPAIR
 from keras_distill.targets.store.verifying import verify as verify_store
 from keras_distill.targets.writing.asking import FEATURE
 
@@ -38,15 +39,18 @@ class TargetStore:
 
     Args:
         path: Folder of the store.
-        check: When to compare the checksums of a shard: `"first_use"`, `"all"` now, or `"sizes"` never. The sizes of
-            files are always compared now. Defaults to `"first_use"`.
+        check: When to open the files of a shard and compare their checksums: `"first_use"`, or `"all"` now, after which
+            a store that is overwritten on a local disk is read to the end as it was. `"sizes"` opens them at their
+            first use and compares no checksums of shards. The checksum of the manifest and the sizes of files are
+            always compared now. Defaults to `"first_use"`.
 
     Attributes:
         path: Folder of the store.
         manifest: Content of the manifest, a dict.
         encoding: The `Encoding`.
         inputs: Tuple of the inputs of an example, each with `name`, `shape` and `dtype`.
-        fingerprint: Hash of the manifest, and therefore of everything in the store.
+        fingerprint: Hash of the manifest, and therefore of everything in the store. An overwritten store has that of
+            a new store of the same content.
 
     Raises:
         FileNotFoundError: If there is no store, or it is not finished.
@@ -56,21 +60,20 @@ class TargetStore:
     def __init__(self, path: Any, check: str = "first_use"):
         self._check = check_choice("check", check, CHECKS)
         self.path = files.normalize(path)
-        self.manifest = manifest.read(self.path)
+        self.manifest = validation.read_manifest(self.path)
         self.encoding = Encoding.from_dict(self.manifest["encoding"])
-        self.fingerprint = fingerprints.hash_json(self.manifest)
+        self.fingerprint = fingerprints.hash_json(manifest.without_generation(self.manifest))
         self.inputs = tuple(
             InputSpec(each["name"], tuple(each["shape"]), each["dtype"]) for each in self.manifest["inputs"]
         )
         self._lock = threading.Lock()
         self._open: dict[int, shards.Shard] = {}
-        self._checked: set[int] = set()
         counts = [record["examples"] for record in self.manifest["shards"]]
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         for number in range(len(counts)):
             self._make_shard(number).check_files()
-            if check == "all":
-                self._shard(number)
+        if check == "all":
+            self._check_all()
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -112,10 +115,11 @@ class TargetStore:
     @functools.cached_property
     def keys(self) -> np.ndarray:
         """The keys of all examples, a uint64 array `[examples, 2]`."""
-        found = [self._make_shard(number) for number in range(len(self._starts) - 1)]
-        for shard in found if self._check != "sizes" else ():
-            shard.check_content([shards.KEYS])  # The other files of a shard may be large.
-        return np.concatenate([shard.keys for shard in found])
+        # The shards are not held: the other files may be large.
+        found = np.concatenate([self._make_shard(number).keys for number in range(len(self._starts) - 1)])
+        if self._check != "sizes" and keys.digest(found) != self.manifest["dataset"]["keys"]:
+            raise ValueError(expected(f"the keys that {self.path} was written with", "other keys", REPAIR))
+        return found
 
     @functools.cached_property
     def index(self) -> Index:
@@ -187,20 +191,23 @@ class TargetStore:
     def _ragged(self) -> frozenset[str]:
         return frozenset(name for name, (_, shape) in self.fields.items() if shape[:1] == (None,))
 
+    def _check_all(self) -> None:
+        for number in range(len(self._starts) - 1):
+            self._shard(number)
+        _ = self.keys
+
     def _make_shard(self, number: int) -> shards.Shard:
-        return shards.Shard(self.path, self.manifest["shards"][number], self._ragged)
+        return shards.Shard(self.path, self.manifest["shards"][number], self.fields, self._check != "sizes")
 
     def _shard(self, number: int) -> shards.Shard:
-        """Return a shard after checking its content once, and hold it for the next call."""
+        """Return a shard whose fields are open and compared, and hold it for the next call."""
         number = int(number)
         with self._lock:
             shard = self._open.pop(number, None) or self._make_shard(number)
+            _ = shard.fields
             self._open[number] = shard  # The dict keeps the order of use, the latest last.
             if files.is_remote(self.path) and len(self._open) > _HELD:
                 del self._open[next(iter(self._open))]
-            if number not in self._checked and self._check != "sizes":
-                shard.check_content()
-            self._checked.add(number)
         return shard
 
 
@@ -209,8 +216,7 @@ def open(path: Any, check: str = "first_use") -> TargetStore:
 
     Args:
         path: Folder of the store.
-        check: `"first_use"`, `"all"` or `"sizes"`: when to compare the checksums of a shard. Defaults to
-            `"first_use"`.
+        check: `"first_use"`, `"all"` or `"sizes"`, see `TargetStore`. Defaults to `"first_use"`.
 
     Returns:
         The `TargetStore`.

@@ -117,17 +117,18 @@ def write_with_beam(
         first, _ = take_first(sources.batches(read(first_portion), *reading))
         encoding, shapes = asker.settle(first["x"], padding is not None, top_k=top_k, values=values, dtype=dtype)
         plan = planning.make_plan(asker, encoding, shapes, keying, first, shard_size, facts)
-        if not planning.begin(path, plan, overwrite):
+        unfinished = planning.begin(path, plan, overwrite)
+        if unfinished is None:
             planning.check_same_start(path, first)
             return TargetStore(path)
-        portions = divide_by(plan["shard_size"])
-        _check_no_other_shards(path, len(portions))
-        label = _Labeller(path, plan, load, read, reading, beam.utils.shared.Shared())
+        portions, generation = divide_by(plan["shard_size"]), manifest.generation_of(unfinished)
+        _check_no_other_shards(path, len(portions), generation)
+        label = _Labeller(path, unfinished, load, read, reading, beam.utils.shared.Shared())
         with beam.Pipeline(options=_make_options(beam, pipeline_options)) as pipeline:
             numbered = pipeline | "Shards" >> beam.Create(list(enumerate(portions)))
             _ = numbered | "Spread" >> beam.Reshuffle() | "Label" >> beam.Map(label)
-        planning.finish(path, plan, _read_records(path, len(portions)))
-        return TargetStore(path, check="sizes")
+        planning.finish(path, unfinished, _read_records(path, len(portions), generation))
+        return TargetStore(path)
 
 
 @dataclasses.dataclass(eq=False)
@@ -136,7 +137,7 @@ class _Labeller:
 
     Attributes:
         path: Folder of the store.
-        plan: Content of `plan.json`.
+        plan: The plan that `planning.begin` returned.
         load: Function that returns the teacher.
         read: Function of a portion that returns the data set of a shard.
         reading: Arguments of `sources.batches` after the data set.
@@ -159,7 +160,7 @@ class _Labeller:
         try:
             with guards.explained():
                 batches = sources.batches(self.read(portion), *self.reading)
-                record = shards.read_record(self.path, index)
+                record = shards.read_record(self.path, index, manifest.generation_of(self.plan))
                 return self._write(index, batches) if record is None else self._compare(record, batches)
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else RuntimeError
@@ -178,7 +179,7 @@ class _Labeller:
             buffer.add(batch, *self._asker(batch["x"])(batch["x"]))
         if not len(buffer):
             raise ValueError(expected("at least one example in each shard", "an empty shard"))
-        shards.write_shard(self.path, index, *buffer.drain())
+        shards.write_shard(self.path, index, *buffer.drain(), generation=manifest.generation_of(self.plan))
 
     def _asker(self, x: Any) -> Asker:
         def settle() -> Any:
@@ -204,18 +205,19 @@ def _make_loader(teacher: Any) -> Callable[[], keras.Model]:
     raise ValueError(expected("the path of a teacher, or a function that returns one", f"{teacher!r}", fix))
 
 
-def _check_no_other_shards(path: str, count: int) -> None:
-    names = {shards.name_of(index) for index in range(count)}
-    if more := [each for each in files.list_folder(path) if each.startswith("shard-") and each not in names]:
+def _check_no_other_shards(path: str, count: int, generation: int) -> None:
+    names = {shards.name_of(index, generation) for index in range(count)}
+    found = [each for each in files.list_folder(path) if planning.is_shard(each, generation)]
+    if more := [each for each in found if each not in names]:
         raise ValueError(describe_change(path, f"a data set of {count} shards, without {more[0]}"))
 
 
-def _read_records(path: str, count: int) -> list[dict[str, Any]]:
-    records = [shards.read_record(path, index) for index in range(count)]
+def _read_records(path: str, count: int, generation: int) -> list[dict[str, Any]]:
+    records = [shards.read_record(path, index, generation) for index in range(count)]
     found = [record for record in records if record is not None]
     if len(found) < count:
         fix = "The path must lead the workers and the caller to the same folder."
-        received = f"no {shards.name_of(records.index(None))}"
+        received = f"no {shards.name_of(records.index(None), generation)}"
         raise ValueError(expected(f"all shards in {path} at the end of the pipeline", received, fix))
     for record in found:
         shards.Shard(path, record).check_files()

@@ -7,7 +7,9 @@ import numpy as np
 
 from keras_distill._core.batches import unpack
 from keras_distill._core.messages import expected
+from keras_distill.answers.answer import Tensor
 from keras_distill.targets.store.keys import Keying
+from keras_distill.targets.writing.grain import is_grain, read_grain
 
 Dataset = Any
 """A `tf.data.Dataset`."""
@@ -25,30 +27,35 @@ def open_source(
     """Return any data set as a `tf.data.Dataset`, and whether its elements are batches.
 
     Args:
-        source: A `tf.data.Dataset` of examples or of batches, a `keras.utils.PyDataset`, or arrays: `x`, a pair
-            `(x, y)`, or nests of arrays.
+        source: A `tf.data.Dataset` of examples or of batches, a data set of `grain`, a `keras.utils.PyDataset`, or
+            arrays: `x`, a pair `(x, y)`, or nests of arrays.
         keying: A `Keying`.
         ranks: Number of axes of each input of one example, `None` if unknown.
         batch_size: Examples in a batch, for arrays. Defaults to `None`, 128.
-        batched: Whether a `tf.data.Dataset` yields batches. Defaults to `None`, inferred from `ranks`.
+        batched: Whether a data set of `tf.data` or `grain` yields batches. Defaults to `None`, inferred from `ranks`.
 
     Raises:
         ValueError: If the source is of another kind or empty, or its inputs are neither batches nor examples.
     """
     import tensorflow as tf
 
+    def is_batched(dataset: Dataset) -> bool:
+        return _is_batched(dataset, keying, ranks) if batched is None else batched
+
     if isinstance(source, tf.data.Dataset):
-        return source, _is_batched(source, keying, ranks) if batched is None else batched
+        return source, is_batched(source)
+    if is_grain(source):
+        return read_grain(source, is_batched)
     if isinstance(source, keras.utils.PyDataset):
         return _read_py_dataset(source), True
     return _read_arrays(source, batch_size or BATCH_SIZE), True
 
 
 def is_arrays(source: Any) -> bool:
-    """Return whether a source is arrays, rather than a `tf.data.Dataset` or a `keras.utils.PyDataset`."""
+    """Return whether a source is arrays, rather than a data set of `tf.data`, `grain` or Keras."""
     import tensorflow as tf
 
-    return not isinstance(source, (tf.data.Dataset, keras.utils.PyDataset))
+    return not isinstance(source, (tf.data.Dataset, keras.utils.PyDataset)) and not is_grain(source)
 
 
 def batches(
@@ -76,7 +83,7 @@ def batches(
     dataset = dataset.map(lambda *element: _split(keying, element))
     if not batched:
         dataset = _batch(dataset, keying, batch_size or BATCH_SIZE)
-    elif batch_size is not None and isinstance(source, tf.data.Dataset) and keying.padding is None:
+    elif batch_size is not None and _can_be_rebatched(source) and keying.padding is None:
         dataset = dataset.rebatch(batch_size)
 
     def with_keys(parts: Any) -> Any:
@@ -85,6 +92,12 @@ def batches(
 
     with_keys = tf.autograph.experimental.do_not_convert(with_keys)
     return keep_order(dataset.map(with_keys, num_parallel_calls=tf.data.AUTOTUNE)).prefetch(2)
+
+
+def _can_be_rebatched(source: Any) -> bool:
+    import tensorflow as tf
+
+    return isinstance(source, tf.data.Dataset) or is_grain(source)
 
 
 def inputs_spec(dataset: Dataset, keying: Keying) -> Any:
@@ -97,6 +110,22 @@ def inputs_spec(dataset: Dataset, keying: Keying) -> Any:
 def find_batch_size(dataset: Dataset) -> int | None:
     """Return the static size of the batches of a data set, `None` if it is unknown."""
     return keras.tree.flatten(dataset.element_spec)[0].shape[0]
+
+
+def count_in_element(element: Any, batched: bool) -> Tensor:
+    """Return the number of examples in an element of a data set, an int64 scalar."""
+    import tensorflow as tf
+
+    leaf = keras.tree.flatten(unpack(element)[0])[0]
+    return tf.shape(leaf, tf.int64)[0] if batched else tf.constant(1, tf.int64)
+
+
+def check_not_endless(dataset: Dataset) -> None:
+    """Raise a `ValueError` if a data set is known to have no end."""
+    import tensorflow as tf
+
+    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(expected("a data set that ends", "one that is repeated for ever", "Leave `repeat()` out."))
 
 
 def has_static_shapes(dataset: Dataset) -> bool:

@@ -1,6 +1,7 @@
 """Writing a store on this machine: the teacher answers a data set, and its answers are written shard by shard."""
 
 import concurrent.futures
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from keras_distill._core import guards
 from keras_distill._core.messages import expected
 from keras_distill.targets.replay.views import ViewKeying
-from keras_distill.targets.store import files, shards
+from keras_distill.targets.store import files, manifest, shards
 from keras_distill.targets.store.keys import Keying
 from keras_distill.targets.store.reader import TargetStore
 from keras_distill.targets.writing import planning, sources
@@ -58,8 +59,9 @@ def write(
 
     Args:
         teacher: A `keras.Model`, or anything that `keras_distill.teachers.as_teacher` takes.
-        dataset: A `tf.data.Dataset` of examples or of batches, a `keras.utils.PyDataset`, or arrays `x` or `(x, y)`.
-            Each pass over it must yield the same examples in the same order.
+        dataset: A `tf.data.Dataset` of examples or of batches, a `grain.MapDataset`, `grain.IterDataset` or
+            `grain.DataLoader`, a `keras.utils.PyDataset`, or arrays `x` or `(x, y)`. Each pass over it must yield the
+            same examples in the same order.
         path: Folder to write, local or on any file system of `tf.io.gfile`.
         top_k: Number of classes to keep in each row; the mass of the other classes is kept too. Defaults to `None`,
             all classes.
@@ -76,8 +78,9 @@ def write(
             64 MiB.
         batch_size: Examples that the teacher answers at once. Defaults to `None`: the batches of the data set, or 128.
         batched: Whether the data set yields batches, if the teacher's inputs do not show it. Defaults to `None`.
-        overwrite: Whether to replace an existing store, finished or not, once the teacher has answered a first batch.
-            Defaults to `False`.
+        overwrite: Whether to replace an existing store, finished or not, and to start anew. A finished store stays
+            whole until the new one is, so the disk needs room for both; to resume after an interruption, leave
+            `overwrite` out. Defaults to `False`.
         progress: `True` for a bar with rate and time left, or a function `(done, total)`. Defaults to `None`.
         name: Name, version and split of the data set. Defaults to `None`.
         preprocessing: Description of the preprocessing of the inputs. Defaults to `None`.
@@ -111,6 +114,7 @@ def write(
         dataset, _ = replay.keyed(dataset, keying, axes, "all", batch_size, batched)
         keying, batched = ViewKeying(inner=keying), False
     batches = sources.batches(dataset, keying, axes, batch_size, batched)
+    sources.check_not_endless(batches)
     facts = {"name": name, "preprocessing": preprocessing, "class_names": class_names, "batch_size": batch_size}
     asker = Asker(teacher, temperatures, features or ())
     path = files.normalize(path)
@@ -120,12 +124,13 @@ def write(
         first, stream = take_first(batches)
         encoding, shapes = asker.settle(first["x"], padding is not None, top_k=top_k, values=values, dtype=dtype)
         plan = planning.make_plan(asker, encoding, shapes, keying, first, shard_size, facts, replay)
-        if not planning.begin(path, plan, overwrite):
+        unfinished = planning.begin(path, plan, overwrite)
+        if unfinished is None:
             planning.check_same_start(path, first)
             return TargetStore(path)
         total = _count_examples(dataset, batches, first)
         with report_progress(progress, total, f"{teacher.name} on {name or 'the data set'}") as report:
-            _Writer(path, plan, asker).run(stream, report)
+            _Writer(path, unfinished, asker).run(stream, report)
         return TargetStore(path)
 
 
@@ -173,7 +178,7 @@ class _Writer:
     """Write the shards of a plan, then the manifest."""
 
     def __init__(self, path: str, plan: dict[str, Any], asker: Asker):
-        self._path, self._plan, self._asker = path, plan, asker
+        self._path, self._plan, self._asker, self._generation = path, plan, asker, manifest.generation_of(plan)
         self._buffer = ShardBuffer(planning.ragged_fields(plan))
         self._records: list[Any] = []
         self._done = 0
@@ -199,7 +204,7 @@ class _Writer:
     def _skip_finished(self, stream: Iterable[dict[str, Any]], report: Report) -> Iterator[dict[str, Any]]:
         """Yield the batches without an answer yet; compare the keys of the other batches with the finished shards."""
         stream = iter(stream)
-        while (record := shards.read_record(self._path, len(self._records))) is not None:
+        while (record := shards.read_record(self._path, len(self._records), self._generation)) is not None:
             shard = shards.Shard(self._path, record)
             shard.check_files()
             position = 0
@@ -227,7 +232,8 @@ class _Writer:
     def _close_shard(self) -> None:
         self._finish_writing()
         self._done += len(self._buffer)
-        self._writing = self._disk.submit(shards.write_shard, self._path, len(self._records), *self._buffer.drain())
+        write_shard = functools.partial(shards.write_shard, generation=self._generation)
+        self._writing = self._disk.submit(write_shard, self._path, len(self._records), *self._buffer.drain())
         self._records.append(None)
 
     def _finish_writing(self) -> None:
