@@ -9,10 +9,11 @@ from keras_distill._core import guards
 from keras_distill._core.backend import replicas
 from keras_distill._core.batches import batch_size
 from keras_distill._core.messages import expected
-from keras_distill._core.models import ModelMixin, Untracked
+from keras_distill._core.models import ModelMixin, Untracked, accepts
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.agreement import Agreement
 from keras_distill.metrics.base import FidelityMetric
+from keras_distill.metrics.heads import heads_by_output
 
 _LOOKED_AT = 50
 
@@ -97,9 +98,12 @@ class Logs(ModelMixin):
     def _record_fidelity(self, teacher_outputs, student_outputs, sample_weight):
         weight = None if keras.tree.is_nested(sample_weight) else sample_weight
         temperature = next(iter(self._temperatures_by_log().values()), None)
+        heads = heads_by_output(self.loss, student_outputs)
         for metric in self.fidelity_metrics:
-            for teacher, student in _by_output(teacher_outputs, student_outputs):
-                metric.update_state(teacher, student, weight, temperature=temperature)
+            pairs = _by_output(teacher_outputs, student_outputs)
+            for (teacher, student), head in zip(pairs, heads, strict=True):
+                told = {"head": head} if accepts(metric.update_state, "head") else {}
+                metric.update_state(teacher, student, weight, temperature=temperature, **told)
 
 
 def _by_output(teacher_outputs, student_outputs):

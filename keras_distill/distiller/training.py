@@ -61,7 +61,7 @@ class Training(ModelMixin):
         for name in [name for name in ("metrics", "weighted_metrics") if name in kwargs]:
             of_fidelity, others = split_fidelity(kwargs[name])
             measured += of_fidelity
-            kwargs[name] = labelled_only(others)
+            kwargs[name] = labelled_only(others, loss)
         self._fidelity_metrics = Untracked(measured)
         super().compile(optimizer, loss=wrap_losses(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_distill.answers.answer import Tensor, as_answer
 from keras_distill.losses.logits.top_k import is_top_k
+from keras_distill.metrics.heads import LABELS, check_head, find_head, label_indices
 from keras_distill.metrics.rows import check_pair, labelled_rows, logits_from, row_weights, split_labels
 
 
@@ -71,10 +72,19 @@ class FidelityMetric(StreamedMean):
     1.5
     """
 
+    head: str | None = None
+    """What the outputs decide, one of `keras_distill.metrics.heads.HEADS`, or `None` to find it from them."""
+
     _least_classes = 1
+    _found_head: str | None = None
 
     def update_state(
-        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None, temperature: Any = None
+        self,
+        teacher_outputs: Any,
+        student_outputs: Any,
+        sample_weight: Any = None,
+        temperature: Any = None,
+        head: str | None = None,
     ) -> None:
         """Add a batch.
 
@@ -83,15 +93,25 @@ class FidelityMetric(StreamedMean):
             student_outputs: Logits or probabilities of the same shape; their Keras mask applies.
             sample_weight: Optional weights that broadcast to `[batch, ...]`. Defaults to `None`.
             temperature: The temperature of the training, for metrics that use it. Defaults to `None`.
+            head: What the outputs decide, if the training tells and the metric was not told. Defaults to `None`.
         """
         teacher_outputs = self._select_outputs(as_answer(teacher_outputs), temperature)
         if not is_top_k(teacher_outputs):
             teacher_outputs = ops.convert_to_tensor(teacher_outputs)
         student_outputs = ops.convert_to_tensor(student_outputs)
-        check_pair(teacher_outputs, student_outputs, self._least_classes)
-        values = self.per_sample(teacher_outputs, student_outputs, temperature)
-        weights = row_weights(values, student_outputs, sample_weight)
-        self._add_samples(values, weights, teacher_outputs, student_outputs)
+        check_pair(teacher_outputs, student_outputs)
+        self._found_head = find_head(teacher_outputs, student_outputs, head=self.head or head)
+        try:
+            check_pair(teacher_outputs, student_outputs, 1 if self._found_head == LABELS else self._least_classes)
+            values = self.per_sample(teacher_outputs, student_outputs, temperature)
+            weights = row_weights(values, student_outputs, sample_weight)
+            self._add_samples(values, weights, teacher_outputs, student_outputs)
+        finally:
+            self._found_head = None
+
+    def _head_of(self, *outputs):
+        """Return what the outputs decide: as told, as found by `update_state`, or as the outputs show."""
+        return find_head(*outputs, head=self._found_head or self.head)
 
     def _select_outputs(self, answer, temperature):
         """Return the part of a teacher's `Answer` that `per_sample` receives: the logits at T = 1, or a `TopK`."""
@@ -109,7 +129,7 @@ class FidelityMetric(StreamedMean):
             temperature: Float scalar, the temperature of the training, or `None`.
 
         Returns:
-            Float tensor `[batch, ...]`.
+            Float tensor `[batch, ...]`, or `[batch, ..., labels]` with a value for each output of a head of labels.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `per_sample(teacher_outputs, ...)`.")
 
@@ -118,33 +138,42 @@ class LabelMetric(StreamedMean):
     """Compare a model's probabilities with the labels, averaged over the rows that have one. Override `per_row`.
 
     Args:
-        from_logits: Whether outputs are logits (or come from a softmax head whose logits can be found) rather than
-            probabilities. Defaults to `True`.
+        from_logits: Whether outputs are logits (or come from a softmax or sigmoid head whose logits can be found)
+            rather than probabilities. Defaults to `True`.
         name: Name in the logs. Defaults to `None`, derived from the name of the class.
         dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
         shape: Shape of the sums. Defaults to `(2,)`.
+        head: What the outputs decide: `"classes"`, `"labels"`, or `None` to find it from them. Defaults to `None`.
     """
 
     _direction = "down"
 
     def __init__(
-        self, from_logits: bool = True, name: str | None = None, dtype: str | None = None, shape: tuple[int, ...] = (2,)
+        self,
+        from_logits: bool = True,
+        name: str | None = None,
+        dtype: str | None = None,
+        shape: tuple[int, ...] = (2,),
+        head: str | None = None,
     ):
         super().__init__(name=name, dtype=dtype, shape=shape)
         self.from_logits = bool(from_logits)
+        self.head = check_head(head)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None, head: str | None = None) -> None:
         """Add a batch.
 
         Args:
             y_true: Labels: sparse `[batch, ...]` or `[batch, ..., 1]` with -1 for no label, or one-hot
-                `[batch, ..., classes]`.
+                `[batch, ..., classes]`; for a head of labels, 0, 1 or -1 for each output.
             y_pred: Outputs `[batch, ..., classes]`; their Keras mask applies.
             sample_weight: Optional weights that broadcast to `[batch, ...]`. Defaults to `None`.
+            head: What the outputs decide, if the training tells and the metric was not told. Defaults to `None`.
         """
         y_pred = ops.convert_to_tensor(y_pred)
-        labels, known = split_labels(y_true, y_pred)
-        logits = logits_from(y_pred, self.from_logits)
+        head = find_head(y_pred, head=self.head or head)
+        labels, known = split_labels(y_true, y_pred, head)
+        logits = logits_from(y_pred, self.from_logits, head=head)
         weights = row_weights(logits[..., 0], y_pred, sample_weight, known)
         self._add_labelled(labels, logits, weights)
 
@@ -156,7 +185,7 @@ class LabelMetric(StreamedMean):
         raise NotImplementedError(f"{type(self).__name__} must implement `per_row(labels, logits)`.")
 
     def get_config(self) -> dict[str, Any]:
-        return {"from_logits": self.from_logits, **super().get_config()}
+        return {"from_logits": self.from_logits, "head": self.head, **super().get_config()}
 
 
 def weighted_sum(values: Tensor, weights: Tensor, axis: Any = None) -> Tensor:
@@ -171,6 +200,8 @@ def weighted_sum(values: Tensor, weights: Tensor, axis: Any = None) -> Tensor:
     return ops.sum(ops.where(weights == 0.0, ops.zeros_like(weights), values * weights), axis=axis)
 
 
-def labelled_logits(labels: Any, outputs: Any, from_logits: bool) -> list[Tensor]:
+def labelled_logits(labels: Any, outputs: Any, from_logits: bool, head: str | None = None) -> list[Tensor]:
     """Return the class indices and the logits of those rows of arrays that have a label."""
-    return labelled_rows(labels, logits_from(outputs, from_logits, owner="model"))
+    outputs, head = ops.convert_to_tensor(outputs), find_head(outputs, head=check_head(head))
+    labels = label_indices(labels, outputs) if head == LABELS else labels
+    return labelled_rows(labels, logits_from(outputs, from_logits, owner="model", head=head))

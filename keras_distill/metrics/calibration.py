@@ -9,7 +9,7 @@ from keras import ops
 from keras_distill._core.checks import check_whole_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.metrics.base import LabelMetric, labelled_logits, weighted_sum
-from keras_distill.metrics.rows import divide_or_nan
+from keras_distill.metrics.rows import divide_or_nan, keep_nan
 
 
 class ReliabilityCurve(NamedTuple):
@@ -32,14 +32,16 @@ class ExpectedCalibrationError(LabelMetric):
 
     Samples are sorted into bins of equal width by their confidence, the probability of the most likely class. The error
     is the mean over the samples of `|accuracy - confidence|` of their bin. The state holds three sums for each bin, so
-    a stream of batches gives the same result as all samples at once. `curve()` returns the bins.
+    a stream of batches gives the same result as all samples at once. `curve()` returns the bins. Under a single output,
+    or several outputs of a sigmoid, each label is a sample, whose classes are no and yes.
 
     Args:
         bins: Number of bins. Defaults to 15.
-        from_logits: Whether outputs are logits (or come from a softmax head whose logits can be found) rather than
-            probabilities. Defaults to `True`.
+        from_logits: Whether outputs are logits (or come from a softmax or sigmoid head whose logits can be found)
+            rather than probabilities. Defaults to `True`.
         name: Name in the logs. Defaults to `"expected_calibration_error"`.
         dtype: Dtype of the result. Defaults to `None`, Keras's float dtype.
+        head: `"classes"` or `"labels"`, what the outputs decide, as for `Agreement`. Defaults to `None`.
 
     Raises:
         ValueError: If `bins` is not a positive whole number.
@@ -63,9 +65,10 @@ class ExpectedCalibrationError(LabelMetric):
         from_logits: bool = True,
         name: str = "expected_calibration_error",
         dtype: str | None = None,
+        head: str | None = None,
     ):
         bins = check_whole_number("bins", bins)
-        super().__init__(from_logits, name=name, dtype=dtype, shape=(3, bins))
+        super().__init__(from_logits, name=name, dtype=dtype, shape=(3, bins), head=head)
         self.bins = bins
 
     def _add_labelled(self, labels, logits, weights):
@@ -87,7 +90,9 @@ class ExpectedCalibrationError(LabelMetric):
         return {"bins": self.bins, **super().get_config()}
 
 
-def expected_calibration_error(labels: Any, outputs: Any, bins: int = 15, from_logits: bool = True) -> float:
+def expected_calibration_error(
+    labels: Any, outputs: Any, bins: int = 15, from_logits: bool = True, head: str | None = None
+) -> float:
     """Return the expected calibration error of an array of outputs.
 
     Args:
@@ -95,6 +100,7 @@ def expected_calibration_error(labels: Any, outputs: Any, bins: int = 15, from_l
         outputs: Logits `[..., classes]`, or probabilities.
         bins: Number of bins of equal width. Defaults to 15.
         from_logits: Whether outputs are logits rather than probabilities. Defaults to `True`.
+        head: `"classes"` or `"labels"`, what the outputs decide, as for `Agreement`. Defaults to `None`.
 
     Returns:
         A float from 0.0 (calibrated) to 1.0.
@@ -109,11 +115,14 @@ def expected_calibration_error(labels: Any, outputs: Any, bins: int = 15, from_l
     >>> round(expected_calibration_error([0, 1, 1], outputs, bins=4, from_logits=False), 4)
     0.2917
     """
-    confidence, accuracy, weight = reliability_curve(labels, outputs, bins, from_logits)
-    return float(np.nansum(np.abs(accuracy - confidence) * weight) / weight.sum())
+    confidence, accuracy, weight = reliability_curve(labels, outputs, bins, from_logits, head)
+    filled = weight > 0  # A NaN in one of these is one in the outputs.
+    return float(np.sum((np.abs(accuracy - confidence) * weight)[filled]) / weight.sum())
 
 
-def reliability_curve(labels: Any, outputs: Any, bins: int = 15, from_logits: bool = True) -> ReliabilityCurve:
+def reliability_curve(
+    labels: Any, outputs: Any, bins: int = 15, from_logits: bool = True, head: str | None = None
+) -> ReliabilityCurve:
     """Return confidence and accuracy in bins of confidence of an array of outputs.
 
     Args:
@@ -121,6 +130,7 @@ def reliability_curve(labels: Any, outputs: Any, bins: int = 15, from_logits: bo
         outputs: Logits `[..., classes]`, or probabilities.
         bins: Number of bins of equal width; a confidence on an edge belongs to the lower bin. Defaults to 15.
         from_logits: Whether outputs are logits rather than probabilities. Defaults to `True`.
+        head: `"classes"` or `"labels"`, what the outputs decide, as for `Agreement`. Defaults to `None`.
 
     Returns:
         A `ReliabilityCurve` of float64 arrays `[bins]`.
@@ -140,14 +150,14 @@ def reliability_curve(labels: Any, outputs: Any, bins: int = 15, from_logits: bo
         Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599.
     """
     bins = check_whole_number("bins", bins)
-    labels, logits = labelled_logits(labels, outputs, from_logits)
+    labels, logits = labelled_logits(labels, outputs, from_logits, head)
     confidence, hits, in_bin = map(ops.convert_to_numpy, _judge(labels, logits, bins))
-    return _make_curve(*(np.bincount(in_bin, each, minlength=bins) for each in (confidence, hits, np.ones(len(hits)))))
+    return _make_curve(*(np.bincount(in_bin, each, minlength=bins) for each in (confidence, hits, np.ones(hits.size))))
 
 
 def _judge(labels, logits, bins):
     """Return the confidence of each row, whether it is right (1.0 or 0.0), and the index of its bin."""
-    confidence = ops.max(ops.softmax(logits, axis=-1), axis=-1)
+    confidence = keep_nan(ops.max(ops.softmax(logits, axis=-1), axis=-1), logits)
     hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), labels.dtype), labels), confidence.dtype)
     edges = ops.convert_to_tensor(np.linspace(0.0, 1.0, bins + 1)[1:-1], confidence.dtype)
     above = ops.expand_dims(confidence, -1) > edges

@@ -13,7 +13,7 @@ from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.base import FidelityMetric
-from keras_distill.metrics.rows import as_pair, labelled_rows, mean
+from keras_distill.metrics.rows import as_pair, has_nan, labelled_rows, mean
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -23,8 +23,8 @@ class DarkKnowledgeCorrelation(FidelityMetric):
     Beyond the label, soft targets tell how similar the classes are: the order of the classes behind the first. Two
     models may agree on every prediction and share none of this knowledge. The metric is Spearman's correlation of each
     sample, with average ranks for ties: 1.0 if the student ranks all other classes in the teacher's order, 0.0 for no
-    relation, -1.0 for the opposite order. A sample for which the teacher gives all other classes the same value is left
-    out; a sample for which only the student does so counts as 0.0.
+    relation, -1.0 for the opposite order. A sample for which the teacher gives all other classes the same value, or a
+    NaN, is left out; a sample for which only the student does so counts as 0.0.
 
     Args:
         name: Name in the logs. Defaults to `"dark_knowledge_correlation"`.
@@ -105,7 +105,9 @@ def _correlations(teacher_outputs, student_outputs, left_out):
     product = ops.sum(teacher * student, axis=-1)
     squares = ops.sum(ops.square(teacher), axis=-1), ops.sum(ops.square(student), axis=-1)
     values = ops.divide_no_nan(product, ops.sqrt(squares[0] * squares[1]))
-    return ops.where(squares[0] == 0.0, ops.full_like(values, math.nan), values)
+    values = ops.where(has_nan(student_outputs), ops.zeros_like(values), values)
+    unranked = ops.logical_or(squares[0] == 0.0, has_nan(teacher_outputs))
+    return ops.where(unranked, ops.full_like(values, math.nan), values)
 
 
 def _centre_ranks(outputs, left_out, dtype):

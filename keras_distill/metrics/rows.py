@@ -11,50 +11,70 @@ from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import class_indices, expand_like, mask_of
 from keras_distill.losses.divergences import working_dtype
 from keras_distill.losses.heads import head_of, rows_are_probabilities
+from keras_distill.metrics.heads import LABELS, find_head, label_indices, two_way_logits
 
 _SMALLEST = 1.1754944e-38  # The smallest normal float32.
 _FLOOR = -1e30
 _FIX = "Pass `from_logits=False` for probabilities."
 
 
-def logits_from(outputs: Any, from_logits: bool = True, owner: str = "student") -> Tensor:
+def logits_from(outputs: Any, from_logits: bool = True, owner: str = "student", head: str | None = None) -> Tensor:
     """Return the rows of logits of a model's outputs or of an array.
 
     Args:
-        outputs: Float tensor `[..., classes]`: logits, the output of a softmax head, or probabilities.
-        from_logits: Whether the outputs are logits or come from a softmax head, whose logits are then used. Otherwise
-            the logits are the logarithms of the probabilities, and 0 counts as the smallest normal float32. Defaults to
-            `True`.
+        outputs: Float tensor `[..., classes]`: logits, the output of a softmax or sigmoid head, or probabilities.
+        from_logits: Whether the outputs are logits or come from a softmax or sigmoid head, whose logits are then used.
+            Otherwise the logits are the logarithms of the probabilities, and 0 counts as the smallest normal float32.
+            Defaults to `True`.
         owner: The model that computed the outputs, for the message. Defaults to `"student"`.
+        head: One of `keras_distill.metrics.heads.HEADS`. Defaults to `None`, found from the outputs.
 
     Returns:
-        Float tensor `[..., classes]`, in float64 if the outputs are and in float32 otherwise. The largest logit of each
-        row is 0.
+        Float tensor `[..., classes]`, in float64 if the outputs are and in float32 otherwise; `[..., labels, 2]`, of no
+        and yes, for a head of labels. The largest logit of each row is 0. A row with a NaN stays NaN.
 
     Raises:
         ValueError: If probabilities are passed as logits. In a graph this cannot be detected from the values.
     """
     outputs = ops.convert_to_tensor(outputs)
-    if from_logits:
+    if find_head(outputs, head=head) == LABELS:
+        logits = two_way_logits(outputs, from_logits, _SMALLEST)
+    elif from_logits:
         kind, logits = head_of(outputs)
         is_eager = hasattr(outputs, "numpy") and kind == "linear" and 0 not in outputs.shape and outputs.shape[-1] > 1
         if kind == "sigmoid" or is_eager and len(outputs) > 1 and bool(rows_are_probabilities(outputs)):
             raise ValueError(expected(f"logits of the {owner}", "probabilities", _FIX))
         logits = ops.cast(logits, working_dtype(logits))
     else:
-        logits = ops.log(ops.maximum(ops.cast(outputs, working_dtype(outputs)), _SMALLEST))
+        logits = ops.cast(outputs, working_dtype(outputs))
+        logits = ops.log(ops.where(logits < _SMALLEST, _SMALLEST, logits))
+    logits = logits - ops.max(logits, axis=-1, keepdims=True)
     # A logit of -inf excludes a class; a finite number in its place keeps differences finite.
-    return ops.maximum(logits - ops.max(logits, axis=-1, keepdims=True), _FLOOR)
+    logits = ops.where(logits < _FLOOR, _FLOOR, logits)
+    return ops.where(has_nan(logits)[..., None], ops.full_like(logits, np.nan), logits)
 
 
-def split_labels(labels: Any, outputs: Tensor) -> tuple[Tensor, Tensor]:
+def keep_nan(values: Tensor, rows: Tensor) -> Tensor:
+    """Return the values `[...]` of rows, NaN for a row with a NaN: XLA's exponential and maximum may drop it."""
+    return ops.where(has_nan(rows), ops.full_like(values, np.nan), values)
+
+
+def has_nan(rows: Tensor) -> Tensor:
+    """Return, as a bool tensor `[...]`, which rows have a NaN. Their largest number or its index does not show it."""
+    return ops.any(ops.not_equal(rows, rows), axis=-1)
+
+
+def split_labels(labels: Any, outputs: Tensor, head: str | None = None) -> tuple[Tensor, Tensor]:
     """Return the class indices, 0 for a missing label, and a bool tensor that is `True` for each label.
 
     Args:
-        labels: Integer tensor `[...]` or `[..., 1]`, -1 for no label, or one-hot rows `[..., classes]`.
+        labels: Integer tensor `[...]` or `[..., 1]`, -1 for no label, or one-hot rows `[..., classes]`; for a head of
+            labels, 0, 1 or -1 for each output.
         outputs: Tensor `[..., classes]`.
+        head: One of `keras_distill.metrics.heads.HEADS`. Defaults to `None`, found from the outputs.
     """
-    indices = class_indices(labels, outputs)
+    by_label = find_head(outputs, head=head) == LABELS
+    indices = label_indices(labels, outputs) if by_label else class_indices(labels, outputs)
     return ops.maximum(indices, 0), indices >= 0
 
 
