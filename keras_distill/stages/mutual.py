@@ -10,8 +10,9 @@ from keras_distill._core import guards
 from keras_distill._core.backend import check_tensorflow
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
-from keras_distill._core.models import run
+from keras_distill._core.models import Untracked, run
 from keras_distill.distiller import validation
+from keras_distill.distiller.directions import Directions
 from keras_distill.distiller.model import Distiller
 from keras_distill.stages.chain import check_students, copy_losses
 from keras_distill.stages.logs import MutualBookkeeping, join_logs, merge_logs, select_shared_logs, split_logs
@@ -94,7 +95,12 @@ class MutualLearning(keras.Model):
                 )
                 for index, student in enumerate(students)
             ]
+        self._directions = Untracked(Directions(self.log_directions))
         self.built = all(student.built for student in students)
+
+    def log_directions(self) -> dict[str, str]:
+        """Return `"up"` or `"down"` for each log of which it is known whether more or less of it is better."""
+        return merge_logs({"loss": "down"}, [distiller.log_directions() for distiller in self.distillers])
 
     @property
     def students(self) -> list[keras.Model]:
@@ -168,7 +174,8 @@ class MutualLearning(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return [metric for distiller in self.distillers for metric in distiller.metrics]
+        own = [metric for distiller in self.distillers for metric in distiller.metrics]
+        return [*own, self._directions.content]
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the logs of a training step."""
