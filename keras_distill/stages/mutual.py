@@ -12,6 +12,7 @@ from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked, run
 from keras_distill.distiller import validation
+from keras_distill.distiller.backups import BackupGuard, WholeSaves
 from keras_distill.distiller.directions import Directions
 from keras_distill.distiller.model import Distiller
 from keras_distill.stages.chain import check_students, copy_losses
@@ -20,7 +21,7 @@ from keras_distill.teachers.ensemble import Ensemble
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class MutualLearning(keras.Model):
+class MutualLearning(WholeSaves, keras.Model):
     """Train several students at once, each taught by the others.
 
     Each student has a `Distiller` and an optimizer of its own; its teacher is the other student, or the `Ensemble` of
@@ -198,7 +199,8 @@ class MutualLearning(keras.Model):
         for distiller in self.distillers:
             if distiller.built and not distiller.optimizer.built:  # Keras restores a backup before the first step.
                 distiller.optimizer.build(distiller.trainable_variables)
-        callbacks = [MutualBookkeeping(self.distillers), *keras.tree.flatten(callbacks or [])]
+        callbacks = keras.tree.flatten(callbacks or [])
+        callbacks = [BackupGuard(callbacks), MutualBookkeeping(self.distillers), *callbacks]
         with guards.explained():
             history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
         for distiller in self.distillers:
