@@ -10,6 +10,8 @@ from keras_distill._core.backend import replicas
 from keras_distill._core.batches import batch_size
 from keras_distill._core.messages import expected
 from keras_distill._core.models import ModelMixin, Untracked, accepts
+from keras_distill.distiller.directions import Directions, compiled_directions, known_directions
+from keras_distill.distiller.naming import arrange
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.agreement import Agreement
 from keras_distill.metrics.base import FidelityMetric
@@ -25,6 +27,7 @@ class Logs(ModelMixin):
         super().__init__(**kwargs)
         self.agreement = Agreement()
         self._fidelity_metrics = Untracked([])
+        self._directions = Untracked(Directions(self.log_directions))
 
     @property
     def fidelity_metrics(self) -> Any:
@@ -32,25 +35,38 @@ class Logs(ModelMixin):
         return list(self._fidelity_metrics.content)
 
     @property
+    def output_names(self) -> list[str]:
+        """Names of the student's outputs, by which Keras finds losses and names logs; absent if they have none."""
+        return self.student.output_names
+
+    @property
     def metrics(self) -> Any:
         metrics = super().metrics
         own = [*self.objective.trackers.values(), *self.fidelity_metrics]
         others = [metric for metric in metrics if not any(metric is mine for mine in (*own, self.agreement))]
-        return [*others[:1], *own, *others[1:]] if self.compiled else [*own, *others]
+        return [*others[:1], *own, *others[1:], self._directions.content] if self.compiled else [*own, *others]
+
+    def log_directions(self) -> dict[str, str]:
+        """Return `"up"` or `"down"` for each log of which it is known whether more or less of it is better."""
+        losses = ("loss", "total_loss", *self.objective.trackers, *self._output_losses())
+        measured = known_directions((metric.name, metric) for metric in self.fidelity_metrics)
+        return {**dict.fromkeys(losses, "down"), **compiled_directions(self._compile_metrics), **measured}
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Update the user's metrics if there are labels; return all logs."""
         if y is None:
             return self.get_metrics_result()
+        y, sample_weight = (arrange(values, y_pred, self.student) for values in (y, sample_weight))
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self) -> Any:
         """Return the logs of a training step, in order."""
-        logs = {}
+        logs: dict[str, Any] = {}
         for metric in self.metrics:
             if getattr(metric, "built", True):  # The user's metrics are built by the first labels they see.
                 result = metric.result()
-                logs.update(result if isinstance(result, dict) else {metric.name: result})
+                for name, value in (result if isinstance(result, dict) else {metric.name: result}).items():
+                    logs.setdefault(name, value)  # An output named "student" has a `student_loss` of its own.
         logs["total_loss"] = logs["loss"]  # The name that `keras.distillation` gives it.
         # Copies, since the next step on JAX reuses the memory of the variables.
         temperatures = {name: ops.copy(value) for name, value in self._temperatures_by_log().items()}
@@ -62,12 +78,13 @@ class Logs(ModelMixin):
     def measured(self, logs: Any, labels: Any, teacher: Any) -> Any:
         """Drop from the logs of an evaluation what needs labels, or the teacher, if there were none."""
         soft = {*self.objective.trackers, *self._temperatures_by_log(), *self._fidelity_names()} - {"student_loss"}
-        missing = (set() if labels else {"student_loss"}) | (set() if teacher else soft)
+        missing = (set() if labels else {"student_loss", *self._output_losses()}) | (set() if teacher else soft)
         return {name: value for name, value in logs.items() if name not in missing}
 
     def in_order(self, logs: Any) -> Any:
         """Sort logs: losses, temperature, the user's metrics, fidelity; then the validation logs likewise."""
         losses = ("loss", "student_loss", "distillation_loss", "total_loss", *self.objective.names)
+        losses += tuple(self._output_losses())
         ranks = {name: rank for rank, name in enumerate((*losses, *self._temperatures_by_log()))}
 
         def rank(item: Any) -> Any:
@@ -79,6 +96,9 @@ class Logs(ModelMixin):
     def details(self) -> Any:
         """Return the names of the logs that break down another log."""
         return [*self.objective.names, *list(self._temperatures_by_log())[1:]]
+
+    def _output_losses(self):
+        return [metric.name for metric in self._compile_loss.metrics] if self._compile_loss is not None else []
 
     def _fidelity_names(self):
         return [metric.name for metric in self.fidelity_metrics]

@@ -17,6 +17,7 @@ from keras_distill.distiller.batch import Batch, CurrentBatch, takes_outputs
 from keras_distill.distiller.coefficients import Coefficients
 from keras_distill.distiller.first_batch import check_first_batch
 from keras_distill.distiller.logs import Logs
+from keras_distill.distiller.naming import arrange
 from keras_distill.distiller.objective import Objective, layers_of, taps
 from keras_distill.distiller.saving import Saving
 from keras_distill.distiller.steps import Steps
@@ -280,6 +281,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         if student_outputs is None and known.student_outputs and y_pred is known.student_outputs[FINAL_OUTPUT]:
             student_outputs = known.student_outputs
         y_pred = self(x, training=training) if y_pred is None else y_pred
+        y, sample_weight = (arrange(values, y_pred, self.student) for values in (y, sample_weight))
         sample_weight = align_weights(sample_weight, y_pred)
         hard = self._compile_loss(y, y_pred, sample_weight) if self._has_hard_labels(y) else None
         soft = {}

@@ -5,13 +5,13 @@ from typing import Any
 
 import keras
 
-from keras_distill._core.models import ModelMixin
+from keras_distill.distiller.backups import WholeSaves
 
 _TEACHER_FILE = "teacher.weights.h5"
 _SEED = "seed_"
 
 
-class Saving(ModelMixin):
+class Saving(WholeSaves):
     """Save a `Distiller`: with its teacher in a `.keras` file, without it in a checkpoint."""
 
     def get_compile_config(self) -> Any:

@@ -10,6 +10,7 @@ from keras_distill._core.models import ModelMixin, Untracked, uses_float16
 from keras_distill.callbacks.input_watch import InputWatch
 from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.distiller import validation
+from keras_distill.distiller.backups import BackupGuard
 from keras_distill.distiller.logs import Bookkeeping, split_fidelity
 from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.losses.hard_labels import wrap_losses
@@ -82,13 +83,15 @@ class Training(ModelMixin):
         bookkeeping, watch = Bookkeeping(), InputWatch()
         x = x if hasattr(x, "element_spec") else watch.watch(x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.callbacks.insert(0, bookkeeping)
-            bookkeeping.set_model(self)
+            guard = BackupGuard(callbacks.callbacks)
+            for each in (bookkeeping, guard):
+                callbacks.callbacks.insert(0, each)
+                each.set_model(self)
         else:
             # Bookkeeping comes first, so that what others save at the end of an epoch counts that epoch; then the
             # schedulers, whose temperature and weights are saved with it.
             callbacks = sorted(keras.tree.flatten(callbacks or []), key=lambda each: not isinstance(each, Scheduler))
-            callbacks[:0] = [bookkeeping, watch]
+            callbacks[:0] = [BackupGuard(callbacks), bookkeeping, watch]
             if verbose != 0 and not any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks):
                 callbacks.append(ProgressBar())
         self._build_optimizer()

@@ -50,7 +50,8 @@ class HardLabelLoss(keras.losses.Loss):
     def __init__(self, loss: Any):
         if loss not in _BY_SHAPE:  # Keras chooses between three losses by the shape of the labels.
             get_keras_loss(loss)
-        super().__init__()
+        # Keras names the logs of several outputs without names by their losses.
+        super().__init__(name=loss if isinstance(loss, str) else getattr(loss, "name", None) or _name(loss) or None)
         self.loss = loss
         self._warned = False
 

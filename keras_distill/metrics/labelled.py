@@ -58,6 +58,8 @@ class Labelled(keras.metrics.Metric):
         self.metric: Any = found if is_metric else keras.metrics.MeanMetricWrapper(found)
         if self.metric is not metric:
             self.metric.name = self.name
+        if by_shape:
+            self.metric._direction = "up"  # Like the metrics that Keras chooses between.
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch.

@@ -10,8 +10,10 @@ from keras_distill._core import guards
 from keras_distill._core.backend import check_tensorflow
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
-from keras_distill._core.models import run
+from keras_distill._core.models import Untracked, run
 from keras_distill.distiller import validation
+from keras_distill.distiller.backups import BackupGuard, WholeSaves
+from keras_distill.distiller.directions import Directions
 from keras_distill.distiller.model import Distiller
 from keras_distill.stages.chain import check_students, copy_losses
 from keras_distill.stages.logs import MutualBookkeeping, join_logs, merge_logs, select_shared_logs, split_logs
@@ -19,7 +21,7 @@ from keras_distill.teachers.ensemble import Ensemble
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class MutualLearning(keras.Model):
+class MutualLearning(WholeSaves, keras.Model):
     """Train several students at once, each taught by the others.
 
     Each student has a `Distiller` and an optimizer of its own; its teacher is the other student, or the `Ensemble` of
@@ -94,7 +96,12 @@ class MutualLearning(keras.Model):
                 )
                 for index, student in enumerate(students)
             ]
+        self._directions = Untracked(Directions(self.log_directions))
         self.built = all(student.built for student in students)
+
+    def log_directions(self) -> dict[str, str]:
+        """Return `"up"` or `"down"` for each log of which it is known whether more or less of it is better."""
+        return merge_logs({"loss": "down"}, [distiller.log_directions() for distiller in self.distillers])
 
     @property
     def students(self) -> list[keras.Model]:
@@ -168,7 +175,8 @@ class MutualLearning(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return [metric for distiller in self.distillers for metric in distiller.metrics]
+        own = [metric for distiller in self.distillers for metric in distiller.metrics]
+        return [*own, self._directions.content]
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the logs of a training step."""
@@ -191,7 +199,8 @@ class MutualLearning(keras.Model):
         for distiller in self.distillers:
             if distiller.built and not distiller.optimizer.built:  # Keras restores a backup before the first step.
                 distiller.optimizer.build(distiller.trainable_variables)
-        callbacks = [MutualBookkeeping(self.distillers), *keras.tree.flatten(callbacks or [])]
+        callbacks = keras.tree.flatten(callbacks or [])
+        callbacks = [BackupGuard(callbacks), MutualBookkeeping(self.distillers), *callbacks]
         with guards.explained():
             history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
         for distiller in self.distillers:
