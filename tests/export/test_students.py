@@ -100,7 +100,7 @@ def test_half_precision_without_config_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_operators_left_in_floating_point_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "replace_negations", lambda path: None)
+    monkeypatch.setattr(sources, "rewrite", lambda path: None)
     report = normalized(tmp_path)
     # The converter has no int8 NEG, and silently writes float operators into a file that looks like int8.
     assert "NEG does not compute in integers" in report["tflite_int8"].status

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_distill.export import arrays
-from keras_distill.export.conversion.graph import replace_negations, save_graph
+from keras_distill.export.conversion.graph import save_graph
+from keras_distill.export.conversion.rewriting import rewrite
 from keras_distill.export.rebuilding import unroll
 from keras_distill.export.signature import Signature
 from keras_distill.export.worker import Process
@@ -115,7 +116,7 @@ class Source:
     def _save(self, student: Any, batch: int | None, path: pathlib.Path) -> None:
         shapes = {name: (batch, *shape[1:]) for name, shape in self.signature.example_shapes.items()}
         save_graph(student, self.signature, shapes, path)
-        replace_negations(path)
+        rewrite(path)
 
     def _convert(self, saved_model: pathlib.Path, path: pathlib.Path) -> None:
         self.converter.ask("convert", saved_model=str(saved_model), output=str(path), settings={})
