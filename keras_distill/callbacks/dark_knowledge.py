@@ -9,14 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill._core.checks import check_number, check_whole_number
+from keras_distill._core.checks import check_number, check_temperature, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.callbacks import figures
 from keras_distill.callbacks.layout import AGREEMENT, layout
 from keras_distill.callbacks.samples import FixedSamples
 from keras_distill.callbacks.session import Session, batch_size, hyper_parameters
 from keras_distill.drawing.style import matplotlib
-from keras_distill.losses.logits.base import check_temperature
 
 _DRAWINGS, _EPOCHS_BETWEEN = 8, 10
 

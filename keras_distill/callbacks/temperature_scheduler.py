@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.callbacks.scheduler import Scheduler
-from keras_distill.losses.logits.base import check_temperature
 
 
 class TemperatureScheduler(Scheduler):

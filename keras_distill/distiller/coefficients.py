@@ -5,11 +5,10 @@ from typing import Any
 from keras import ops
 
 from keras_distill._core.backend import synced
-from keras_distill._core.checks import check_number
+from keras_distill._core.checks import check_number, check_temperature
 from keras_distill._core.messages import expected
 from keras_distill._core.models import ModelMixin
 from keras_distill.distiller import validation
-from keras_distill.losses.logits.base import check_temperature
 
 
 class Coefficients(ModelMixin):

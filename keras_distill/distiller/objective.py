@@ -8,11 +8,11 @@ from keras import ops
 
 from keras_distill._core import guards
 from keras_distill._core.backend import replicas
+from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Answer, as_answers
 from keras_distill.features.taps import FINAL_OUTPUT, tap
 from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
-from keras_distill.losses.logits.base import check_temperature
 from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
 
 

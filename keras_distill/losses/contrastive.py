@@ -1,10 +1,12 @@
 """Contrastive distillation: the two embeddings of a sample belong together, those of different samples do not."""
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -17,6 +19,7 @@ from keras_distill.losses.registry import method
 _EPSILON = 1e-7
 
 
+@checked(teacher_scores="[batch, candidates]", student_scores="[batch, candidates]", dataset_size=(1.0, math.inf))
 def crd(teacher_scores: Tensor, student_scores: Tensor, dataset_size: int | None) -> Tensor:
     """Compute `noise_contrastive` for both models: each model's embeddings against the other's remembered ones.
 

@@ -9,6 +9,7 @@ import math
 from keras import ops
 from keras.backend import backend, standardize_dtype
 
+from keras_distill._core.checked import checked
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.kl import divergence, divergence_and_slopes, map_rows, shift_to_largest
 
@@ -16,6 +17,7 @@ from keras_distill.losses.kl import divergence, divergence_and_slopes, map_rows,
 _SERIES_LIMIT = {"float32": 0.3, "float64": 0.03}
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0) -> Tensor:
     """Compute `KL(p, q)` between the tempered teacher `p` and the tempered student `q`.
 
@@ -46,6 +48,7 @@ def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: T
     return divergence(teacher, student, temperature * ops.ones_like(student[..., :1]))
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def kl_divergence_and_slopes(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0
 ) -> tuple[Tensor, Tensor]:
@@ -73,6 +76,7 @@ def kl_divergence_and_slopes(
     return values[..., 0], slopes
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def soft_cross_entropy(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0) -> Tensor:
     """Compute the cross-entropy `-sum_i p_i log q_i` of the tempered student under the tempered teacher.
 
@@ -102,6 +106,7 @@ def soft_cross_entropy(teacher_logits: Tensor, student_logits: Tensor, temperatu
     return divergence + teacher_entropy(teacher_logits, student_logits, temperature)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def logit_matching(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     """Compute half the mean squared difference of the centered logits: the limit of `T² KL` as T grows.
 
@@ -129,6 +134,7 @@ def logit_matching(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     return 0.5 * ops.mean(ops.square(difference), axis=-1)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def distributions(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,6 +165,7 @@ def distributions(
     return p, q, (student - teacher) / temperature - (student_norm - teacher_norm)
 
 
+@checked(p="[..., classes]", q="[..., classes]", log_ratio="[..., classes]", share=(0.0, 1.0))
 def mixture_divergence(p: Tensor, q: Tensor, log_ratio: Tensor, share: float) -> Tensor:
     """Compute `KL(p, m)` to the mixture `m = (1 - share) p + share q`. With a share of 1 it is `KL(p, q)`.
 
@@ -190,6 +197,7 @@ def mixture_divergence(p: Tensor, q: Tensor, log_ratio: Tensor, share: float) ->
     return values + ops.stop_gradient(likeliest[..., 0]) * (total - ops.stop_gradient(total))
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def teacher_entropy(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0) -> Tensor:
     """Compute the entropy of the tempered teacher, in the precision of a divergence between both models.
 

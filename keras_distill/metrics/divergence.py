@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import kl_divergence
-from keras_distill.losses.logits.base import check_temperature
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.base import FidelityMetric
 from keras_distill.metrics.heads import LABELS, check_head, find_head

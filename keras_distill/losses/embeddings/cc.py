@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import POSITIVE, checked
 from keras_distill._core.checks import check_choice, check_number, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -18,6 +19,14 @@ from keras_distill.losses.registry import method
 FORMS = ("gaussian", "bilinear", "delta")
 
 
+@checked(
+    teacher_embed="[batch, *]",
+    student_embed="[batch, *]",
+    mask="[batch]",
+    form=FORMS,
+    gamma=POSITIVE,
+    max_order=(1.0, math.inf),
+)
 def cc(
     teacher_embed: Tensor,
     student_embed: Tensor,
@@ -68,6 +77,7 @@ def cc(
     return ops.cast(loss * ops.ones_like(counted), dtype)
 
 
+@checked(teacher_embed="[batch, *]", student_embed="[batch, *]", mask="[batch]")
 def cc_delta(teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = None) -> Tensor:
     """Compute the products of the absolute errors of consecutive samples, summed over the width.
 

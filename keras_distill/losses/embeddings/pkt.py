@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import POSITIVE, checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.embeddings.pairs import count_samples, gram, prepare_pair
@@ -13,6 +14,7 @@ from keras_distill.losses.layers import EmbeddingLoss, LayerNames
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_embed="[batch, *]", student_embed="[batch, *]", mask="[batch]", epsilon=POSITIVE)
 def pkt(teacher_embed: Tensor, student_embed: Tensor, epsilon: float = 1e-7, mask: Tensor = None) -> Tensor:
     """Compute `P log((P + epsilon) / (Q + epsilon))` of the cosine similarities in a batch.
 

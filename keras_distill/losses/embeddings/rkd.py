@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.embeddings.pairs import center, count_samples, gram, prepare_pair, squared_distances
@@ -15,6 +16,13 @@ _SMALLEST_SQUARE = 1e-12
 """Lower bound of a squared distance, before the square root. For angles, it bounds the root itself."""
 
 
+@checked(
+    teacher_embed="[batch, *]",
+    student_embed="[batch, *]",
+    mask="[batch]",
+    distance_weight=(0.0, math.inf),
+    angle_weight=(0.0, math.inf),
+)
 def rkd(
     teacher_embed: Tensor,
     student_embed: Tensor,
@@ -52,6 +60,7 @@ def rkd(
     return sum(values) if values else 0.0 * rkd_distance(teacher_embed, student_embed, mask)
 
 
+@checked(teacher_embed="[batch, *]", student_embed="[batch, *]", mask="[batch]")
 def rkd_distance(teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = None) -> Tensor:
     """Compare the distances of all pairs of samples, in units of each model's mean distance, by smooth L1.
 
@@ -78,6 +87,7 @@ def rkd_distance(teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = No
     return ops.cast(ops.sum(_smooth_l1(difference), axis=1) / count_samples(counted), dtype)
 
 
+@checked(teacher_embed="[batch, *]", student_embed="[batch, *]", mask="[batch]")
 def rkd_angle(teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = None) -> Tensor:
     """Compare the cosines of the angles in all triangles of samples, by smooth L1.
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import Connector, make_for_each_layer
@@ -16,6 +17,7 @@ from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_features="[batch, ...]", student_features="[batch, *...]", margin=(0.0, math.inf))
 def ab(teacher_features: Tensor, student_features: Tensor, margin: float = 1.0) -> Tensor:
     """Compute how far the student's neurons are from the side of zero on which the teacher's are.
 

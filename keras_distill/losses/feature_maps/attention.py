@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice, check_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -16,6 +17,12 @@ from keras_distill.losses.registry import method
 FORMS = ("paper", "mean")
 
 
+@checked(
+    teacher="[batch, *, *, *]",
+    student="[batch, *, *, *]",
+    power=(1.0, math.inf),
+    form=FORMS,
+)
 def at(teacher: Tensor, student: Tensor, power: int = 2, form: str = "paper") -> Tensor:
     """Compute the distance between the attention maps of teacher and student.
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice, check_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -21,6 +22,11 @@ FORMS = ("factor", "map")
 _FIX = "Train in `keras_distill.Distiller`: it creates a translator to the teacher's channels."
 
 
+@checked(
+    teacher_factor="[batch, *, *, *]",
+    student_factor="[batch, *, *, *]",
+    power=(1.0, math.inf),
+)
 def ft(teacher_factor: Tensor, student_factor: Tensor, power: float = 1.0) -> Tensor:
     """Compute the mean of `|u_s - u_t|^power`, where `u` is a factor scaled to unit length as a whole.
 
@@ -56,6 +62,12 @@ def ft(teacher_factor: Tensor, student_factor: Tensor, power: float = 1.0) -> Te
     return _mean_difference(teacher, student, power, axis=(1, 2, 3))
 
 
+@checked(
+    teacher_features="[batch, *, *, *]",
+    student_features="[batch, *, *, *]",
+    power=(1.0, math.inf),
+    map_power=(1.0, math.inf),
+)
 def ft_maps(teacher_features: Tensor, student_features: Tensor, power: float = 1.0, map_power: int = 2) -> Tensor:
     """Compute the mean of `|u_s - u_t|^power`, where `u` is the channel mean of `x^map_power`, scaled to unit length.
 

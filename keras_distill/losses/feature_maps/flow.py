@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -20,6 +21,7 @@ from keras_distill.losses.registry import method
 FORMS = ("average", "max")
 
 
+@checked(form=FORMS)
 def fsp(teacher: Sequence[Tensor], student: Sequence[Tensor], form: str = "average") -> Tensor:
     """Compare the flow from layer to layer of the teacher with that of the student.
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import same_shape
 from keras_distill.answers.answer import Tensor
@@ -15,6 +16,7 @@ from keras_distill.losses.per_output import PerOutputLoss
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_features="[batch, ...]", student_features="[batch, ...]")
 def fitnet(teacher_features: Tensor, student_features: Tensor) -> Tensor:
     """Compute the mean squared difference of the features of one layer.
 

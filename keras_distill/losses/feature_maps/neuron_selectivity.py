@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import cast_pair
 from keras_distill.losses.feature_maps.maps import flatten_maps, pool_to_match, unit
@@ -11,6 +12,7 @@ from keras_distill.losses.layers import FeatureLoss
 from keras_distill.losses.registry import method
 
 
+@checked(teacher="[batch, *, *, *]", student="[batch, *, *, *]")
 def nst(teacher: Tensor, student: Tensor) -> Tensor:
     """Compute the squared maximum mean discrepancy between the channels of teacher and student.
 

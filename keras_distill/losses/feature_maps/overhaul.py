@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -20,6 +21,11 @@ from keras_distill.losses.registry import method
 _FIX = "Give the margins as numbers, one list of floats for each layer: `OFD(margin=[...])`."
 
 
+@checked(
+    teacher_features="[batch, *, *, *]",
+    student_features="[batch, *, *, *]",
+    margin="[...]",
+)
 def ofd(teacher_features: Tensor, student_features: Tensor, margin: Any) -> Tensor:
     """Compute the partial squared distance to the teacher's features, summed over the elements of a sample.
 

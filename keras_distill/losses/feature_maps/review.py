@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -18,6 +19,7 @@ from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_features="[batch, *, *, *]", student_features="[batch, *, *, *]")
 def reviewkd_hcl(teacher_features: Tensor, student_features: Tensor, pool_sizes: Sequence[int] = (4, 2, 1)) -> Tensor:
     """Compute the hierarchical context loss of a stage: squared errors of the maps at several scales.
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -19,6 +20,7 @@ from keras_distill.losses.registry import method
 SCALES = ("imagenet", "cifar")
 
 
+@checked(teacher="[batch, ...]", student="[batch, *...]")
 def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
     """Compare the similarities of the samples of a batch between teacher and student.
 
@@ -54,6 +56,12 @@ def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
     return squares / count * (ops.cast(ops.shape(student)[0], student.dtype) / count)
 
 
+@checked(
+    teacher="[batch, *, *, *]",
+    student="[batch, *, *, *]",
+    scale=SCALES,
+    mask="[batch]",
+)
 def ickd(teacher: Tensor, student: Tensor, scale: str = "imagenet", mask: Tensor = None) -> Tensor:
     """Compare the similarities of the channels of a sample between teacher and student.
 

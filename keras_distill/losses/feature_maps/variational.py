@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import Parallel, make_for_each_layer
@@ -17,6 +18,7 @@ from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_features="[batch, *, *, *]", mean="[batch, *, *, *]", variance="[*]")
 def vid(teacher_features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """Compute the negative log-likelihood of the teacher's features under a normal distribution for each channel.
 

@@ -1,11 +1,11 @@
 """What all losses of logits share: finding the logits, checking the classes, and a temperature that may change."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import DistillationLoss, zip_outputs
@@ -139,22 +139,6 @@ class LabelledLogitLoss(LogitFunctionLoss):
         self, teacher_output: Tensor, student_output: Tensor, labels: Tensor, temperature: Any = None
     ) -> Tensor:
         return super().per_sample(teacher_output, student_output, temperature, labels=labels)
-
-
-def check_temperature(temperature: Any, source: str = "") -> Any:
-    """Return a temperature that is a finite number > 0, or a variable that holds one; raise a `ValueError` otherwise.
-
-    Args:
-        temperature: What was given.
-        source: Words to add to the message. Defaults to `""`.
-    """
-    try:
-        number = math.nan if isinstance(temperature, (bool, str)) else float(temperature)
-    except (TypeError, OverflowError):
-        number = math.nan
-    if not 0.0 < number < math.inf:
-        raise ValueError(expected(f"a finite temperature > 0{source}", f"temperature={temperature!r}"))
-    return temperature
 
 
 def check_classes(teacher_outputs: Any, student_outputs: Any) -> None:

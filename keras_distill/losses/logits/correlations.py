@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import POSITIVE, checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import wide_dtype
@@ -14,6 +15,7 @@ from keras_distill.losses.logits.rows import as_positions, as_rows, mean_of_rows
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def inter_class(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0, epsilon: float = 1e-8
 ) -> Tensor:
@@ -43,6 +45,7 @@ def inter_class(
     return as_positions(ops.cast(_distance(teacher, student, -1, epsilon), dtype), student_logits)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def intra_class(
     teacher_logits: Tensor,
     student_logits: Tensor,
@@ -77,6 +80,13 @@ def intra_class(
     return ops.cast(ops.mean(_distance(teacher, student, 0, epsilon)), dtype)
 
 
+@checked(
+    teacher_logits="[..., classes]",
+    student_logits="[..., classes]",
+    beta=(0.0, math.inf),
+    gamma=(0.0, math.inf),
+    epsilon=POSITIVE,
+)
 def dist(
     teacher_logits: Tensor,
     student_logits: Tensor,

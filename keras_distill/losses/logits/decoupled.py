@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
@@ -14,6 +15,7 @@ from keras_distill.losses.logits.rows import log_mean_exp
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", labels="int [...]")
 def target_class_divergence(
     teacher_logits: Tensor, student_logits: Tensor, labels: Tensor, temperature: Tensor = 1.0
 ) -> Tensor:
@@ -54,6 +56,7 @@ def target_class_divergence(
     return _two_way_divergence(-teacher_rest, -student_rest, -change)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", labels="int [...]")
 def non_target_class_divergence(
     teacher_logits: Tensor, student_logits: Tensor, labels: Tensor, temperature: Tensor = 1.0
 ) -> Tensor:
@@ -83,6 +86,13 @@ def non_target_class_divergence(
     return divergences.kl_divergence(teacher, student, temperature)
 
 
+@checked(
+    teacher_logits="[..., classes]",
+    student_logits="[..., classes]",
+    labels="int [...]",
+    alpha=(0.0, math.inf),
+    beta=(0.0, math.inf),
+)
 def dkd(
     teacher_logits: Tensor,
     student_logits: Tensor,
@@ -123,6 +133,7 @@ def dkd(
     return value * ops.square(ops.cast(temperature, value.dtype))
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", labels="int [...]", gamma=(0.0, math.inf))
 def nkd(
     teacher_logits: Tensor, student_logits: Tensor, labels: Tensor, temperature: Tensor = 1.0, gamma: float = 1.5
 ) -> Tensor:

@@ -1,5 +1,6 @@
 """The two directions of the Kullback-Leibler divergence, and their mixture, as used to distill language models."""
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
@@ -7,6 +8,7 @@ from keras_distill.losses.logits.base import LogitFunctionLoss
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def forward_kl(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0, subtract_entropy: bool = True
 ) -> Tensor:
@@ -40,6 +42,7 @@ def forward_kl(
     return compare(teacher_logits, student_logits, temperature)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def reverse_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0) -> Tensor:
     """Compute `KL(q, p)` of the tempered student `q` and the tempered teacher `p`.
 
@@ -68,6 +71,7 @@ def reverse_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: Tens
     return divergences.mixture_divergence(q, p, -log_ratio, 1.0)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", lam=(0.0, 1.0))
 def symmetric_kl(
     teacher_logits: Tensor,
     student_logits: Tensor,

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
@@ -13,6 +14,7 @@ from keras_distill.losses.logits.directed import forward_kl, reverse_kl
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", lam=(0.0, 1.0))
 def js_distance(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0, lam: float = 0.9) -> Tensor:
     """Compute `lam KL(q, m) + (1 - lam) KL(p, m)` with the mixture `m = (1 - lam) p + lam q`.
 
@@ -44,6 +46,7 @@ def js_distance(teacher_logits: Tensor, student_logits: Tensor, temperature: Ten
     return lam * from_student + (1.0 - lam) * from_teacher
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", beta=(0.0, 1.0))
 def generalized_jsd(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0, beta: float = 0.5
 ) -> Tensor:
@@ -79,6 +82,7 @@ def generalized_jsd(
     return compare(teacher_logits, student_logits, temperature)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def tv_distance(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0) -> Tensor:
     """Compute the total variation distance `sum_c |p_c - q_c| / 2`.
 

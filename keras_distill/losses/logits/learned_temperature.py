@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import kl_divergence
@@ -33,6 +34,7 @@ def scale_gradient(x: Tensor, factor: Tensor) -> Tensor:
     return ops.stop_gradient(x) + (scaled - ops.stop_gradient(scaled))
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def ctkd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:
     """Compute `T² KL(p, q)` at a temperature that receives a gradient as well.
 

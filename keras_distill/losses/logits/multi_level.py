@@ -7,17 +7,19 @@ from typing import Any
 
 from keras import ops
 
-from keras_distill._core.checks import check_number
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_number, check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
-from keras_distill.losses.logits.base import LogitLoss, check_temperature
+from keras_distill.losses.logits.base import LogitLoss
 from keras_distill.losses.logits.rows import as_positions, as_rows, softmax_and_gap
 from keras_distill.losses.registry import method
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def instance_level(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0) -> Tensor:
     """Compute `T² KL(p, q)` of each row: ordinary soft targets.
 
@@ -43,6 +45,7 @@ def instance_level(teacher_logits: Tensor, student_logits: Tensor, temperature: 
     return values * ops.square(ops.cast(temperature, values.dtype))
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def batch_level(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0, mask: Tensor = None
 ) -> Tensor:
@@ -72,6 +75,7 @@ def batch_level(
     return as_positions(_gram_gap(p, q, gap), student_logits)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def class_level(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0, mask: Tensor = None
 ) -> Tensor:
@@ -100,6 +104,13 @@ def class_level(
     return ops.mean(_gram_gap(ops.transpose(p), ops.transpose(q), ops.transpose(gap)))
 
 
+@checked(
+    teacher_logits="[..., classes]",
+    student_logits="[..., classes]",
+    instance_weight=(0.0, math.inf),
+    batch_weight=(0.0, math.inf),
+    class_weight=(0.0, math.inf),
+)
 def mlkd(
     teacher_logits: Tensor,
     student_logits: Tensor,

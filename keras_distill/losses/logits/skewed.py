@@ -1,5 +1,6 @@
 """Divergences to a mixture with a small share of the other distribution, which makes them bounded."""
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
@@ -7,6 +8,7 @@ from keras_distill.losses.logits.base import LogitFunctionLoss
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", lam=(0.0, 1.0))
 def skew_forward_kl(
     teacher_logits: Tensor,
     student_logits: Tensor,
@@ -49,6 +51,7 @@ def skew_forward_kl(
     return divergence + divergences.teacher_entropy(teacher_logits, student_logits, temperature)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", lam=(0.0, 1.0))
 def skew_reverse_kl(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0, lam: float = 0.1
 ) -> Tensor:

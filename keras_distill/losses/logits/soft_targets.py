@@ -6,16 +6,19 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
 from keras_distill.losses.heads import logits_of
 from keras_distill.losses.logits import top_k
-from keras_distill.losses.logits.base import LogitLoss, check_classes, check_temperature
+from keras_distill.losses.logits.base import LogitLoss, check_classes
 from keras_distill.losses.per_output import PerOutputLoss, get_keras_loss, takes_logits
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def kd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0) -> Tensor:
     """Compute `T² KL(softmax(v / T), softmax(z / T))` of teacher logits `v` and student logits `z`.
 
@@ -45,6 +48,7 @@ def kd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0
     return divergence * ops.square(ops.cast(temperature, divergence.dtype))
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def soft_target_ce(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0) -> Tensor:
     """Compute T² times the cross-entropy of the tempered student under the tempered teacher.
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import POSITIVE, checked
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of, set_mask
@@ -16,6 +17,7 @@ from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
 from keras_distill.losses.registry import get, method, wrapper
 
 
+@checked(logits="[..., classes]", epsilon=POSITIVE)
 def standardize(logits: Tensor, epsilon: float = 1e-7) -> Tensor:
     """Compute `(x - mean(x)) / (epsilon + std(x))` of each row, with the unbiased standard deviation.
 

@@ -4,12 +4,14 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
 from keras_distill.losses.logits.base import LogitFunctionLoss
 from keras_distill.losses.registry import method
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def ttm(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0) -> Tensor:
     """Compute `KL(p, q)` of the teacher at temperature T and the student at temperature 1.
 
@@ -38,6 +40,7 @@ def ttm(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.
     return divergences.kl_divergence(teacher / temperature, student_logits)
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
 def wttm(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0) -> Tensor:
     """Compute `ttm`, with each row weighted by the smoothness of the teacher.
 

@@ -5,12 +5,20 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import wide_dtype
 from keras_distill.losses.logits.labelled_class import target_cross_entropy
 from keras_distill.losses.logits.multi_level import TEMPERATURES, batch_level, class_level, instance_level
 
 
+@checked(
+    teacher_weak="[batch, classes]",
+    student_weak="[batch, classes]",
+    teacher_strong="[batch, classes]",
+    student_strong="[batch, classes]",
+    labels="int [batch]",
+)
 def multi_level_two_views(
     teacher_weak: Tensor,
     student_weak: Tensor,

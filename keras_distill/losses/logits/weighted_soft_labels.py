@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
@@ -16,6 +17,7 @@ EPSILON = 1e-7
 """Number that the authors add to the teacher's cross-entropy before dividing by it."""
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", labels="int [...]")
 def soft_label_weight(teacher_logits: Tensor, student_logits: Tensor, labels: Tensor) -> Tensor:
     """Compute `1 - exp(-CE_s / (CE_t + 1e-7))`, with cross-entropies of the hard labels at temperature 1.
 
@@ -47,6 +49,7 @@ def soft_label_weight(teacher_logits: Tensor, student_logits: Tensor, labels: Te
     return ops.stop_gradient(-ops.expm1(-ratio))
 
 
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", labels="int [...]", alpha=(0.0, math.inf))
 def wsld(
     teacher_logits: Tensor, student_logits: Tensor, labels: Tensor, temperature: Tensor = 2.0, alpha: float = 2.25
 ) -> Tensor:

@@ -7,13 +7,12 @@ from keras import ops
 
 from keras_distill._core import guards
 from keras_distill._core.backend import check_tensorflow
-from keras_distill._core.checks import check_number
+from keras_distill._core.checks import check_number, check_temperature
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import DistillationLoss
 from keras_distill.losses.hard_labels import NO_LABEL
-from keras_distill.losses.logits.base import check_temperature
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.losses.vocabulary.fused import fused_distillation
 from keras_distill.losses.vocabulary.heads import find_head
