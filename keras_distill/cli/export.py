@@ -11,7 +11,7 @@ from keras_distill.cli import files, session
 
 _FORMATS = (
     "saved_model, tflite, tflite_float16, tflite_dynamic_range, tflite_int8, tflite_int8_float_io, tflite_int16x8, "
-    "tflite_weights_int8, tflite_weights_int4, tflite_dynamic_batch, onnx, c_array, c_array_int8"
+    "tflite_uint8, tflite_weights_int8, tflite_weights_int4, tflite_dynamic_batch, onnx, c_array, c_array_int8"
 )
 
 
@@ -37,6 +37,10 @@ _FORMATS = (
 @click.option("--scale", type=float, help="Multiply raw bytes by this in the files, by 0.00392156862745098 for 1/255.")
 @click.option("--mean", default="", help="Then subtract this: one number, or one per channel, separated by commas.")
 @click.option("--std", default="", help="Then divide by this: one number, or one per channel, separated by commas.")
+@click.option("--kinds", default="", help="What the outputs are: classes, labels or numbers; or NAME=KIND,NAME=KIND.")
+@click.option("--min-agreement", type=float, help="Smallest agreement, in place of that of each format.")
+@click.option("--max-difference", type=float, help="Largest difference, as a share of the range of the output.")
+@click.option("--max-mean-difference", type=float, help="Largest mean difference, as a share of the same range.")
 @click.option("--time-limit", type=float, default=600.0, show_default=True, help="Seconds for one conversion.")
 def command(
     model: Any,
@@ -51,6 +55,10 @@ def command(
     scale: float | None,
     mean: str,
     std: str,
+    kinds: str,
+    min_agreement: float | None,
+    max_difference: float | None,
+    max_mean_difference: float | None,
     time_limit: float,
 ) -> None:
     """Export MODEL, a .keras file, to files, and verify each in another runtime. Of a Distiller, export the student.
@@ -79,6 +87,10 @@ def command(
             devices=_words(devices or targets),
             calibration=calibration,
             preprocessing=_preprocessing(scale, _numbers("--mean", mean), _numbers("--std", std)),
+            kinds=_kinds(kinds),
+            min_agreement=min_agreement,
+            max_difference=max_difference,
+            max_mean_difference=max_mean_difference,
             time_limit=time_limit,
         )
     # Text of a fixed width is wrapped in a narrow window, where rich would truncate cells.
@@ -95,6 +107,15 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(word) for word in _words(text))
     except ValueError as error:
         raise ValueError(expected(f"{option} to be numbers, separated by commas", repr(text))) from error
+
+
+def _kinds(text: str) -> Any:
+    """Return `"numbers"` as it is, and `"price=numbers,sold=labels"` as a dict; `None` for nothing."""
+    words = _words(text)
+    if not any("=" in word for word in words):
+        return text.strip() or None
+    pairs = [word.partition("=") for word in words]
+    return {name.strip(): kind.strip() for name, _, kind in pairs}
 
 
 def _preprocessing(scale: float | None, mean: tuple[float, ...], std: tuple[float, ...]) -> Any:

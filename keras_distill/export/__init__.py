@@ -8,7 +8,18 @@ from keras_distill.export.formats import FORMATS
 from keras_distill.export.preprocessing import Preprocessing
 from keras_distill.export.reporting.benchmark_report import BenchmarkReport
 from keras_distill.export.reporting.report import Artifact, ExportReport
+from keras_distill.export.splitting import split_head
 
-__all__ = ["DEVICES", "FORMATS", "Artifact", "BenchmarkReport", "ExportReport", "Preprocessing", "benchmark", "export"]
+__all__ = [
+    "DEVICES",
+    "FORMATS",
+    "Artifact",
+    "BenchmarkReport",
+    "ExportReport",
+    "Preprocessing",
+    "benchmark",
+    "export",
+    "split_head",
+]
 
 __getattr__ = _renamed(__name__, {"TARGETS": "keras_distill.export.devices.DEVICES"})

@@ -11,13 +11,13 @@ import numpy as np
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.export.arrays import Arrays
+from keras_distill.export.comparison.tally import Tally
 from keras_distill.export.labels import read_labels
 from keras_distill.export.reporting.benchmark_report import BenchmarkReport, Measured
 from keras_distill.export.reporting.report import FAILED, PASSED
 from keras_distill.export.runtimes.remote import RemoteRuntime, require
 from keras_distill.export.signature import Tensor
 from keras_distill.export.tflite import flatbuffer
-from keras_distill.export.verification import Tally
 from keras_distill.export.worker import ProcessError
 
 _RUNTIME = "any_litert"

@@ -1,20 +1,22 @@
 """Devices that a file is meant for: the runtime of each has to agree with the student as well."""
 
 import dataclasses
-import itertools
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from keras_distill._core.checks import check_choice
 from keras_distill.export import verification
+from keras_distill.export.arrays import Arrays
+from keras_distill.export.comparison.limits import Limits
 from keras_distill.export.conversion.sources import Source
 from keras_distill.export.formats import Format
 from keras_distill.export.reporting.report import Artifact
 from keras_distill.export.runtimes.remote import RemoteRuntime, require
 
 PASSED = "passed"
-_BATCHES = 1  # Reference kernels and microcontrollers' interpreters are slow, and a few samples show the differences.
+_SAMPLES = 1000
+"""Samples to compare on, of all: reference kernels and microcontrollers' interpreters are slow."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,8 @@ def run_on_devices(
     entry: Format,
     source: Source,
     samples: Iterable[tuple[Any, Any]],
-    limits: verification.Limits,
+    count: int,
+    limits: Limits,
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Run a verified file on the runtimes of devices.
 
@@ -66,7 +69,8 @@ def run_on_devices(
         path: The file.
         entry: `Format` of the file.
         source: `Source` that the file was written from.
-        samples: `(inputs, labels)` batches to compare on; the first one is used.
+        samples: `(inputs, labels)` batches to compare on; of many samples, some that are spread evenly are used.
+        count: Number of samples in them.
         limits: `Limits` within which the runtimes agree with the student.
 
     Returns:
@@ -74,9 +78,27 @@ def run_on_devices(
         format is not meant for, and a dict of what their runtimes found out about the file.
     """
     meant_for = [name for name in names if entry.runtime in DEVICES[name].formats]
-    some = list(itertools.islice(iter(samples), _BATCHES))
+    some = list(thin(samples, -(-count // _SAMPLES))) if meant_for else []
     facts: dict[str, Any] = {}
     return {name: _run(DEVICES[name], path, source, some, limits, facts) for name in meant_for}, facts
+
+
+def thin(samples: Iterable[tuple[Arrays, Arrays]], step: int) -> Iterator[tuple[Arrays, Arrays]]:
+    """Yield batches of every `step`-th sample.
+
+    Example:
+        >>> import numpy as np
+        >>> batches = [({"x": np.arange(start, start + 5)}, {}) for start in (0, 5, 10)]
+        >>> [inputs["x"].tolist() for inputs, _ in thin(batches, 4)]
+        [[0, 4], [8], [12]]
+    """
+    seen = 0
+    for batch in samples:
+        count = len(next(iter(batch[0].values())))
+        first, seen = -seen % step, seen + count
+        if first < count:
+            inputs, labels = ({name: array[first::step] for name, array in part.items()} for part in batch)
+            yield inputs, labels
 
 
 def _run(device, path, source, samples, limits, facts) -> str:
@@ -99,7 +121,7 @@ def _run(device, path, source, samples, limits, facts) -> str:
 
 def _compare(runtime, path, source, samples, limits, facts) -> list[str]:
     with RemoteRuntime(runtime, path, source.work, source.time_limit) as opened:
-        tallies = verification.compare(source.student, opened, source.signature, samples)
+        tallies = verification.compare(source, opened, samples)
         facts |= opened.measure(samples[0][0], threads=(1,))["facts"]
     return [each for name, tally in tallies.items() for each in limits.complaints(name, tally.figures())]
 

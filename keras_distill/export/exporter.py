@@ -52,6 +52,7 @@ def export(
     devices: str | Iterable[str] = (),
     calibration: str = "min_max",
     calibration_samples: int = 500,
+    kinds: str | dict[str, str] | None = None,
     min_agreement: float | None = None,
     max_difference: float | None = None,
     max_mean_difference: float | None = None,
@@ -72,6 +73,7 @@ def export(
     | `"tflite_dynamic_range"` | large layers in int8, activations quantized on the fly | ≥ 0.95 | any · 0.03 |
     | `"tflite_int8"` | int8 throughout, in and out; calibrated | ≥ 0.95 | any · 0.05 |
     | `"tflite_int8_float_io"` | int8 inside, float32 in and out; calibrated | ≥ 0.95 | any · 0.05 |
+    | `"tflite_uint8"` | int8 inside, uint8 in and out; calibrated | ≥ 0.95 | any · 0.05 |
     | `"tflite_int16x8"` | activations in int16, weights in int8; calibrated; slow | ≥ 0.95 | any · 0.03 |
     | `"tflite_weights_int8"` | weights in int8, computing in float32 | ≥ 0.95 | any · 0.03 |
     | `"tflite_weights_int4"` | weights in int4, computing in float32 | ≥ 0.9 | any · 0.1 |
@@ -85,13 +87,16 @@ def export(
     ranges from `calibration_data`. Quantization-aware students (`keras_distill.quantization`) have learned theirs; the
     other formats of such a student are written from `keras_distill.quantization.float_student(student)`.
 
-    Agreement is the share of samples on which file and student have the same largest output. It counts for outputs of
-    more than one unit, unless their labels are the targets of a regression. Differences are limited as shares of the
-    range of the student's output over the data.
+    Agreement is the share of samples on which file and student decide the same: the largest of the scores of classes,
+    or each of several labels at a probability of one half. Every class, and every label's yes and no, is checked by
+    itself: it may lose twice the share that the table allows, and one sample more, but never all. Differences are
+    limited as shares of the range of the student's output over the data; those of numbers unit by unit, each by its own
+    range. At the ends of the data's range and half a range beyond, a file has to be finite where the student is.
 
     Data may be NumPy arrays `x` (a list or dict of them for several inputs), a tuple `(x, y)` or
     `(x, y, sample_weight)`, a batched `tf.data.Dataset` or a `keras.utils.PyDataset` of these. Labels may be class
-    indices, one-hot vectors, or targets of the output's own shape.
+    indices, one-hot vectors, or targets of the output's own shape. Samples with a label of -1, of 255 where there are
+    fewer classes, or with a weight of 0 do not count in the accuracy.
 
     Args:
         student: Built `keras.Model`, with a linear or softmax head, any number of inputs and outputs.
@@ -112,8 +117,12 @@ def export(
             value in ten thousand at each end. Defaults to `"min_max"`.
         calibration_samples: Number of samples of `calibration_data` to use: spread evenly over arrays, the first ones
             of a dataset. Defaults to 500.
-        min_agreement: Smallest agreement, in place of the table's, for every format. Pass 0 for outputs that are
-            vectors without classes and have no labels. Defaults to `None`, the table's.
+        kinds: What the outputs are, for all or as a dict by output: `"classes"`, scores of which the largest counts;
+            `"labels"`, which apply independently; or `"numbers"`, such as a regression or an embedding. Defaults to
+            `None`: taken from the labels, the activation and the shape. Several linear units without labels are then
+            taken for classes.
+        min_agreement: Smallest agreement, in place of the table's, for every format; 0 for any. Defaults to `None`, the
+            table's.
         max_difference: Largest difference, in place of the table's, for every format. Defaults to `None`, the table's.
         max_mean_difference: Largest mean difference, in place of the table's, for every format. Defaults to `None`, the
             table's.
@@ -155,6 +164,7 @@ def export(
         devices,
         calibration,
         calibration_samples,
+        kinds,
     )
     target = publishing.check_directory(
         directory, [publishing.MANIFEST, *(entry.filename for entry in request.entries)]
@@ -191,9 +201,8 @@ def _make_source(
     request: Request, student: keras.Model, work: pathlib.Path, converter: Converter, time_limit: float
 ) -> Source:
     work.mkdir()
-    return Source(
-        student, request.signature, request.calibration, work, converter, time_limit, request.calibration_method
-    )
+    method = request.calibration_method
+    return Source(student, request.signature, request.calibration, work, converter, time_limit, method, request.kinds)
 
 
 def _export_format(
@@ -216,13 +225,20 @@ def _export_format(
         log = getattr(error, "log", "") + transcript.text
         return Artifact(entry.name, f"{report.FAILED}: {_shorten(error)}", log=log)
     figures, complaints, log = _verify(path, entry, request, source, limits)
-    figures |= {"bytes": publishing.size(path), "samples": request.count}
+    figures |= {"bytes": _measure_size(path, entry), "samples": request.count}
     if complaints:
         publishing.remove(path)
         return Artifact(entry.name, f"{report.FAILED_VERIFICATION}: {'; '.join(complaints)}", log=log, **figures)
-    passed_on, facts = devices_.run_on_devices(request.devices, path, entry, source, request.evaluation, limits)
+    passed_on, facts = devices_.run_on_devices(
+        request.devices, path, entry, source, request.evaluation, request.count, limits
+    )
     figures = facts | figures | {"devices": passed_on, "path": str(target / entry.filename)}
     return Artifact(entry.name, report.PASSED, **figures)
+
+
+def _measure_size(path: pathlib.Path, entry: Format) -> int:
+    """Return the bytes of a file or folder; of C++ source, those that it puts into flash memory."""
+    return len(flatbuffer.read_content(path)) if entry.runtime == "c_array" else publishing.size(path)
 
 
 def _verify(path, entry, request, source, limits) -> tuple[dict[str, Any], list[str], str]:
@@ -231,7 +247,8 @@ def _verify(path, entry, request, source, limits) -> tuple[dict[str, Any], list[
         if path.suffix == ".tflite":
             # Before the verification, so that the verified bytes are those that ship.
             metadata.attach(path, metadata.describe(request.signature, request.class_names, request.preprocessing))
-        figures, complaints = verification.verify(path, entry, source, request.evaluation, limits)
+        names = request.class_names
+        figures, complaints = verification.verify(path, entry, source, request.evaluation, limits, names)
         if path.suffix == ".tflite":
             complaints += metadata.find_complaints(path, request.signature, request.class_names)
             figures["operators"] = flatbuffer.describe(path)["operators"]
@@ -255,13 +272,17 @@ def _shorten(error: Exception) -> str:
 
 def _make_manifest(student: keras.Model, request: Request, rows: list[Artifact]) -> dict[str, Any]:
     return {
-        "student": {"name": student.name, "dtype_policy": student.dtype_policy.name},
+        "student": {
+            "name": student.name,
+            "dtype_policy": student.dtype_policy.name,
+            "scaling": request.scaling_layers,
+        },
         **metadata.describe(request.signature, request.class_names, request.preprocessing),
         "calibrated_on": {
             "samples": samples.count_samples(request.calibration) if request.calibration else 0,
             "method": request.calibration_method,
         },
-        "verified_on": {"argument": request.evaluated_on, "samples": request.count},
+        "verified_on": {"argument": request.evaluated_on, "samples": request.count, "ranges": request.ranges},
         "versions": {name: _find_version(name) for name in _RECORDED_VERSIONS},
         "artifacts": [_make_portable(row) for row in rows],
     }

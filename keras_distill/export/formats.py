@@ -8,12 +8,12 @@ from collections.abc import Callable
 import keras
 
 from keras_distill._core.extras import missing
+from keras_distill.export.comparison.limits import Limits
 from keras_distill.export.conversion import writers
 from keras_distill.export.conversion.sources import Source
 from keras_distill.export.runtimes.remote import require
 from keras_distill.export.signature import Signature
 from keras_distill.export.tflite import inspection
-from keras_distill.export.verification import Limits
 from keras_distill.quantization.aware import is_quantize_aware
 
 
@@ -140,6 +140,19 @@ FORMATS = {
             runtime="litert",
             limits=_INT8,
             inspect=inspection.every(_FLOAT, inspection.int8_within),
+            needs_calibration=True,
+            takes_learned_ranges=True,
+        ),
+        # For the Edge TPU of Coral and the tasks of MediaPipe, which know no int8 at the ends. Where the student takes
+        # numbers from 0 to 1, the bytes of a camera are the file's input as they are.
+        Format(
+            name="tflite_uint8",
+            summary="TFLite, int8 inside, uint8 in and out, batch 1",
+            filename="student_uint8.tflite",
+            write=writers.int8("uint8"),
+            runtime="litert",
+            limits=_INT8,
+            inspect=inspection.every(_FLOAT, inspection.uint8_at_the_ends),
             needs_calibration=True,
             takes_learned_ranges=True,
         ),

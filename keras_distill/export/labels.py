@@ -8,8 +8,12 @@ from keras_distill._core.messages import expected
 from keras_distill.export.arrays import Arrays
 from keras_distill.export.signature import Tensor
 
+_UNLABELLED = -1
+_VOID = 255
+"""Label of pixels that belong to no class, in many data sets of segmentation."""
 
-def read_labels(labels: Any, outputs: tuple[Tensor, ...], count: int, what: str) -> Arrays:
+
+def read_labels(labels: Any, outputs: tuple[Tensor, ...], count: int, what: str, sample_weight: Any = None) -> Arrays:
     """Return a dict of output name to labels, for the outputs that have labels.
 
     Args:
@@ -17,16 +21,24 @@ def read_labels(labels: Any, outputs: tuple[Tensor, ...], count: int, what: str)
         outputs: Outputs of the student.
         count: Number of samples in the batch.
         what: Name of the argument, for messages.
+        sample_weight: `None`, an array for all outputs, or a list or dict of arrays by output. Defaults to `None`.
 
     Returns:
         Dict of str to array: class indices, int64 of the output's shape without the last axis; or, where the labels
-        do not name classes, float targets of the output's shape.
+        do not name classes, float targets of the output's shape. What has no label, or no weight, is -1.
 
     Raises:
         ValueError: If count, shape or range do not fit.
     """
     pairs = zip(outputs, _match_outputs(labels, outputs, what), strict=True)
-    return {output.name: _read(array, output, count, what) for output, array in pairs if array is not None}
+    read = {output.name: _read(array, output, count, what) for output, array in pairs if array is not None}
+    if isinstance(sample_weight, np.ndarray):
+        sample_weight = [sample_weight] * len(outputs)
+    weights = _match_outputs(sample_weight, outputs, what)
+    for output, weight in zip(outputs, weights, strict=True):
+        if weight is not None and output.name in read:
+            read[output.name] = _drop_weightless(read[output.name], weight, output, what)
+    return read
 
 
 def are_classes(array: np.ndarray) -> bool:
@@ -135,7 +147,17 @@ def _read_dense(array: np.ndarray, classes: int | None) -> np.ndarray:
 def _read_indices(array: np.ndarray, classes: int | None, name: str) -> np.ndarray:
     indices = array.astype(np.int64)
     limit = np.iinfo(np.int64).max if classes is None else classes
-    if not np.array_equal(indices, array) or (indices < 0).any() or (indices >= limit).any():
-        wanted = f"{name} to be integers from 0 to {limit - 1}"
+    known = (indices != _UNLABELLED) & ((indices != _VOID) | (limit > _VOID))
+    if not np.array_equal(indices, array) or (indices < 0)[known].any() or (indices >= limit)[known].any():
+        wanted = f"{name} to be integers from 0 to {limit - 1}, or -1 for none"
         raise ValueError(expected(wanted, f"values from {array.min()} to {array.max()}"))
-    return indices
+    return np.where(known, indices, _UNLABELLED)
+
+
+def _drop_weightless(labels: np.ndarray, weight: np.ndarray, output: Tensor, what: str) -> np.ndarray:
+    """Return the labels with -1 where the weight is zero."""
+    if weight.shape != labels.shape[: weight.ndim]:
+        wanted = f"sample_weight of output {output.keras_name!r} in {what} to have shape {labels.shape[:1]}"
+        raise ValueError(expected(wanted, weight.shape))
+    weight = weight.reshape(weight.shape + (1,) * (labels.ndim - weight.ndim))
+    return np.where(weight == 0, np.array(_UNLABELLED, labels.dtype), labels)

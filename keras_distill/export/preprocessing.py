@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected
+from keras_distill.export.comparison.kinds import find_heads
 from keras_distill.export.signature import Tensor, read_inputs, read_outputs
-from keras_distill.losses import heads
 
 _DTYPES = ("uint8", "int32", "float32")
 
@@ -213,25 +213,12 @@ def _choose_outputs(softmax: list[Any], outputs: tuple[Tensor, ...]) -> set[str]
 
 
 def _find_heads(student: Any, structure: Any) -> list[str]:
-    """Return the kind of head of each output, as `losses.heads` names it, or `"probabilities"` by its values."""
-    import tensorflow as tf
-
-    kinds: list[str] = []
-
-    def trace(*leaves: Any) -> Any:
-        answer = student(keras.tree.pack_sequence_as(structure, list(leaves)), training=False)
-        kinds.extend(heads.head_of(output)[0] for output in keras.tree.flatten(answer))
-        return keras.tree.flatten(answer)
-
     leaves = keras.tree.flatten(structure)
-    traced = tf.function(trace).get_concrete_function(*[tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in leaves])
+    generator = np.random.default_rng(0)
+    sample = None
     if all(size is not None for leaf in leaves for size in leaf.shape[1:]):
-        generator = np.random.default_rng(0)
-        sample = [tf.constant(generator.normal(size=(4, *leaf.shape[1:])), leaf.dtype) for leaf in leaves]
-        for place, output in enumerate(traced(*sample)):
-            if kinds[place] == "linear" and output.shape.rank > 1 and output.shape[-1] > 1:
-                kinds[place] = "probabilities" if bool(heads.rows_are_probabilities(output)) else "linear"
-    return kinds
+        sample = [generator.normal(size=(4, *leaf.shape[1:])) for leaf in leaves]
+    return find_heads(student, structure, sample)
 
 
 def _finish(value: Any, output: Tensor, kind: str | None, wanted: bool) -> Any:

@@ -12,8 +12,9 @@ from keras_distill._core.checks import check_choice, check_model, check_whole_nu
 from keras_distill._core.messages import expected
 from keras_distill.export import labels as labels_
 from keras_distill.export import preprocessing as preprocessing_
-from keras_distill.export import samples, signature
+from keras_distill.export import samples, scaling, signature
 from keras_distill.export.arrays import Arrays
+from keras_distill.export.comparison import kinds as kinds_
 from keras_distill.export.conversion import calibration as calibration_
 from keras_distill.export.devices import check_devices
 from keras_distill.export.formats import FORMATS, Format, needs_calibration
@@ -42,6 +43,9 @@ class Request:
         evaluation: `(inputs, labels)` batches, which can be iterated several times.
         evaluated_on: Name of the argument that holds these batches.
         count: Number of samples in them.
+        kinds: Dict of output name to one of `comparison.kinds.KINDS`.
+        ranges: Dict of input name to the least and the largest number in the first batch.
+        scaling_layers: Dict of input name to the layer of the student that scales it.
     """
 
     student: keras.Model
@@ -56,6 +60,9 @@ class Request:
     evaluation: Iterable[tuple[Arrays, Arrays]]
     evaluated_on: str
     count: int
+    kinds: dict[str, str]
+    ranges: dict[str, list[float]]
+    scaling_layers: dict[str, str]
 
 
 def make_request(
@@ -69,6 +76,7 @@ def make_request(
     devices: str | Iterable[str],
     calibration: str,
     calibration_samples: int,
+    kinds: Any = None,
 ) -> Request:
     """Check the arguments of `exporter.export` and return them as a `Request`; raise as documented there."""
     entries, devices = _find_entries(formats), check_devices(devices)
@@ -92,8 +100,13 @@ def make_request(
     count = samples.count_samples(chosen[0]) if evaluation_data is None else _explain_sizes(found, evaluation.check)
     if chosen is not None and evaluation_data is not None:
         _warn_if_scaled_differently(chosen[0], evaluation.take(_COMPARED)[0])
+    first_inputs, first_labels = next(iter(evaluation))
+    steps = preprocessing_.match_inputs(preprocessing, found.inputs)
+    if wrapped is not float_student:
+        scaling.check_scaled_once(float_student, steps, found, first_inputs)
+        scaling.check_needed(float_student, wrapped, steps, found, first_inputs, first_labels)
     if float_student is not student and wrapped is float_student:
-        check_rebuilt(student, float_student, found, next(iter(evaluation))[0])
+        check_rebuilt(student, float_student, found, first_inputs)
     return Request(
         student=wrapped,
         plain_student=plain,
@@ -101,13 +114,21 @@ def make_request(
         entries=entries,
         devices=devices,
         class_names=labels_.match_class_names(labels, found.outputs),
-        preprocessing=preprocessing_.match_inputs(preprocessing, found.inputs),
+        preprocessing=steps,
         calibration=chosen and chosen[0],
         calibration_method=calibration,
         evaluation=evaluation,
         evaluated_on=what,
         count=count,
+        kinds=kinds_.find_kinds(wrapped, found, first_inputs, first_labels, kinds_.match_kinds(kinds, found.outputs)),
+        ranges={name: [float(array.min()), float(array.max())] for name, array in first_inputs.items()},
+        scaling_layers=_name_scaling_layers(float_student, found),
     )
+
+
+def _name_scaling_layers(student: keras.Model, found: signature.Signature) -> dict[str, str]:
+    layers = scaling.find_scaling(student)
+    return {tensor.name: layers[tensor.keras_name][0] for tensor in found.inputs if tensor.keras_name in layers}
 
 
 def _wrap(student: keras.Model, steps: Any) -> keras.Model:
@@ -144,7 +165,7 @@ def _check_data(entries: list[Format], student: keras.Model, calibration_data: A
 
 
 def _read_signature(student: keras.Model, data: Any, what: str) -> signature.Signature:
-    example, _ = next(samples.iterate_batches(data, what), (None, None))
+    example, *_ = next(samples.iterate_batches(data, what), (None,))
     if example is None or not all(map(len, keras.tree.flatten(example))):
         raise ValueError(samples.no_samples_message(what))
     structure, inputs = signature.read_inputs(student, example)

@@ -15,8 +15,8 @@ from keras_distill.export.signature import Signature, Tensor
 BATCH_SIZE = 256
 
 
-def iterate_batches(data: Any, what: str) -> Iterator[tuple[Any, Any]]:
-    """Yield `(inputs, labels)` batches, structures of NumPy arrays as the user nested them; labels may be `None`.
+def iterate_batches(data: Any, what: str) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield `(inputs, labels, sample_weight)`, structures of NumPy arrays as the user nested them, or `None`.
 
     Args:
         data: NumPy arrays (one, or a list or dict of them), a tuple `(x, y)` or `(x, y, sample_weight)` of such, a
@@ -59,16 +59,17 @@ def _select(arrays: Any, rows: slice | np.ndarray) -> Any:
     return keras.tree.map_structure(lambda array: None if array is None else array[rows], arrays)
 
 
-def _split(element: Any, what: str) -> tuple[Any, Any]:
-    """Return the inputs and the labels of a batch."""
+def _split(element: Any, what: str) -> tuple[Any, Any, Any]:
+    """Return the inputs, the labels and the weights of a batch."""
     parts = element if isinstance(element, tuple) else (element,)
     if not 1 <= len(parts) <= 3:
         fix = "Pass several inputs as a list or a dict."
         wanted = f"{what} to give x, (x, y) or (x, y, sample_weight)"
         raise ValueError(expected(wanted, f"a tuple of {len(parts)}", fix))
-    inputs, labels = (*parts, None)[:2]
+    inputs, *others = (*parts, None, None)[:3]
     inputs = keras.tree.map_structure(lambda leaf: _to_array(leaf, what), inputs)
-    return inputs, None if labels is None else _to_arrays(labels, what)
+    labels, weights = (None if each is None else _to_arrays(each, what) for each in others)
+    return inputs, labels, weights
 
 
 def _to_arrays(structure: Any, what: str) -> Any:
@@ -106,9 +107,10 @@ class Samples:
         return self._iterate(self._data)
 
     def _iterate(self, data: Any) -> Iterator[tuple[Arrays, Arrays]]:
-        for inputs, labels in iterate_batches(data, self.what):
+        outputs = self._signature.outputs
+        for inputs, labels, weights in iterate_batches(data, self.what):
             inputs = name_arrays(inputs, self._signature.inputs, self.what)
-            yield inputs, labels_.read_labels(labels, self._signature.outputs, count_samples(inputs), self.what)
+            yield inputs, labels_.read_labels(labels, outputs, count_samples(inputs), self.what, weights)
 
     def check(self) -> int:
         """Read all of the data and return the number of samples.

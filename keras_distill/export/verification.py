@@ -1,115 +1,28 @@
 """Comparing a file, run by another runtime, with the student on real data."""
 
-import dataclasses
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_distill._core.messages import expected
 from keras_distill.export.arrays import Arrays
-from keras_distill.export.labels import are_classes
+from keras_distill.export.comparison.limits import Limits
+from keras_distill.export.comparison.tally import Tally, condense
 from keras_distill.export.runtimes.remote import RemoteRuntime
 from keras_distill.export.signature import Signature
 
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Limits within which a file agrees with the student; `None` leaves a figure unlimited.
-
-    Attributes:
-        min_agreement: Smallest share of samples with the student's top-1 answer, for outputs that are class scores.
-        max_difference: Largest difference from the student, as a share of the range of the student's output.
-        max_mean_difference: Largest mean difference, as a share of the same range.
-    """
-
-    min_agreement: float | None
-    max_difference: float | None
-    max_mean_difference: float | None
-
-    def complaints(self, name: str, figures: dict[str, Any]) -> list[str]:
-        """Return what is wrong with the figures of the output `name`."""
-        if not figures["student_finite"]:
-            return [f"output {name!r} of the student itself is not finite"]
-        if not figures["finite"]:
-            return [f"output {name!r} is not finite"]
-        found = []
-        agreement = figures["agreement"]
-        if agreement is not None and self.min_agreement is not None and agreement < self.min_agreement:
-            found.append(f"agreement of output {name!r} is {agreement:.4f}, less than {self.min_agreement:g}")
-        for figure, limit in (("max", self.max_difference), ("mean", self.max_mean_difference)):
-            difference = figures[f"{figure}_difference"]
-            if limit is not None and difference > limit * figures["range"]:
-                allowed = f"more than {limit:g} of the student's range {figures['range']:.3g}"
-                found.append(f"{figure} difference of output {name!r} is {difference:.3g}, {allowed}")
-        return found
-
-
-class Tally:
-    """Running comparison of one output of the student and of the file."""
-
-    def __init__(self):
-        self._numbers = self._answers = self._agreed = self._labelled = 0
-        self._student_correct = self._correct = 0
-        self._largest, self._total = 0.0, 0.0
-        self._low, self._high = np.inf, -np.inf
-        self._finite, self._student_finite, self._has_classes = True, True, True
-
-    def add(self, student: np.ndarray, file: np.ndarray, labels: np.ndarray | None = None) -> None:
-        """Add a batch.
-
-        Args:
-            student: Array `(batch, ...)`.
-            file: Array of the same shape.
-            labels: Labels, as `labels.read_labels` returns them. Defaults to `None`.
-
-        Raises:
-            ValueError: If the shapes differ, which broadcasting would hide.
-        """
-        if student.shape != file.shape:
-            raise ValueError(expected(f"an output of shape {student.shape}", file.shape))
-        student, file = student.astype(np.float64), file.astype(np.float64)
-        self._student_finite &= bool(np.isfinite(student).all())
-        self._finite &= bool(np.isfinite(file).all())
-        difference = np.abs(student - file)
-        self._largest = max(self._largest, difference.max(initial=0.0))
-        self._total += difference.sum()
-        self._numbers += difference.size
-        self._low = min(self._low, student.min(initial=np.inf))
-        self._high = max(self._high, student.max(initial=-np.inf))
-        # If the labels are the targets of a regression, the largest output has no meaning.
-        regression = labels is not None and not are_classes(labels)
-        self._has_classes &= student.ndim > 1 and student.shape[-1] > 1 and not regression
-        if self._has_classes:
-            self._count_answers(student.argmax(-1), file.argmax(-1), labels)
-
-    def _count_answers(self, student: np.ndarray, file: np.ndarray, labels: np.ndarray | None) -> None:
-        self._answers += student.size
-        self._agreed += int((student == file).sum())
-        if labels is not None:
-            self._labelled += labels.size
-            self._student_correct += int((student == labels).sum())
-            self._correct += int((file == labels).sum())
-
-    def figures(self) -> dict[str, Any]:
-        """Return a dict of plain numbers; `None` where there is nothing to measure."""
-        measurable = self._finite and self._student_finite
-        labelled = self._labelled if self._has_classes else 0
-        return {
-            "finite": self._finite,
-            "student_finite": self._student_finite,
-            "agreement": self._agreed / self._answers if self._has_classes else None,
-            "max_difference": float(self._largest) if measurable else None,
-            "mean_difference": float(self._total / self._numbers) if measurable else None,
-            "range": float(self._high - self._low or abs(self._high) or 1.0) if measurable else None,
-            "accuracy": self._correct / labelled if labelled else None,
-            "student_accuracy": self._student_correct / labelled if labelled else None,
-        }
+_PROBED = 16
+_BEYOND = 1.5
 
 
 def verify(
-    path: pathlib.Path, entry: Any, source: Any, samples: Iterable[tuple[Arrays, Arrays]], limits: Limits
+    path: pathlib.Path,
+    entry: Any,
+    source: Any,
+    samples: Iterable[tuple[Arrays, Arrays]],
+    limits: Limits,
+    class_names: dict[str, Sequence[str]] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Run a file in another runtime and compare it with the student.
 
@@ -119,6 +32,7 @@ def verify(
         source: `Source` that the file was written from.
         samples: `(inputs, labels)` batches to compare on.
         limits: `Limits` of the comparison.
+        class_names: Dict of output name to the names of its units, for the complaints. Defaults to `None`.
 
     Returns:
         Tuple of a dict of figures and a list of complaints; the file passed if there are no complaints.
@@ -132,28 +46,85 @@ def verify(
         if complaints:
             return types, complaints
         measured = _measure(runtime, samples)
-        tallies = compare(source.student, runtime, source.signature, samples)
+        tallies = compare(source, runtime, samples)
+        beyond = probe_beyond(source, runtime, samples, limits)
     outputs = {name: tally.figures() for name, tally in tallies.items()}
     for name, figures in outputs.items():
-        complaints += limits.complaints(name, figures)
-    return types | _summarize(outputs) | measured, complaints
+        complaints += limits.complaints(name, figures, (class_names or {}).get(name, ()))
+    outputs = {name: condense(figures) for name, figures in outputs.items()}
+    return types | _summarize(outputs) | measured, complaints or beyond
 
 
-def compare(
-    student: Any, runtime: RemoteRuntime, signature: Signature, samples: Iterable[tuple[Arrays, Arrays]]
-) -> dict[str, Tally]:
-    """Compare a student and a file on all samples; return a dict of output name to `Tally`."""
-    import tensorflow as tf
-
-    tallies = {tensor.name: Tally() for tensor in signature.outputs}
+def compare(source: Any, runtime: RemoteRuntime, samples: Iterable[tuple[Arrays, Arrays]]) -> dict[str, Tally]:
+    """Compare the student of a `Source` and a file on all samples; return a dict of output name to `Tally`."""
+    tallies = {tensor.name: Tally(source.kinds.get(tensor.name)) for tensor in source.signature.outputs}
     for inputs, labels in samples:
-        # GPUs may round float32 in matrix products; the files are compared with exact products.
-        with tf.device("CPU:0"):
-            student_outputs = signature.call(student, inputs)
+        student_outputs = _run_student(source, inputs)
         file_outputs = runtime(inputs)
         for name, tally in tallies.items():
-            tally.add(np.asarray(student_outputs[name]), file_outputs[name], labels.get(name))
+            tally.add(student_outputs[name], file_outputs[name], labels.get(name))
     return tallies
+
+
+def probe_beyond(
+    source: Any, runtime: RemoteRuntime, samples: Iterable[tuple[Arrays, Arrays]], limits: Limits
+) -> list[str]:
+    """Return what is wrong with a file at the ends of the data's range and a little beyond.
+
+    There the answers of integers differ, as their ranges end where the data did; but they have to be finite where the
+    student's are, and those of floating point have to be the student's.
+    """
+    inputs, _ = next(iter(samples))
+    probes = reach_beyond(inputs)
+    if probes is None:
+        return []
+    student_outputs, file_outputs = _run_student(source, probes), runtime(probes)
+    for name, wanted in student_outputs.items():
+        wanted, found = wanted.astype(np.float64), file_outputs[name].astype(np.float64)
+        rows = np.isfinite(wanted).reshape(len(wanted), -1).all(axis=1)
+        words = f"output {name!r} on inputs at the ends of the data's range and half a range beyond"
+        if not np.isfinite(found[rows]).all():
+            return [f"{words} is not finite, where the student's is"]
+        if limits.max_difference is not None and rows.any():
+            difference = float(np.abs(wanted[rows] - found[rows]).max())
+            allowed = limits.max_difference * max(float(np.abs(wanted[rows]).max()), 1e-6)
+            if difference > allowed:
+                return [f"{words} differs by {difference:.3g}, more than {allowed:.3g}"]
+    return []
+
+
+def reach_beyond(inputs: Arrays) -> Arrays | None:
+    """Return samples at both ends of the range of the inputs, and others moved away from its middle.
+
+    Only floating-point inputs are changed; if there are none, return `None`.
+
+    Example:
+        >>> reach_beyond({"x": np.array([[0.0, 1.0], [2.0, 4.0]])})["x"].tolist()
+        [[0.0, 0.0], [4.0, 4.0], [-1.0, 0.5], [2.0, 5.0]]
+    """
+    if not any(array.dtype.kind == "f" for array in inputs.values()):
+        return None
+
+    def probe(array: np.ndarray) -> np.ndarray:
+        some = array[:_PROBED]
+        ends = np.stack([some[0], some[0]])
+        if array.dtype.kind != "f":
+            return np.concatenate([ends, some])
+        low, high = array.min(), array.max()
+        ends[0], ends[1] = low, high
+        middle = (low + high) / 2
+        return np.concatenate([ends, middle + _BEYOND * (some - middle)]).astype(array.dtype)
+
+    return {name: probe(array) for name, array in inputs.items()}
+
+
+def _run_student(source: Any, inputs: Arrays) -> Arrays:
+    import tensorflow as tf
+
+    # GPUs may round float32 in matrix products; the files are compared with exact products.
+    with tf.device("CPU:0"):
+        outputs = source.signature.call(source.student, inputs)
+    return {name: np.asarray(output) for name, output in outputs.items()}
 
 
 def _measure(runtime: RemoteRuntime, samples: Iterable[tuple[Arrays, Arrays]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The model card: its Python code runs the files, and its other code has the names and dtypes of the files."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,10 +13,12 @@ import tensorflow as tf
 from keras_distill.export import publishing
 from keras_distill.export.quiet import quiet
 from keras_distill.export.reporting import card
+from keras_distill.export.reporting.card_cpp import name_method
 from keras_distill.export.reporting.report import Artifact
 from keras_distill.export.runtimes.litert import LiteRTRuntime
 from keras_distill.export.signature import read_inputs, read_signature
-from keras_distill.export.tflite import metadata
+from keras_distill.export.tflite import flatbuffer, metadata
+from keras_distill.export.tflite.c_array import write_c_array
 
 RNG = np.random.default_rng(0)
 DATA = {"image": RNG.random((8, 6, 6, 1), dtype="float32"), "model": RNG.random((8, 2), dtype="float32")}
@@ -158,3 +161,58 @@ def test_the_card_describes_preprocessing(exported):
         steps = {"image": Preprocessing(mean=0.5, std=(0.25,), in_graph=in_graph)}
         text = card.write(folder, rows, signature, steps, name="MODEL_CARD.md").read_text()
         assert words in text and "(raw × 0.00392156863 + 0 − 0.5) / 0.25" in text
+
+
+STUBS = {
+    "micro_interpreter.h": "#include <cstdint>\nenum TfLiteStatus { kTfLiteOk };\n"
+    "namespace tflite { struct Model; struct MicroInterpreter {"
+    " template <class R> MicroInterpreter(const Model*, R&, uint8_t*, int) {} TfLiteStatus AllocateTensors();"
+    " TfLiteStatus Invoke(); template <class T> T* typed_input_tensor(int); template <class T> T* typed_output_tensor(int);"
+    " }; }",
+    "micro_mutable_op_resolver.h": "namespace tflite { template <int> struct MicroMutableOpResolver { void AddReshape();"
+    " void AddConcatenation(); void AddFullyConnected(); void AddMul(); void AddAdd(); }; }",
+    "schema_generated.h": "namespace tflite { struct Model; const Model* GetModel(const void*); }",
+}
+"""What the program needs of TensorFlow Lite for Microcontrollers, declared."""
+
+
+def test_the_cpp_code_names_the_file_its_operators_and_its_integers(exported, tmp_path):
+    folder, signature, rows = exported
+    (folder / "c_array_int8").mkdir()
+    write_c_array(folder / FILES["tflite_int8"], folder / "c_array_int8" / "student_int8.cc", "student_int8")
+    row = Artifact("c_array_int8", "passed", "/elsewhere/c_array_int8", 1000, arena_bytes=1728)
+    text = card.write(folder, [*rows, row], signature, labels=LABELS, name="CARD.md").read_text()
+    program = code(text, "cpp")
+    assert "kArenaSize = 1904;  // Measured on x86-64: 1728." in program and "tflite::GetModel(student_int8)" in program
+    model = flatbuffer.load_model(folder / "c_array_int8")
+    operators = {name for name, _ in flatbuffer.list_operators(model)}
+    assert sorted(re.findall(r"resolver\.Add(\w+)\(\);", program)) == sorted(
+        name_method(each)[3:] for each in operators
+    )
+    for end in (*flatbuffer.read_ends(model)[0], *flatbuffer.read_ends(model)[1]):
+        assert f"<int8_t>({end.place})" in program and f"{end.scale:.9g}" in program
+    if shutil.which("g++"):
+        for name, content in STUBS.items():
+            for place in ("micro", "schema"):
+                (tmp_path / "tensorflow/lite" / place).mkdir(parents=True, exist_ok=True)
+                (tmp_path / "tensorflow/lite" / place / name).write_text(content)
+        (tmp_path / "main.cc").write_text(program)
+        flags = ["-std=c++17", "-Wall", "-Wno-unused-variable", "-Werror", "-fsyntax-only"]
+        command = ["g++", *flags, f"-I{tmp_path}", f"-I{folder / 'c_array_int8'}", str(tmp_path / "main.cc")]
+        compiled = subprocess.run(command, capture_output=True, text=True)
+        assert compiled.returncode == 0, compiled.stderr
+
+
+def test_operators_are_named_as_the_resolver_names_them():
+    names = {
+        "CONV_2D": "Conv2D",
+        "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
+        "L2_NORMALIZATION": "L2Normalization",
+        "SPACE_TO_BATCH_ND": "SpaceToBatchNd",
+        "BATCH_MATMUL": "BatchMatMul",
+        "RELU6": "Relu6",
+        "SPLIT_V": "SplitV",
+        "PADV2": "PadV2",
+        "ARG_MAX": "ArgMax",
+    }
+    assert {name: name_method(name) for name in names} == {name: f"Add{method}" for name, method in names.items()}

@@ -13,11 +13,11 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from keras_distill import export as room
+from keras_distill.export.comparison.limits import Limits
 from keras_distill.export.conversion.writers import tflite
 from keras_distill.export.formats import Format
 from keras_distill.export.signature import Signature, Tensor
 from keras_distill.export.tflite import flatbuffer
-from keras_distill.export.verification import Limits
 
 
 def answers(path, images):

@@ -94,6 +94,7 @@ WRONG = {
     "tflite_weights_int4": "0% of its weights are INT4",
     "tflite_int8": "CONV_2D does not compute in integers",
     "tflite_int8_float_io": "CONV_2D does not compute in integers",
+    "tflite_uint8": "CONV_2D does not compute in integers",
     "tflite_int16x8": "an input is FLOAT32",
     "tflite_dynamic_batch": "input 'image' has the shape (1, 8, 8, 1), where only the batch should be free",
 }
@@ -126,7 +127,7 @@ def test_files_of_any_batch(student, digits, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("io", ["tflite_int8", "tflite_int8_float_io", "c_array_int8"])
+@pytest.mark.parametrize("io", ["tflite_int8", "tflite_int8_float_io", "tflite_uint8", "c_array_int8"])
 def test_quantization_aware_students_need_no_samples(io, residual, tmp_path, converter):
     student, x, _ = residual
     aware = quantization.quantize_aware(student)

@@ -7,6 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_distill import export as room
 from keras_distill.export.preprocessing import Preprocessing, match_inputs, wrap
+from keras_distill.export.scaling import check_needed, check_scaled_once
 from keras_distill.export.signature import Tensor, read_inputs, read_signature
 
 RNG = np.random.default_rng(0)
@@ -147,3 +148,62 @@ def test_files_take_bytes_and_give_probabilities(name, tolerance, files):
     scale, zero_point = output["quantization"]
     values = (values - zero_point) * scale if scale else values
     np.testing.assert_allclose(values, by_hand(student), atol=tolerance)
+
+
+# Students that scale by themselves ------------------------------------------------------------------------------------
+
+
+def scaled(*first):
+    return keras.Sequential(
+        [keras.Input((8, 8, 3), name="image"), *first, keras.layers.Flatten(), keras.layers.Dense(5)]
+    )
+
+
+def normalization(values):
+    layer = keras.layers.Normalization(name="n")
+    layer.adapt(values.astype("float32"))
+    return layer
+
+
+def nested():
+    image = keras.Input((8, 8, 3), name="image")
+    return keras.Model(image, scaled(keras.layers.Rescaling(1 / 255, name="n"))(keras.layers.ZeroPadding2D(0)(image)))
+
+
+TWICE = [
+    lambda: scaled(keras.layers.Rescaling(1 / 255, name="n")),
+    lambda: scaled(keras.layers.RandomFlip(), keras.layers.Rescaling(1 / 127.5, offset=-1, name="n")),
+    lambda: scaled(normalization(IMAGES)),
+    nested,
+]
+ONCE = [
+    lambda: scaled(),
+    lambda: scaled(keras.layers.Rescaling(2, offset=-1)),
+    lambda: scaled(normalization(IMAGES / 255)),
+    lambda: scaled(keras.layers.Conv2D(3, 1), keras.layers.Rescaling(1 / 255)),
+]
+
+
+@pytest.mark.parametrize(("make", "twice"), [(each, True) for each in TWICE] + [(each, False) for each in ONCE])
+def test_nothing_is_scaled_twice(make, twice):
+    student = make()
+    signature = read_signature(student, *read_inputs(student, IMAGES), {"image": IMAGES})
+    if not twice:
+        return check_scaled_once(student, {"image": Preprocessing()}, signature, {"image": IMAGES})
+    with pytest.raises(ValueError, match="^Expected preprocessing of input 'image' that the student needs.*layer 'n'"):
+        check_scaled_once(student, {"image": Preprocessing()}, signature, {"image": IMAGES})
+    check_scaled_once(student, {"image": Preprocessing(scale=1.0)}, signature, {"image": IMAGES})
+
+
+def test_a_student_that_is_right_without_it_is_named():
+    """A division in the graph is no scaling layer; the labels tell."""
+    image = keras.Input((8, 8, 3), name="image")
+    layer = keras.layers.Dense(5, bias_initializer=keras.initializers.Constant([0.4, 0.3, 0.2, 0.1, 0.0]), name="y")
+    student = keras.Model(image, layer(keras.layers.Flatten()(image / 255.0)))
+    labels = {"y": np.asarray(student(IMAGES.astype("float32"))).argmax(-1)}
+    wrapped = wrap(student, Preprocessing())
+    signature = read_signature(wrapped, *read_inputs(wrapped, IMAGES), {"image": IMAGES})
+    with pytest.raises(ValueError, match=r"right on \d+\.\d% of the samples behind it, and on 100.0% without"):
+        check_needed(student, wrapped, {"image": Preprocessing()}, signature, {"image": IMAGES}, labels)
+    labels = {"y": np.asarray(wrapped(IMAGES)).argmax(-1)}
+    check_needed(student, wrapped, {"image": Preprocessing()}, signature, {"image": IMAGES}, labels)

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from keras_distill.export import FORMATS, Artifact, ExportReport, export
-from keras_distill.export.verification import Limits, Tally
+from keras_distill.export.comparison.limits import Limits
+from keras_distill.export.comparison.tally import Tally
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def quantize_int8(calibrated: str, output: str, inference_type: str) -> None:
     Args:
         calibrated: File that `calibrate` wrote.
         output: File to write.
-        inference_type: Dtype of the inputs and outputs that are floats: `"int8"` or `"float32"`.
+        inference_type: Dtype of the inputs and outputs that are floats: `"int8"`, `"uint8"` or `"float32"`.
     """
     import tensorflow as tf
 

@@ -45,6 +45,7 @@ class Source:
         converter: `Converter` that runs the conversions.
         time_limit: Seconds that one request to another process may take.
         calibration_method: Name in `calibration.METHODS`. Defaults to `"min_max"`.
+        kinds: Dict of output name to one of `kinds.KINDS`, by which files are compared with the student.
     """
 
     student: Any
@@ -54,6 +55,7 @@ class Source:
     converter: Converter
     time_limit: float
     calibration_method: str = "min_max"
+    kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     _outcomes: dict[str, Exception | None] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -47,7 +47,7 @@ def int8(inference_type: str) -> Writer:
     """Return a writer of TFLite files that compute in int8.
 
     Args:
-        inference_type: Dtype of the inputs and outputs that are floats: `"int8"` or `"float32"`.
+        inference_type: Dtype of the inputs and outputs that are floats: `"int8"`, `"uint8"` or `"float32"`.
     """
     learned = tflite(optimizations=["DEFAULT"], inference_type=inference_type)
 

@@ -11,6 +11,7 @@ from keras_distill.export.labels import match_class_names
 from keras_distill.export.preprocessing import Preprocessing
 from keras_distill.export.reporting import tables
 from keras_distill.export.reporting.card_code import LANGUAGES
+from keras_distill.export.reporting.card_cpp import write_cpp
 from keras_distill.export.reporting.report import Artifact
 from keras_distill.export.signature import Signature, Tensor
 from keras_distill.export.tflite import flatbuffer
@@ -50,10 +51,10 @@ def write(
         "A Keras student, exported to files by `keras_distill`. Another runtime than Keras ran each file on real data, "
         "and its outputs agreed with the student's.",
         "## Files\n\n" + _describe_files(rows, kept),
-        "## Inputs\n\n" + _describe_inputs(signature, preprocessing or {}),
+        "## Inputs\n\n" + _describe_inputs(signature, preprocessing or {}, manifest),
         "## Outputs\n\n" + _describe_outputs(signature, class_names),
         *_describe_quantization(files),
-        *_write_code(files),
+        *_write_code(files, _write_cpp(rows, kept)),
         "## How the files were verified\n\n" + _describe_verification(rows, manifest),
         "## Versions and hashes\n\n" + _describe_hashes(kept, manifest),
     ]
@@ -74,26 +75,32 @@ def _read_tflite_files(rows: Sequence[Artifact], kept: dict[str, pathlib.Path]) 
 
 def _describe_files(rows: Sequence[Artifact], kept: dict[str, pathlib.Path]) -> str:
     names = [f"`{kept[row.format].name}`" if row.format in kept else row.format for row in rows]
-    columns = tables.fill((tables.SIZE, *tables.AGREEMENT, *tables.COST), rows)
+    columns = tables.fill((tables.SIZE, *tables.AGREEMENT, *tables.COST, tables.ARENA), rows)
     table = tables.format_markdown(names, [row.status for row in rows], columns, "file")
     words = (
-        "Agreement is the share of samples with the student's answer. Latency is the time for one sample on one thread"
+        "Agreement is the share of the student's decisions that the file shares, and the worst class that of the class "
+        "where it shares the fewest. Latency is the time for one sample on one thread of the machine that exported."
     )
-    return f"{table}\n\n{words} of the machine that exported."
+    if any(row.arena_bytes is not None for row in rows):
+        words += " The size of C++ source is the flash memory that it takes, the arena its working memory."
+    return f"{table}\n\n{words}"
 
 
-def _describe_inputs(signature: Signature, preprocessing: dict[str, Preprocessing]) -> str:
+def _describe_inputs(signature: Signature, preprocessing: dict[str, Preprocessing], manifest: dict[str, Any]) -> str:
+    ranges = manifest.get("verified_on", {}).get("ranges", {})
+    scaling = manifest.get("student", {}).get("scaling", {})
     lines = ["| input | shape | dtype | what to feed |", "|---|---|---|---|"]
     for tensor in signature.inputs:
-        feed = _describe_feed(preprocessing.get(tensor.name))
+        feed = _describe_feed(preprocessing.get(tensor.name), ranges.get(tensor.name), scaling.get(tensor.name))
         lines.append(f"| `{tensor.name}` | {_format_shape(tensor)} | {tensor.dtype} | {feed} |")
     note = "The batch comes first. TFLite files take one sample at a time, except the one named `dynamic_batch`."
     return "\n".join([*lines, "", note])
 
 
-def _describe_feed(step: Preprocessing | None) -> str:
+def _describe_feed(step: Preprocessing | None, span: list[float] | None, layer: str | None) -> str:
     if step is None:
-        return "what the student was trained on"
+        feed = f"unscaled values, which its layer `{layer}` scales" if layer else "what the student was trained on"
+        return feed if span is None else f"{feed}; {span[0]:.4g} to {span[1]:.4g} in the verified samples"
     formula = f"(raw × {step.scale:.9g} + {step.offset:g} − {_format_list(step.mean)}) / {_format_list(step.std)}"
     if step.in_graph:
         return f"raw values; the file itself computes {formula}"
@@ -134,9 +141,23 @@ def _describe_quantization(files: Files) -> list[str]:
     return ["## Integers\n\n" + "\n".join([head, *lines]) + f"\n\n{rule}"]
 
 
-def _write_code(files: Files) -> list[str]:
-    if not files:
+def _write_cpp(rows: Sequence[Artifact], kept: dict[str, pathlib.Path]) -> list[str]:
+    """Return the section for microcontrollers, with the smallest C array that passed."""
+    arrays = [row for row in rows if row.format in kept and kept[row.format].is_dir() and "c_array" in row.format]
+    if not arrays:
         return []
+    row = min(arrays, key=lambda row: row.bytes or 0)
+    folder = kept[row.format]
+    model = flatbuffer.load_model(folder)
+    operators = [name for name, _ in flatbuffer.list_operators(model)]
+    (source,) = folder.glob("*.cc")
+    code = write_cpp(source.stem, *flatbuffer.read_ends(model), operators, row.arena_bytes)
+    return ["### C++ (microcontrollers)", f"With the files of `{folder.name}`:\n\n```cpp\n{code}\n```"]
+
+
+def _write_code(files: Files, cpp: list[str]) -> list[str]:
+    if not files:
+        return ["## Code", *cpp] if cpp else []
     parts = ["## Code"]
     for language in LANGUAGES:
         found = next((item for item in files.items() if language.takes([*item[1][0], *item[1][1]])), None)
@@ -146,7 +167,7 @@ def _write_code(files: Files) -> list[str]:
             parts.append(f"No file here has only inputs and outputs that this runtime takes: batch 1, {kinds}.")
         else:
             parts.append(f"```{language.tag}\n{language.write(found[0], *found[1])}\n```")
-    return parts
+    return parts + cpp
 
 
 def _describe_verification(rows: Sequence[Artifact], manifest: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import html
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from keras_distill._core import deprecation
@@ -23,8 +23,10 @@ class Artifact:
         format: Name in the table of formats.
         status: `"passed"`, `"exported, but failed verification: <why>"` or `"failed: <why>"`.
         path: Path of the file or folder; `None` unless it passed.
-        bytes: Its size, or the size that it had before it was withheld; `None` if it was never written.
-        agreement: Share of samples with the student's top-1 answer, of the worst output. `None` without classes.
+        bytes: Its size, or the size that it had before it was withheld; of C++ source, the bytes of flash memory that
+            it takes. `None` if it was never written.
+        agreement: Share of the student's decisions that the file shares: the class, or each label at one half; of the
+            worst output. `None` for numbers.
         max_difference: Largest difference from the student's outputs.
         mean_difference: Mean difference, of the worst output.
         accuracy: Share of right answers, averaged over the outputs that have labels; `None` without labels.
@@ -36,7 +38,7 @@ class Artifact:
         peak_memory: Bytes that opening the file and running one sample took; `None` where the system does not report
             them.
         partitions: Number of partitions of the graph that LiteRT's delegate runs; `None` for other runtimes.
-        arena_bytes: Working memory that a microcontroller needs; `None` unless that device was requested.
+        arena_bytes: Working memory that a microcontroller needs; `None` for files that were not run by its runtime.
         operators: The file's operators: the number of each by name.
         devices: Status on each requested device: `"passed"`, `"failed: <why>"` or `"not run: <why>"`.
         samples: Number of samples that it was compared on.
@@ -79,6 +81,15 @@ class Artifact:
     def quality(self) -> float | None:
         """Accuracy, or agreement with the student where there are no labels; `None` where there are no classes."""
         return self.agreement if self.accuracy is None else self.accuracy
+
+    @property
+    def worst(self) -> float | None:
+        """Share of the samples of the worst class, or of the worst label's yes or no, that the file finds.
+
+        Classes with fewer than three samples do not count; `None` without decisions.
+        """
+        groups = [figures["worst"] for figures in self.outputs.values() if figures.get("worst")]
+        return min((group["kept"] / group["support"] for group in groups), default=None)
 
     @property
     def targets(self) -> dict[str, str]:
@@ -139,7 +150,7 @@ class ExportReport(tables.TableReport):
         return rows[name]
 
     def smallest(self, min_accuracy: float | None = None) -> Artifact:
-        """Return the smallest file that passed.
+        """Return the smallest file that passed; C++ source counts only if nothing else passed.
 
         Args:
             min_accuracy: Smallest accuracy, or smallest agreement where there are no labels. Defaults to `None`, any.
@@ -208,11 +219,12 @@ class ExportReport(tables.TableReport):
         return self._fill([_make_device_column(name) for name in names])
 
     def _fill(self, more: Sequence[tables.Column] = ()) -> tables.Cells:
-        return tables.fill((tables.SIZE, *tables.AGREEMENT, *tables.COST, *more), list(self))
+        return tables.fill((tables.SIZE, *tables.AGREEMENT, *tables.COST, tables.ARENA, *more), list(self))
 
     def _list_notes(self) -> list[str]:
         """Return the lines below the table."""
         notes = [f"{row.format}: {row.status}; no file was kept" for row in self if not row.passed]
+        notes += _list_larger(self)
         notes += [
             f"{row.format} on {device}: {status}"
             for row in self
@@ -237,12 +249,26 @@ class ExportReport(tables.TableReport):
 
     def _find_least(self, attribute: str, min_accuracy: float | None) -> Artifact:
         rows = [row for row in self if row.passed and getattr(row, attribute) is not None]
+        rows = [row for row in rows if not row.format.startswith("c_array")] or rows
         good = [row for row in rows if min_accuracy is None or (row.quality or 0.0) >= min_accuracy]
         if not good:
             wanted = "a file that passed" + ("" if min_accuracy is None else f" with an accuracy of {min_accuracy:g}")
             best = max((row.quality or 0.0 for row in rows), default=None)
             raise ValueError(expected(wanted, "no such file" if best is None else f"{best:g} at best"))
         return min(good, key=lambda row: getattr(row, attribute))
+
+
+def _list_larger(rows: Iterable[Artifact]) -> list[str]:
+    """Return a line for each file of integers that is larger than that of floats, which nobody expects."""
+    passed = {row.format: row for row in rows if row.passed}
+    plain, small = passed.get("tflite"), passed.get("tflite_int8")
+    if plain is None or small is None or (small.bytes or 0) <= (plain.bytes or 0):
+        return []
+    counts = [sum(row.operators.values()) for row in (plain, small)]
+    why = f"it has {counts[1]} operators where tflite has {counts[0]}"
+    if counts[1] > 2 * counts[0]:
+        why += ", because quantizers need recurrent layers unrolled; tflite_weights_int8 keeps their loops"
+    return [f"tflite_int8 is larger than tflite: {why}"]
 
 
 def _make_device_column(name: str) -> tables.Column:

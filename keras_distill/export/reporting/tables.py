@@ -226,9 +226,11 @@ AGREEMENT = (
     make_column("agreement", "agreement", numbers.percent),
     make_column("max diff.", "max_difference", format_difference, "max\ndiff."),
     make_column("mean diff.", "mean_difference", format_difference, "mean\ndiff."),
+    make_column("worst class", "worst", numbers.percent, "worst\nclass"),
     make_column("accuracy", "accuracy", numbers.percent),
 )
 MEMORY = make_column("memory", "peak_memory", numbers.size)
+ARENA = make_column("arena", "arena_bytes", numbers.size)
 PARTITIONS = make_column("partitions", "partitions", str, "parti-\ntions")
 COST = (
     make_column("latency", "latency_us", format_time),

@@ -34,6 +34,10 @@ class CArrayRuntime(Runtime):
     def __call__(self, inputs: Arrays) -> Arrays:
         return self._runtime(inputs)
 
+    def facts(self) -> dict[str, Any]:
+        """Return the working memory on a microcontroller, in place of that of a process on this machine."""
+        return {"peak_memory": None, "arena_bytes": self._runtime.facts().get("arena_bytes")}
+
     def prepared(self, inputs: Arrays) -> Callable[[], Any]:
         return self._runtime.prepared(inputs)
 

@@ -70,6 +70,11 @@ def int8_within(path: Path, signature: Signature) -> list[str]:
     return _check_integers(path, signature, "FLOAT32", _CONVERSIONS | {"DEQUANTIZE"})
 
 
+def uint8_at_the_ends(path: Path, signature: Signature) -> list[str]:
+    """Complain about operators in floating point, and about float inputs and outputs that are not uint8."""
+    return _check_integers(path, signature, "UINT8", _CONVERSIONS)
+
+
 def int16_by_int8(path: Path, signature: Signature) -> list[str]:
     """Complain about operators that do not compute in int16, and weights that are not int8."""
     complaints = _check_integers(path, signature, "INT16", _allow_at_entrance(signature))
