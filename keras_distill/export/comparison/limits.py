@@ -56,10 +56,11 @@ class Limits:
         """Return the group of decisions that lost the most beyond what it may lose, if there is one."""
         if not self.min_agreement:
             return None
+        share = 2 * (1 - self.min_agreement)
 
         def excess(group: dict[str, Any]) -> float:
             support = group["support"]
-            allowed = min(2 * (1 - self.min_agreement) * support + 1, support - 1)
+            allowed = min(share * support + 1, support - 1)
             return (support - group["kept"] - allowed) / support
 
         checked = [group for group in figures["groups"] if group["support"] >= LEAST_SUPPORT]
