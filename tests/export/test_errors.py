@@ -124,10 +124,10 @@ ERRORS = {
     "label too large": (
         {"evaluation_data": (x(), LABELS + 3)},
         ValueError,
-        "labels of output 'logits' in evaluation_data to be integers from 0 to 2. Received: values from 3 to 3.",
+        "labels of output 'logits' in evaluation_data to be integers from 0 to 2, or -1 for none. Received: values from 3 to 3.",
     ),
-    "label negative": ({"evaluation_data": (x(), LABELS - 1)}, ValueError, "integers from 0 to 2."),
-    "label fractional": ({"evaluation_data": (x(), LABELS + 0.5)}, ValueError, "integers from 0 to 2."),
+    "label negative": ({"evaluation_data": (x(), LABELS - 2)}, ValueError, "integers from 0 to 2, or -1 for none."),
+    "label fractional": ({"evaluation_data": (x(), LABELS + 0.5)}, ValueError, "integers from 0 to 2, or -1 for none."),
     "label shape": (
         {"evaluation_data": (x(), np.zeros((6, 2)))},
         ValueError,

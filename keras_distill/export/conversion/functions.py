@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_distill.export.conversion import calibration
+from keras_distill.export.conversion.freezing import frozen_graph
 from keras_distill.export.tflite import flatbuffer
 
 _ATTEMPTS = 8
@@ -112,22 +113,13 @@ def convert_to_onnx(saved_model: str, output: str, opset: int) -> None:
         onnx.checker.ValidationError: If the file is not valid.
     """
     import onnx
-    import tensorflow as tf
     import tf2onnx
 
-    loaded = tf.saved_model.load(saved_model)
-    function = loaded.signatures["serving_default"]
-    specs = [
-        tf.TensorSpec(spec.shape, spec.dtype, name=name)
-        for name, spec in sorted(function.structured_input_signature[1].items())
-    ]
-
-    @tf.function(input_signature=specs, autograph=False)
-    def call(*inputs: Any) -> Any:
-        named: dict[str, Any] = {str(spec.name): tensor for spec, tensor in zip(specs, inputs, strict=True)}
-        return function(**named)
-
-    model, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=opset)
+    with frozen_graph(saved_model) as (graph, inputs, outputs):
+        names = {tensor: name for side in (inputs, outputs) for name, tensor in side.items()}
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph, None, list(inputs.values()), list(outputs.values()), opset, tensors_to_rename=names
+        )
     _replace_erfc(model.graph)
     for value in (*model.graph.input, *model.graph.output):
         sizes = value.type.tensor_type.shape.dim
