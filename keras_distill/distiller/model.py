@@ -19,6 +19,7 @@ from keras_distill.distiller.first_batch import check_first_batch
 from keras_distill.distiller.logs import Logs
 from keras_distill.distiller.naming import arrange
 from keras_distill.distiller.objective import Objective, layers_of, taps
+from keras_distill.distiller.outputs import find_differing
 from keras_distill.distiller.saving import Saving
 from keras_distill.distiller.steps import Steps
 from keras_distill.distiller.summary import Overview
@@ -104,8 +105,9 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         if trust is not None and not isinstance(trust, Trust):
             raise ValueError(expected("trust to be a keras_distill.teachers.Trust", repr(trust)))
         losses = validation.check_losses(distillation_losses)
-        on_outputs = any(taps(loss, "student") is None for loss in losses)
-        validation.check_models(teacher, student, compare_outputs=on_outputs)
+        validation.check_models(teacher, student, compare_outputs=False)
+        on_outputs = [loss for loss in losses if taps(loss, "student") is None]
+        differing = find_differing(teacher, student, on_outputs)
         weights = validation.check_loss_weights(distillation_loss_weights, len(losses))
         student_loss_weight = check_number("student_loss_weight", student_loss_weight, 0.0, 1.0)
         answers = answers_of(teacher)
@@ -118,6 +120,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         teacher.trainable = False
         self._teacher = Untracked(teacher)
         self.student = student
+        self._differing = differing
         self._answers = Untracked(answers)
         layers = layers_of("student", losses)
         self._extractor = Untracked(FeatureExtractor(student, layers, role="student") if layers else None)
@@ -291,7 +294,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
             if student_outputs is None:
                 whole = self._extractor.content is None
                 student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
-            given = {"labels": y, "training": training, "extras": extras}
+            given = {"labels": y, "training": training, "extras": extras, "left_out": self._differing}
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
             self._record_fidelity(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)
         regularization = sum(ops.sum(loss) for loss in self.losses) / backend.replicas() if self.losses else None

@@ -11,6 +11,7 @@ from keras_distill._core.backend import replicas
 from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Answer, as_answers
+from keras_distill.distiller.outputs import drop, pack_single
 from keras_distill.features.taps import FINAL_OUTPUT, tap
 from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
 from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
@@ -86,6 +87,7 @@ class Objective(keras.layers.Layer):
         labels: Any = None,
         training: bool = False,
         extras: Any = None,
+        left_out: frozenset = frozenset(),
     ) -> Any:
         """Compute each distillation loss.
 
@@ -96,6 +98,7 @@ class Objective(keras.layers.Layer):
             labels: Hard labels, for the losses that need them. Defaults to `None`.
             training: Whether the step trains. Defaults to `False`.
             extras: Dict of what else the batch carries, for losses that take it. Defaults to `None`.
+            left_out: Names, or positions, of final outputs that are not compared. Defaults to an empty set.
 
         Returns:
             A dict of unweighted float scalars by name of the loss; under `tf.distribute`, the share of this replica.
@@ -103,22 +106,26 @@ class Objective(keras.layers.Layer):
         terms = {}
         parts = zip(self.names, self.distillation_losses, self.adapters, self.temperatures, strict=True)
         for name, loss, adapter, temperature in parts:
-            weight = sample_weight
             teacher, student = (
                 _compared(loss, role, outputs)
                 for role, outputs in (("teacher", teacher_outputs), ("student", student_outputs))
             )
+            skipped = left_out if taps(loss, "student") is None else frozenset()
+            teacher, student, weight, own_labels = (
+                drop(each, skipped, loss) for each in (teacher, student, sample_weight, labels)
+            )
+            teacher = pack_single(teacher, student)
             if is_top_k(teacher):
                 check_takes_top_k(loss)
             if isinstance(loss, DistillationLoss):
-                given = {"labels": labels, "training": training, "adapter": adapter, **(extras or {})}
+                given = {"labels": own_labels, "training": training, "adapter": adapter, **(extras or {})}
                 if temperature is not None:
                     given["temperature"] = ops.convert_to_tensor(temperature)
                 fused = getattr(loss, "fuses_head", False)
                 if fused:
                     given["student_loss_weight"] = ops.convert_to_tensor(self.student_loss_weight)
                 if loss.compares_logits or fused:
-                    answer, weight = self._trusted(as_answers(teacher), labels, weight, fused)
+                    answer, weight = self._trusted(as_answers(teacher), own_labels, weight, fused)
                     teacher = _at(answer, getattr(adapter, "temperature", temperature))
                 else:
                     teacher = _at(teacher, None)

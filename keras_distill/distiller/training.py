@@ -11,7 +11,10 @@ from keras_distill.callbacks.input_watch import InputWatch
 from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.distiller import validation
 from keras_distill.distiller.backups import BackupGuard
+from keras_distill.distiller.class_weights import weigh_classes
 from keras_distill.distiller.logs import Bookkeeping, split_fidelity
+from keras_distill.distiller.objective import taps
+from keras_distill.distiller.outputs import check_have_no_loss
 from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.losses.hard_labels import wrap_losses
 from keras_distill.metrics.labelled import labelled_only
@@ -48,6 +51,8 @@ class Training(ModelMixin):
         if loss is not None and any(getattr(each, "fuses_head", False) for each in self.distillation_losses):
             fix = "FusedVocabulary computes the loss of the hard labels too, weighted by `student_loss_weight`."
             raise ValueError(expected("no other loss with one that never holds the logits", f"loss={loss!r}", fix))
+        on_outputs = [each for each in self.distillation_losses if taps(each, "student") is None]
+        check_have_no_loss(self._differing, on_outputs, loss, self.student)
         self.asked_jit_compile = jit_compile
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -80,6 +85,8 @@ class Training(ModelMixin):
         validation.check_not_empty(x)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
+            if kwargs.get("class_weight") and hasattr(x, "map"):
+                x = weigh_classes(x, kwargs.pop("class_weight"))
         bookkeeping, watch = Bookkeeping(), InputWatch()
         x = x if hasattr(x, "element_spec") else watch.watch(x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
