@@ -20,6 +20,7 @@ from keras_distill.losses.label_checks import (
     check_numeric,
     ignored_class,
     is_sparse_crossentropy,
+    overrides_call,
 )
 from keras_distill.losses.per_output import get_keras_loss, takes_logits
 
@@ -79,7 +80,7 @@ class HardLabelLoss(keras.losses.Loss):
         head = find_head(y_pred)
         if isinstance(self.loss, str) and (head.kind == "linear" or head.kind == _head_for(loss) and head.logits):
             return _make_loss(loss, labelled, from_logits=True)(y_true, head_of(y_pred)[1], sample_weight)
-        if head.kind == "linear":
+        if head.kind == "linear" and not overrides_call(loss):
             self._warn_once(loss)
         return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
 
