@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_distill._core.messages import expected
@@ -40,6 +41,8 @@ def logits_of(output: Tensor, owner: str = "model") -> Tensor:
     >>> logits_of(keras.activations.softmax(keras.ops.convert_to_tensor([[1.0, 2.0]]))).numpy().tolist()
     [[1.0, 2.0]]
     """
+    if is_eager(output) and activation_of(output)[0] is None and not bool(_within_unit_interval(output)):
+        return within_mask(output)  # No probabilities, which spares finding out where they come from.
     kind, logits = head_of(output)
     if kind == "sigmoid":
         raise ValueError(expected(f"a linear or a softmax head on the {owner}", "a sigmoid head", _FIX))
@@ -86,7 +89,8 @@ def find_head(output: Tensor) -> Head:
     origin = origin_of(output)
     head = UNKNOWN if origin is None else probe(origin)
     # No probability is below 0 or above 1.
-    return LINEAR if origin is None and is_eager(output) and not bool(_within_unit_interval(output)) else head
+    known = origin is None and (is_eager(output) or isinstance(output, np.ndarray))
+    return LINEAR if known and not bool(_within_unit_interval(output)) else head
 
 
 def _within_reach(head, output):
