@@ -41,7 +41,7 @@ def logits_of(output: Tensor, owner: str = "model") -> Tensor:
     >>> logits_of(keras.activations.softmax(keras.ops.convert_to_tensor([[1.0, 2.0]]))).numpy().tolist()
     [[1.0, 2.0]]
     """
-    if is_eager(output) and activation_of(output)[0] is None and not bool(_within_unit_interval(output)):
+    if is_eager(output) and activation_of(output)[0] is None and not _within_unit_interval(output):
         return within_mask(output)  # No probabilities, which spares finding out where they come from.
     kind, logits = head_of(output)
     if kind == "sigmoid":
@@ -90,7 +90,7 @@ def find_head(output: Tensor) -> Head:
     head = UNKNOWN if origin is None else probe(origin)
     # No probability is below 0 or above 1.
     known = origin is None and (is_eager(output) or isinstance(output, np.ndarray))
-    return LINEAR if known and not bool(_within_unit_interval(output)) else head
+    return LINEAR if known and not _within_unit_interval(output) else head
 
 
 def _within_reach(head, output):
@@ -104,8 +104,8 @@ def _within_reach(head, output):
 
 
 def _within_unit_interval(output):
-    output = ops.convert_to_tensor(output)
-    return ops.all(ops.logical_and(output >= 0, output <= 1))
+    values = ops.convert_to_numpy(output)  # Also for a constant in a function that is being traced.
+    return bool(np.all((values >= 0) & (values <= 1)))
 
 
 def rows_are_probabilities(output: Tensor) -> Tensor:
