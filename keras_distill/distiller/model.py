@@ -26,6 +26,7 @@ from keras_distill.distiller.summary import Overview
 from keras_distill.distiller.training import Training
 from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
 from keras_distill.losses.base import align_weights
+from keras_distill.losses.hard_labels import mark_unlabelled
 from keras_distill.teachers.combined import check_shows_its_teacher
 from keras_distill.teachers.loading import as_teacher
 from keras_distill.teachers.precision import in_precision
@@ -294,7 +295,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
             if student_outputs is None:
                 whole = self._extractor.content is None
                 student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
-            given = {"labels": y, "training": training, "extras": extras, "left_out": self._differing}
+            labels = mark_unlabelled(self.loss, y, y_pred) if self._has_hard_labels(y) else y
+            given = {"labels": labels, "training": training, "extras": extras, "left_out": self._differing}
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
             self._record_fidelity(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)
         regularization = sum(ops.sum(loss) for loss in self.losses) / backend.replicas() if self.losses else None

@@ -17,6 +17,7 @@ from keras_distill.distiller.objective import taps
 from keras_distill.distiller.outputs import check_have_no_loss
 from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.losses.hard_labels import wrap_losses
+from keras_distill.losses.label_checks import check_numeric
 from keras_distill.metrics.labelled import labelled_only
 
 
@@ -83,6 +84,7 @@ class Training(ModelMixin):
     ) -> Any:
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
         validation.check_not_empty(x)
+        check_numeric(y)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
             if kwargs.get("class_weight") and hasattr(x, "map"):
@@ -108,6 +110,7 @@ class Training(ModelMixin):
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student. See `keras.Model.evaluate`."""
         validation.check_not_empty(x)
+        check_numeric(args[0] if args else kwargs.get("y"))
         with guards.explained():
             logs = super().evaluate(x, *args, **kwargs)
         return self.in_order(logs) if isinstance(logs, dict) else logs

@@ -13,6 +13,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import run
 from keras_distill._core.tensors import mask_of, set_mask
 from keras_distill.answers.answer import Tensor
+from keras_distill.losses.label_checks import check_numeric
 
 _FIXES = {
     "labels": "Train with hard labels: `fit(x, y)`.",
@@ -297,9 +298,11 @@ def class_indices(labels: Tensor, outputs: Tensor) -> Tensor:
     Returns:
         Integer tensor `[batch, positions...]`.
     """
+    check_numeric(labels)
     labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == len(outputs.shape):
-        labels = ops.squeeze(labels, -1) if labels.shape[-1] == 1 else ops.argmax(labels, axis=-1)
+    one_hot = len(labels.shape) == len(outputs.shape) and labels.shape[-1] == outputs.shape[-1] != 1
+    if one_hot or len(labels.shape) == len(outputs.shape) and labels.shape[-1] == 1:
+        labels = ops.argmax(labels, axis=-1) if one_hot else ops.squeeze(labels, -1)
     if len(labels.shape) != len(outputs.shape) - 1:
         received = f"labels of shape {tuple(labels.shape)} for outputs of shape {tuple(outputs.shape)}"
         raise ValueError(expected("one label, sparse or one-hot, for each row of the student's outputs", received))

@@ -101,7 +101,7 @@ def get_keras_loss(loss: Any) -> Any:
     if not isinstance(loss, str):
         if not callable(loss):
             raise ValueError(expected("loss to be a Keras loss by name, function or object", f"loss={loss!r}"))
-        return loss
+        return loss() if inspect.isclass(loss) else loss
     try:
         return keras.losses.get(loss)
     except ValueError:
