@@ -146,7 +146,7 @@ _RULES: dict[str, Callable[[_Editor, Any], str | None]] = {
     "Square": _square,
     "SquaredDifference": _square_difference,
 }
-"""Operator to the function that adds its replacement and returns the name of the output, or `None` if the node stays."""
+"""Operator to the function that adds its replacement and returns the name of its output; `None` if the node stays."""
 
 
 def _rewrite_function(function: Any) -> None:
