@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_distill._core.messages import unknown_name
 from keras_distill.export import arrays
-from keras_distill.export.conversion.masking import Masks, hide
+from keras_distill.export.conversion.masking import GAP, Masks, hide
 from keras_distill.export.tflite import flatbuffer
 
 METHODS = {"min_max": 1.0, "percentile": 0.9999}
@@ -70,6 +70,8 @@ class Range:
         place = (self._seen - 1) * (1 - self._share)
         places = np.arange(len(self._low))
         low = np.interp(place, places, np.sort(self._low))
+        if self.masked and low <= self._limit / GAP:
+            low = self._least  # Numbers of every size are no masks.
         return low, -np.interp(place, places, np.sort(-self._high))
 
     def _keep_smallest(self, values: np.ndarray) -> np.ndarray:
@@ -88,10 +90,10 @@ def calibrate(model: str | os.PathLike, samples: str | os.PathLike, method: str,
     share = METHODS[check_method(method)]
     content = flatbuffer.load_model(model)
     masks = Masks(content)
-    found = _measure(model, content, arrays.load(samples), share, masks.limits)
+    found = _measure(model, content, arrays.load(samples), share, masks)
     ranges = {index: ends for index, seen in found.items() if (ends := seen.ends())}
     for index, ends in masks.replace(ranges, {index for index, seen in found.items() if seen.masked}).items():
-        flatbuffer.set_range(content.subgraphs[0].tensors[index], *ends)
+        flatbuffer.set_range(content.subgraphs[0].tensors[index], *sorted(masks.signs[index] * end for end in ends))
     pathlib.Path(output).write_bytes(flatbuffer.serialize(content))
 
 
@@ -107,14 +109,14 @@ def read_ranges(path: str | os.PathLike) -> dict[str, dict[str, np.float32]]:
 
 
 def _measure(
-    path: str | os.PathLike, model: Any, inputs: arrays.Arrays, share: float, limits: list[float]
+    path: str | os.PathLike, model: Any, inputs: arrays.Arrays, share: float, masks: Masks
 ) -> dict[int, Range]:
-    """Return a dict of the index of a tensor to the `Range` of its values when the file runs on the data."""
+    """Return the `Range` of each tensor's values, times its sign, by index, when the file runs on the data."""
     interpreter, details = _open(path)
     count = len(next(iter(inputs.values())))
     tensors = model.subgraphs[0].tensors
     computed = {
-        index: Range(count * math.prod(detail["shape"]), share, limits[index])
+        index: Range(count * math.prod(detail["shape"]), share, masks.limits[index])
         for index, detail in enumerate(interpreter.get_tensor_details()[: len(tensors)])
         if detail["dtype"] is np.float32 and not flatbuffer.is_constant(model, tensors[index])
     }
@@ -125,7 +127,7 @@ def _measure(
         for index, seen in computed.items():
             # The output of a loop that nothing reads has no memory, and no range.
             with contextlib.suppress(ValueError):
-                seen.add(interpreter.get_tensor(index).ravel().copy())
+                seen.add(masks.signs[index] * interpreter.get_tensor(index).ravel())
     return computed
 
 

@@ -1,4 +1,7 @@
-"""Masked scores: numbers such as -1e9 that say "not this one" to a softmax, and that no range should contain."""
+"""Masked scores: numbers such as -1e9 that say "not this one" to a softmax, and that no range should contain.
+
+Masks that are subtracted are positive; here the numbers of such tensors, and their ranges, have the opposite sign.
+"""
 
 import math
 from typing import Any
@@ -12,7 +15,7 @@ _LEAST, _LEAST_SCORE = -1e8, -1e3
 # exp(-6) of the least score that counts; the number in place of a masked one lies at least that far below all scores.
 _MARGIN = 6.0
 # Whatever else a tensor holds has to be far above what looks like a mask.
-_GAP = 10.0
+GAP = 10.0
 # Operators that return one of their inputs' numbers at each place.
 _MOVING = frozenset(
     {
@@ -31,6 +34,7 @@ class Masks:
 
     Attributes:
         limits: For each tensor of the first graph, the number below which its numbers are masks.
+        signs: For each tensor, -1 if its numbers are subtracted from scores, else 1.
     """
 
     def __init__(self, model: Any):
@@ -39,6 +43,7 @@ class Masks:
             (flatbuffer.name_operator(model.operatorCodes[each.opcodeIndex]), list(each.inputs), list(each.outputs))
             for each in self._graph.operators
         ]
+        self.signs = [1.0] * len(self._graph.tensors)
         self.limits = self._find_limits()
 
     def replace(self, ranges: dict[int, tuple[float, float]], masked: set[int]) -> dict[int, tuple[float, float]]:
@@ -50,20 +55,24 @@ class Masks:
         """
         constants = self._read_constants()
         known = {index: (float(kept.min()), float(kept.max())) for index, (_, kept) in constants.items() if kept.size}
-        known |= ranges
-        masked = {
-            index
-            for index in masked | {index for index, (hidden, _) in constants.items() if hidden.any()}
-            if index in known and known[index][0] > self.limits[index] / _GAP
+        known |= {index: ends for index, ends in ranges.items() if ends[1] >= self.limits[index]}
+        masked = masked | {index for index, (hidden, _) in constants.items() if hidden.any()}
+        # Tensors that hold nothing else need only be as small as what they are added to or selected for requires.
+        needed = {index: 0.0 for index in masked - known.keys()}
+        needed |= {
+            index: known[index][0] - _MARGIN
+            for index in masked & known.keys()
+            if known[index][0] > self.limits[index] / GAP
         }
-        needed = {index: known[index][0] - _MARGIN for index in masked}
         for name, inputs, outputs in reversed(self._operators):
             if outputs[0] in needed:
                 self._require(name, inputs, needed[outputs[0]], known, needed)
+        needed = {index: least for index, least in needed.items() if least}
         for index in constants.keys() & needed.keys():
-            self._write(index, np.where(constants[index][0], needed[index], self._read(index)))
+            self._write(index, np.where(constants[index][0], self.signs[index] * needed[index], self._read(index)))
         self._shrink_factors(constants, known, needed)
-        return {index: (needed.get(index, low), high) for index, (low, high) in ranges.items()}
+        changed = ranges.keys() & needed.keys()
+        return ranges | {index: (needed[index], max(ranges[index][1], needed[index])) for index in changed}
 
     def _require(self, name, inputs, least, known, needed) -> None:
         """Let the masked inputs of an operator be so small that its masked outputs are at most `least`."""
@@ -72,11 +81,13 @@ class Masks:
             if index not in needed or name not in _MOVING | {"ADD", "MUL", "SUB"}:
                 continue
             if name in ("ADD", "MUL", "SUB"):
-                low, high = known.get(inputs[1 - place], (0.0, 0.0))
+                other = inputs[1 - place]
+                low, high = known.get(other, (0.0, 0.0))
                 if name == "MUL":
                     wanted = least / low if low == high > 0 else needed[index]
                 else:
-                    wanted = least - high if name == "ADD" else least + low
+                    subtracted = name == "SUB" and place == 0 and self.signs[other] > 0
+                    wanted = least + low if subtracted else least - high
             needed[index] = min(needed[index], wanted)
 
     def _shrink_factors(self, constants, known, needed) -> None:
@@ -86,27 +97,32 @@ class Masks:
             if name != "MUL" or outputs[0] not in needed:
                 continue
             for index, other in (inputs, inputs[::-1]):
-                if index in constants and other in known:
-                    number, end = self._read(index), known[other][1 if self._read(index).max() < 0 else 0]
-                    if number.size == 1 and abs(number.item()) >= -self.limits[outputs[0]] and end:
-                        factors[index] = max(needed[outputs[0]] / end, factors.get(index, 0.0), key=abs)
+                if index not in constants or other not in known:
+                    continue
+                number, wanted = self._read(index), needed[outputs[0]] * self.signs[outputs[0]]
+                # The largest product of the sign that is wanted.
+                ends = [end * self.signs[other] for end in known[other]]
+                end = max((end for end in ends if end * number.max() * wanted > 0), key=abs, default=None)
+                if number.size == 1 and abs(number.item()) >= -self.limits[outputs[0]] and end is not None:
+                    factors[index] = max(wanted / end, factors.get(index, 0.0), key=abs)
         for index, factor in factors.items():
-            self._write(index, np.full_like(self._read(index), factor))
+            self._write(index, np.float32([factor]))
 
     def _find_limits(self) -> list[float]:
-        readers: dict[int, list[tuple[str, int]]] = {}
+        readers: dict[int, list[tuple[str, int, bool]]] = {}
         for name, inputs, outputs in self._operators:
-            for index in inputs:
-                readers.setdefault(index, []).append((name, outputs[0]))
+            for place, index in enumerate(inputs):
+                readers.setdefault(index, []).append((name, outputs[0], name == "SUB" and place == 1))
         limits = [_LEAST] * len(self._graph.tensors)
         # Every reader of a tensor comes after it.
         for _, inputs, outputs in reversed(self._operators):
             for index in (*outputs, *inputs):
                 found = readers.get(index, [])
-                towards = [name == "SOFTMAX" or limits[output] == _LEAST_SCORE for name, output in found]
-                known = all(name in _TOWARDS_SOFTMAX for name, _ in found)
-                if found and known and all(towards):
+                scores = [name == "SOFTMAX" or limits[output] == _LEAST_SCORE for name, output, _ in found]
+                if found and all(scores) and all(name in _TOWARDS_SOFTMAX for name, _, _ in found):
                     limits[index] = _LEAST_SCORE
+                    if all(subtracted or self.signs[output] < 0 for _, output, subtracted in found):
+                        self.signs[index] = -1.0
         return limits
 
     def _read_constants(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
@@ -114,7 +130,7 @@ class Masks:
         found = {}
         for index, tensor in enumerate(self._graph.tensors):
             if flatbuffer.name_type(tensor.type) == "FLOAT32" and flatbuffer.is_constant(self._model, tensor):
-                numbers = self._read(index)
+                numbers = self.signs[index] * self._read(index)
                 hidden = numbers < self.limits[index]
                 found[index] = hidden, numbers[~hidden]
         return found
