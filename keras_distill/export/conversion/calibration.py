@@ -71,7 +71,7 @@ class Range:
         places = np.arange(len(self._low))
         low = np.interp(place, places, np.sort(self._low))
         if self.masked and low <= self._limit / GAP:
-            low = self._least  # Numbers of every size are no masks.
+            low = np.float64(self._least)  # Numbers of every size are no masks.
         return low, -np.interp(place, places, np.sort(-self._high))
 
     def _keep_smallest(self, values: np.ndarray) -> np.ndarray:

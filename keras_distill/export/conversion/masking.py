@@ -106,7 +106,7 @@ class Masks:
                 if number.size == 1 and abs(number.item()) >= -self.limits[outputs[0]] and end is not None:
                     factors[index] = max(wanted / end, factors.get(index, 0.0), key=abs)
         for index, factor in factors.items():
-            self._write(index, np.float32([factor]))
+            self._write(index, np.array([factor], np.float32))
 
     def _find_limits(self) -> list[float]:
         readers: dict[int, list[tuple[str, int, bool]]] = {}
