@@ -11,6 +11,7 @@ from keras_distill.callbacks.input_watch import InputWatch
 from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.distiller import validation
 from keras_distill.distiller.backups import BackupGuard
+from keras_distill.distiller.foreign_arguments import check_no_text, refuse_foreign_arguments
 from keras_distill.distiller.logs import Bookkeeping, split_fidelity
 from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.losses.hard_labels import wrap_losses
@@ -45,6 +46,7 @@ class Training(ModelMixin):
             **kwargs: `metrics`, `weighted_metrics`, `loss_weights`, `run_eagerly`, `steps_per_execution`, as in
                 `keras.Model.compile`.
         """
+        refuse_foreign_arguments(kwargs)
         if loss is not None and any(getattr(each, "fuses_head", False) for each in self.distillation_losses):
             fix = "FusedVocabulary computes the loss of the hard labels too, weighted by `student_loss_weight`."
             raise ValueError(expected("no other loss with one that never holds the logits", f"loss={loss!r}", fix))
@@ -78,6 +80,7 @@ class Training(ModelMixin):
     ) -> Any:
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
         validation.check_not_empty(x)
+        check_no_text(x, student=self.student, teacher=self.teacher)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
         bookkeeping, watch = Bookkeeping(), InputWatch()
@@ -101,6 +104,7 @@ class Training(ModelMixin):
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student. See `keras.Model.evaluate`."""
         validation.check_not_empty(x)
+        check_no_text(x, student=self.student, teacher=self.teacher)
         with guards.explained():
             logs = super().evaluate(x, *args, **kwargs)
         return self.in_order(logs) if isinstance(logs, dict) else logs
