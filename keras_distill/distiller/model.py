@@ -16,6 +16,7 @@ from keras_distill.distiller.answering import answers_of
 from keras_distill.distiller.batch import Batch, CurrentBatch, takes_outputs
 from keras_distill.distiller.coefficients import Coefficients
 from keras_distill.distiller.first_batch import check_first_batch
+from keras_distill.distiller.foreign_arguments import refuse_foreign_arguments
 from keras_distill.distiller.logs import Logs
 from keras_distill.distiller.naming import arrange
 from keras_distill.distiller.objective import Objective, layers_of, taps
@@ -88,6 +89,11 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls.__init__ is Distiller.__init__:
+            refuse_foreign_arguments(kwargs)  # Before Python says that `distillation_losses` is missing.
+        return super().__new__(cls, *args, **kwargs)
+
     def __init__(
         self,
         teacher: Any,
@@ -100,6 +106,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         teacher_dtype: str | None = None,
         **kwargs: Any,
     ):
+        refuse_foreign_arguments(kwargs)
         backend.check_supported()
         teacher = in_precision(as_teacher(teacher, like=student), teacher_dtype)
         check_shows_its_teacher(teacher)

@@ -229,6 +229,9 @@ def _adapter(loss, feature_shape):
     unknown = None in [*_as_list(teacher_shape), *_as_list(student_shape)]
     if unknown and not getattr(loss, "compares_logits", False):
         return None  # The model is not built yet: the loss checks the shapes of the first batch.
+    if not unknown and hasattr(loss, "check_ranks"):  # An adapter of another rank would raise an error of its layers.
+        loss.check_ranks("teacher", _as_list(teacher_shape))
+        loss.check_ranks("student", _as_list(student_shape))
     adapter = loss.make_adapter(teacher_shape, student_shape)
     if adapter is not None and not adapter.built:
         adapter.build(student_shape)

@@ -12,6 +12,7 @@ from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.distiller import validation
 from keras_distill.distiller.backups import BackupGuard
 from keras_distill.distiller.class_weights import weigh_classes
+from keras_distill.distiller.foreign_arguments import check_no_text, refuse_foreign_arguments
 from keras_distill.distiller.logs import Bookkeeping, split_fidelity
 from keras_distill.distiller.objective import taps
 from keras_distill.distiller.outputs import check_have_no_loss
@@ -49,6 +50,7 @@ class Training(ModelMixin):
             **kwargs: `metrics`, `weighted_metrics`, `loss_weights`, `run_eagerly`, `steps_per_execution`, as in
                 `keras.Model.compile`.
         """
+        refuse_foreign_arguments(kwargs)
         if loss is not None and any(getattr(each, "fuses_head", False) for each in self.distillation_losses):
             fix = "FusedVocabulary computes the loss of the hard labels too, weighted by `student_loss_weight`."
             raise ValueError(expected("no other loss with one that never holds the logits", f"loss={loss!r}", fix))
@@ -85,6 +87,7 @@ class Training(ModelMixin):
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
         validation.check_not_empty(x)
         check_numeric(y)
+        check_no_text(x, student=self.student, teacher=self.teacher)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
             if kwargs.get("class_weight") and hasattr(x, "map"):
@@ -111,6 +114,7 @@ class Training(ModelMixin):
         """Evaluate the student. See `keras.Model.evaluate`."""
         validation.check_not_empty(x)
         check_numeric(args[0] if args else kwargs.get("y"))
+        check_no_text(x, student=self.student, teacher=self.teacher)
         with guards.explained():
             logs = super().evaluate(x, *args, **kwargs)
         return self.in_order(logs) if isinstance(logs, dict) else logs

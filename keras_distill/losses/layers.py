@@ -90,10 +90,19 @@ class FeatureLoss(LayerPair, DistillationLoss):
         """Raise a `ValueError` unless both have the same structure, and each tensor has the rank that is compared."""
         super().validate_outputs(teacher_outputs, student_outputs)
         for owner, outputs in (("teacher", teacher_outputs), ("student", student_outputs)):
-            for output in keras.tree.flatten(outputs):
-                if self.rank and len(output.shape) != self.rank:
-                    received = f"{owner} features of shape {tuple(output.shape)}"
-                    raise ValueError(expected(f"{_RANKS[self.rank]} for the loss {self.name!r}", received))
+            self.check_ranks(owner, [tuple(output.shape) for output in keras.tree.flatten(outputs)])
+
+    def check_ranks(self, owner: str, shapes: Sequence[Sequence[int | None]]) -> None:
+        """Raise a `ValueError` unless features have the rank that is compared.
+
+        Args:
+            owner: `"teacher"` or `"student"`, for the message.
+            shapes: One shape for each layer.
+        """
+        for shape in shapes:
+            if self.rank and len(shape) != self.rank:
+                received = f"{owner} features of shape {tuple(shape)}"
+                raise ValueError(expected(f"{_RANKS[self.rank]} for the loss {self.name!r}", received))
 
     def prepare(self, teacher_output: Any, student_output: Any) -> tuple[Any, Any]:
         """Return both outputs, with no gradient to padded samples, whatever those contain."""

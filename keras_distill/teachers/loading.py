@@ -8,6 +8,7 @@ import keras
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill.teachers.foreign import OUTPUTS
 from keras_distill.teachers.kinds import KINDS, Request, file_with, is_path, kind
+from keras_distill.teachers.reading import HALF_A_KERAS_FILE, check_archive, explain_unreadable
 
 _KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx, or a store of soft targets), or a "
 _KINDS += "callable on NumPy arrays"
@@ -104,7 +105,12 @@ def _load_teacher(teacher, request):
     if request.outputs != "logits":
         fix = "If it ends in a softmax, its logits are used: leave `outputs` out."
         raise ValueError(expected('outputs="logits" of a Keras model', f"outputs={request.outputs!r}", fix))
-    return teacher if isinstance(teacher, keras.Model) else keras.saving.load_model(os.fspath(teacher), compile=False)
+    if isinstance(teacher, keras.Model):
+        return teacher
+    path = os.fspath(teacher)
+    with explain_unreadable(path, "Keras file", HALF_A_KERAS_FILE):
+        check_archive(path)
+        return keras.saving.load_model(path, compile=False)
 
 
 def _refuse(teacher: Any) -> NoReturn:
