@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_distill._core.checked import POSITIVE, checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.export.arrays import Arrays
@@ -24,6 +25,7 @@ _RUNTIME = "any_litert"
 _BATCH = 64
 
 
+@checked(rounds=Any, time_limit=POSITIVE)
 def benchmark(
     files: Any,
     data: Any = None,

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -49,6 +50,7 @@ class TeacherDivergence(FidelityMetric):
     _direction = "down"
     _least_classes = 2
 
+    @checked(temperature=Any)
     def __init__(
         self, temperature: Any = 1.0, from_logits: bool = True, name: str | None = None, dtype: str | None = None
     ):
@@ -77,6 +79,7 @@ class TeacherDivergence(FidelityMetric):
         return {"temperature": self.temperature, "from_logits": self.from_logits, **super().get_config()}
 
 
+@checked(teacher_outputs="[...]", student_outputs="[...]")
 def teacher_divergence(
     teacher_outputs: Any, student_outputs: Any, temperature: Any = 1.0, from_logits: bool = True
 ) -> float:

@@ -7,12 +7,19 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
+from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of, set_mask
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import expand_like, snake_case
 from keras_distill.losses.hard_labels import drop_label_axis, is_unlabelled
 
 _BY_SHAPE = ("accuracy", "acc")
+
+
+def _check_metric(name, metric):
+    if isinstance(metric, type) or not (isinstance(metric, (str, dict)) or callable(metric)):
+        raise ValueError(expected(f"{name} to be a metric, its name or a function", f"{name}={metric!r}"))
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -36,6 +43,7 @@ class Labelled(keras.metrics.Metric):
     ('accuracy', 0.5)
     """
 
+    @checked(metric=_check_metric)
     def __init__(self, metric: Any, name: str | None = None):
         super().__init__(name=name or _find_name(metric))
         self._given = metric

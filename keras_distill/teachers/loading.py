@@ -1,10 +1,12 @@
 """Loading a teacher, whatever it is: a model, a file, a function, a store."""
 
+import math
 import os
 from typing import Any, NoReturn
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill.teachers.foreign import OUTPUTS
 from keras_distill.teachers.kinds import KINDS, Request, file_with, is_path, kind
@@ -13,6 +15,7 @@ _KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx, 
 _KINDS += "callable on NumPy arrays"
 
 
+@checked(outputs=Any, retries=(0, math.inf), backoff=(0.0, math.inf))
 def as_teacher(
     teacher: Any,
     *,

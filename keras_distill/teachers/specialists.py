@@ -7,7 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._core.checks import check_number, check_whole_number
+from keras_distill._core.arrays import Axes, check_axes
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_items, check_number, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import TemperedLogits
 from keras_distill.losses.divergences import working_dtype
@@ -71,6 +73,7 @@ class Specialists(CombinedTeacher):
 
     _nested = ("generalist", "specialists")
 
+    @checked(top=Any, steps=Any)
     def __init__(
         self,
         generalist: Any,
@@ -132,6 +135,17 @@ class Specialists(CombinedTeacher):
         }
 
 
+def _check_lists(name, clusters):
+    for cluster in check_items(name, clusters, "a list of the classes of each specialist"):
+        check_items(f"each of {name}", cluster, "a list of classes")
+
+
+def _check_arrays(name, arrays):
+    for array in check_items(name, arrays, "a list of arrays, one for each specialist"):
+        check_axes({name: array}, {name: Axes("[..., classes]")})
+
+
+@checked(generalist_logits="[..., classes]", clusters=_check_lists, top=(1, math.inf))
 def active_specialists(generalist_logits: Any, clusters: Any, top: int = 1) -> Any:
     """Return which specialists have one of the generalist's most probable classes in their cluster.
 
@@ -155,6 +169,13 @@ def active_specialists(generalist_logits: Any, clusters: Any, top: int = 1) -> A
     return ops.any(called, axis=-2)
 
 
+@checked(
+    generalist_logits="[..., classes]",
+    specialist_logits=_check_arrays,
+    clusters=_check_lists,
+    active="[..., specialists]",
+    steps=(1, math.inf),
+)
 def combine_specialists(
     generalist_logits: Any,
     specialist_logits: Any,

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_distill._core import guards
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.targets.replay.views import ViewKeying
 from keras_distill.targets.store import files, shards
@@ -24,6 +26,7 @@ Report = Callable[[int], object]
 """A function that takes the number of examples done so far."""
 
 
+@checked(top_k=Any, values=Any, dtype=Any, temperatures=Any, shard_size=Any, batch_size=Any, path=str | os.PathLike)
 def write(
     teacher: Any,
     dataset: Any,
