@@ -51,7 +51,12 @@ class Axes:
         )
 
 
-def check_axes(arrays: Mapping[str, Any], axes: Mapping[str, Axes], optional: Collection[str] = ()) -> None:
+def check_axes(
+    arrays: Mapping[str, Any],
+    axes: Mapping[str, Axes],
+    optional: Collection[str] = (),
+    lengths: dict[str, Any] | None = None,
+) -> None:
     """Raise a `ValueError` unless all arrays hold numbers and agree on the lengths of their axes.
 
     Args:

@@ -35,6 +35,9 @@ Kind = tuple[Callable[[Any], bool], str]
 POSITIVE = (2.0**-126, math.inf)
 """The range of a number that float32 tells from zero."""
 
+SECONDS = (2.0**-126, 1e9)
+"""The range of a time to wait for, which Python's timers take."""
+
 _KINDS: dict[Any, Kind] = {
     bool: (is_flag, "True or False"),
     int: (lambda value: _is_tensor(value) or is_whole_number(value), "a whole number"),

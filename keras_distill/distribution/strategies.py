@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_distill._core.checked import POSITIVE, checked
+from keras_distill._core.checked import SECONDS, checked
 from keras_distill._core.checks import check_choice, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.distribution.cluster import Cluster
@@ -12,7 +12,7 @@ NAMES = ("none", "mirrored", "multiworker")
 """Names of the strategies."""
 
 
-@checked(name=Any, devices=Any, join_seconds=POSITIVE)
+@checked(name=Any, devices=Any, join_seconds=SECONDS)
 def strategy(name: str, devices: int | None = None, join_seconds: float = 120.0) -> Any:
     """Create a strategy of `tf.distribute`, before anything else of TensorFlow is used.
 

@@ -1,6 +1,7 @@
 """Teachers with other classes than the student: more classes, in another order, or finer ones."""
 
 import collections
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from keras_distill.teachers.combined import CombinedTeacher, check_member, infer
 from keras_distill.teachers.log_space import group_logits
 
 
-@checked()
+@checked(teacher_classes=Sequence[str] | None)
 def map_classes(teacher: Any, mapping: Any, classes: Any = None, teacher_classes: Any = None) -> Any:
     """Map the classes of a teacher to those of the student.
 
@@ -162,6 +163,7 @@ def merge_classes(logits: Any, groups: Any, temperature: Any = 1.0) -> Any:
     >>> print(ops.softmax(merge_classes(logits, [[3], [0, 1]])).numpy().round(4))
     [[0.5714 0.4286]]
     """
+    groups = _check_lists(groups)
     kept = [index for group in groups for index in group]
     logits = ops.take(logits, np.asarray(kept, "int32"), axis=-1)
     if len(kept) == len(groups):
@@ -235,8 +237,12 @@ def _index(entry):
     return int(entry)
 
 
+def _check_lists(groups):
+    return [check_items("each group", group, _GROUPS) for group in check_items("groups", groups, _GROUPS)]
+
+
 def _check_groups(groups, width):
-    groups = [check_items("each group", group, _GROUPS) for group in check_items("groups", groups, _GROUPS)]
+    groups = _check_lists(groups)
     groups = tuple(tuple(_index(entry) for entry in group) for group in groups)
     empty = [student for student, group in enumerate(groups) if not group]
     if empty or len(groups) < 2:

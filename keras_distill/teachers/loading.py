@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import keras
 
 from keras_distill._core.checked import checked
-from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.messages import expected
 from keras_distill.teachers.foreign import OUTPUTS
 from keras_distill.teachers.kinds import KINDS, Request, file_with, is_path, kind
 
@@ -15,7 +15,14 @@ _KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx, 
 _KINDS += "callable on NumPy arrays"
 
 
-@checked(outputs=Any, retries=(0, math.inf), backoff=(0.0, math.inf))
+@checked(
+    outputs=OUTPUTS,
+    retries=(0, math.inf),
+    backoff=(0.0, math.inf),
+    signature=str | None,
+    signature_output=str | int | None,
+    like=keras.Model | None,
+)
 def as_teacher(
     teacher: Any,
     *,
@@ -80,8 +87,6 @@ def as_teacher(
     >>> bool(np.allclose(teacher(np.ones((1, 4))), np.log([[0.5, 0.5]])))
     True
     """
-    if outputs not in OUTPUTS:
-        raise ValueError(unknown_name("outputs", outputs, OUTPUTS))
     found = next((each for each in KINDS if each.recognises(teacher)), None)
     if found is None:
         _refuse(teacher)

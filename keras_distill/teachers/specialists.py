@@ -140,9 +140,12 @@ def _check_lists(name, clusters):
         check_items(f"each of {name}", cluster, "a list of classes")
 
 
-def _check_arrays(name, arrays):
-    for array in check_items(name, arrays, "a list of arrays, one for each specialist"):
-        check_axes({name: array}, {name: Axes("[..., classes]")})
+def _check_arrays(generalist_logits, specialist_logits):
+    given = check_items("specialist_logits", specialist_logits, "a list of arrays, one for each specialist")
+    arrays = {"generalist_logits": generalist_logits} | {
+        f"specialist_logits[{i}]": each for i, each in enumerate(given)
+    }
+    check_axes(arrays, dict.fromkeys(arrays, Axes("[..., *]")))
 
 
 @checked(generalist_logits="[..., classes]", clusters=_check_lists, top=(1, math.inf))
@@ -171,7 +174,6 @@ def active_specialists(generalist_logits: Any, clusters: Any, top: int = 1) -> A
 
 @checked(
     generalist_logits="[..., classes]",
-    specialist_logits=_check_arrays,
     clusters=_check_lists,
     active="[..., specialists]",
     steps=(1, math.inf),
@@ -214,6 +216,7 @@ def combine_specialists(
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, equation 5.
     """
+    _check_arrays(generalist_logits, specialist_logits)
     dtype = working_dtype(*map(ops.convert_to_tensor, (generalist_logits, *specialist_logits)))
     general, *special = (
         ops.stop_gradient(log_probabilities(ops.cast(each, dtype), temperature))

@@ -25,8 +25,8 @@ def folder():
 
 
 @functools.cache
-def model(name="student"):
-    layers = [keras.layers.Dense(3, activation="relu", name="hidden"), keras.layers.Dense(3, name="head")]
+def model(name="student", classes=3):
+    layers = [keras.layers.Dense(3, activation="relu", name="hidden"), keras.layers.Dense(classes, name="head")]
     return keras.Sequential([keras.Input((4,)), *layers], name=name)
 
 
@@ -160,7 +160,10 @@ OF = {
     "teachers.as_teacher": {"teacher": lambda: answer, "input_shape": lambda: (4,)},
     "teachers.Ensemble": {"members": lambda: [model("teacher")]},
     "teachers.MappedClasses": {"groups": lambda: [[0], [1, 2]]},
-    "teachers.Specialists": {"generalist": lambda: model("teacher"), "specialists": lambda: [model(), model("other")]},
+    "teachers.Specialists": {
+        "generalist": lambda: model("teacher"),
+        "specialists": lambda: [model(), model("narrow", 2)],
+    },
     "teachers.at_temperature": {"outputs": lambda: kd.answers.Logits(ROWS)},
     "teachers.combine_specialists": {
         "specialist_logits": lambda: [ROWS, ROWS[:, :2]],

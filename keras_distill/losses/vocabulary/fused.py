@@ -35,6 +35,7 @@ class FusedLoss(NamedTuple):
     labels="int [...] or None",
     mask="[*...]",
     sample_weight="[*...]",
+    student_loss_weight=(0.0, 1.0),
     chunk=(1, math.inf),
 )
 def fused_distillation(

@@ -26,7 +26,22 @@ Report = Callable[[int], object]
 """A function that takes the number of examples done so far."""
 
 
-@checked(top_k=Any, values=Any, dtype=Any, temperatures=Any, shard_size=Any, batch_size=Any, path=str | os.PathLike)
+def _check_replay(name, replay):
+    if replay is not None and not hasattr(replay, "keyed"):
+        raise ValueError(expected(f"{name} to be a Replay", f"{name}={replay!r:.200}"))
+
+
+@checked(
+    top_k=Any,
+    values=Any,
+    dtype=Any,
+    temperatures=Any,
+    shard_size=Any,
+    batch_size=Any,
+    path=str | os.PathLike,
+    progress=bool | Callable | None,
+    replay=_check_replay,
+)
 def write(
     teacher: Any,
     dataset: Any,
