@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_distill._core import backend
 from keras_distill._core.batches import batch_size
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked, run
@@ -94,6 +95,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
             refuse_foreign_arguments(kwargs)  # Before Python says that `distillation_losses` is missing.
         return super().__new__(cls, *args, **kwargs)
 
+    @checked(distillation_loss_weights=Any, student_loss_weight=Any)
     def __init__(
         self,
         teacher: Any,

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checks import check_text
 from keras_distill._core.messages import expected
 from keras_distill._core.models import run
 from keras_distill._core.tensors import mask_of, set_mask
@@ -60,7 +61,8 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     """Whether the loss needs logits. If so, the Distiller checks that the first batch has them."""
 
     def __init__(self, name: str | None = None):
-        self.name = name or self.method or snake_case(type(self).__name__)
+        chosen = None if name is None else check_text("name", name)
+        self.name = chosen or self.method or snake_case(type(self).__name__)
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Raise a `ValueError` unless both outputs have the same structure."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checks import check_flag
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.pairing import choose_layers
@@ -38,7 +39,7 @@ class LayerPair:
             raise ValueError(expected("both layers to be 'auto', or neither", received))
         self._asked = (teacher_layer_name, student_layer_name)
         self.teacher_layer_name, self.student_layer_name = self._asked
-        self.preactivation = bool(preactivation)
+        self.preactivation = check_flag("preactivation", preactivation)
 
     def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
         """Find the layers in both models, and set `..._layer_name` to their paths.

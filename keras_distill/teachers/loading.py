@@ -1,11 +1,13 @@
 """Loading a teacher, whatever it is: a model, a file, a function, a store."""
 
+import math
 import os
 from typing import Any, NoReturn
 
 import keras
 
-from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.checked import checked
+from keras_distill._core.messages import expected
 from keras_distill.teachers.foreign import OUTPUTS
 from keras_distill.teachers.kinds import KINDS, Request, file_with, is_path, kind
 from keras_distill.teachers.reading import HALF_A_KERAS_FILE, check_archive, explain_unreadable
@@ -14,6 +16,14 @@ _KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx, 
 _KINDS += "callable on NumPy arrays"
 
 
+@checked(
+    outputs=OUTPUTS,
+    retries=(0, math.inf),
+    backoff=(0.0, math.inf),
+    signature=str | None,
+    signature_output=str | int | None,
+    like=keras.Model | None,
+)
 def as_teacher(
     teacher: Any,
     *,
@@ -78,8 +88,6 @@ def as_teacher(
     >>> bool(np.allclose(teacher(np.ones((1, 4))), np.log([[0.5, 0.5]])))
     True
     """
-    if outputs not in OUTPUTS:
-        raise ValueError(unknown_name("outputs", outputs, OUTPUTS))
     found = next((each for each in KINDS if each.recognises(teacher)), None)
     if found is None:
         _refuse(teacher)

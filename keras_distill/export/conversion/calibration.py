@@ -24,7 +24,7 @@ METHODS = {"min_max": 1.0, "percentile": 0.9999}
 def check_method(name: str) -> str:
     """Return the name of a calibration method; raise a `ValueError` if it is not in `METHODS`."""
     # Not `check_choice`, which imports Keras: this file runs in a process without it.
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise ValueError(unknown_name("calibration", name, METHODS))
     return name
 

@@ -20,7 +20,7 @@ from keras_distill.losses.registry import method
 SCALES = ("imagenet", "cifar")
 
 
-@checked(teacher="[batch, ...]", student="[batch, *...]")
+@checked(teacher="[batch, ...]", student="[batch, *...]", mask="[batch, *...]")
 def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
     """Compare the similarities of the samples of a batch between teacher and student.
 

@@ -179,6 +179,7 @@ class GeneralizedJSD(LogitFunctionLoss):
     hyper_parameters = ("beta",)
     takes_top_k = True
 
+    @checked(beta=(0.0, 1.0))
     def __init__(
         self,
         temperature: Tensor = 1.0,

@@ -109,7 +109,7 @@ class LogitStandardization(DistillationLoss):
     def __init__(self, loss: Any = "kd", epsilon: float = 1e-7, name: str | None = None):
         self.loss = _find_loss(loss)
         self.epsilon = check_number("epsilon", epsilon, 0.0, float("inf"), open_low=True)
-        super().__init__(name=name or f"{self.method}_{self.loss.method or self.loss.name}")
+        super().__init__(name=f"{self.method}_{self.loss.method or self.loss.name}" if name is None else name)
 
     @property
     def temperature(self) -> Any:
