@@ -13,6 +13,7 @@ from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import combine_masks
 from keras_distill.losses.heads import head_of
 from keras_distill.losses.per_output import get_keras_loss, takes_logits
+from keras_distill.losses.weights import call_loss
 
 NO_LABEL = -1
 """The sparse label that marks a sample, or a position of a sequence, as unlabelled."""
@@ -63,12 +64,12 @@ class HardLabelLoss(keras.losses.Loss):
         if _is_sparse(loss):
             y_true, labelled = _check_labels(loss, y_true, y_pred)
         if not takes_logits(loss):
-            return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
+            return call_loss(_make_loss(loss, labelled), y_true, y_pred, sample_weight)
         if isinstance(self.loss, str) and kind in ("linear", "unknown", _head_for(loss)):
-            return _make_loss(loss, labelled, from_logits=True)(y_true, logits, sample_weight)
+            return call_loss(_make_loss(loss, labelled, from_logits=True), y_true, logits, sample_weight)
         if kind == "linear":
             self._warn_once(loss)
-        return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
+        return call_loss(_make_loss(loss, labelled), y_true, y_pred, sample_weight)
 
     @property
     def on_logits(self) -> bool:

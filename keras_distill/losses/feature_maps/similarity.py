@@ -8,9 +8,9 @@ from keras import ops
 from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import expand_like
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import match_each_width
-from keras_distill.losses.base import expand_like
 from keras_distill.losses.divergences import cast_pair
 from keras_distill.losses.feature_maps.maps import flatten_maps, unit
 from keras_distill.losses.feature_maps.stages import check_same_channels
@@ -34,8 +34,7 @@ def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
             is left out of the batch. Defaults to `None`, all.
 
     Returns:
-        Float array `[batch]`, each sample's contribution. The loss is their mean, over the samples that `mask` keeps if
-        it is `[batch]`.
+        Float array `[batch]`, each sample's contribution. The loss is their mean over the samples that count.
 
     Example:
 
@@ -49,11 +48,7 @@ def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
     """
     teacher, student = (_flatten_samples(x, mask) for x in cast_pair(teacher, student))
     squares = ops.sum(ops.square(_similarities(student) - _similarities(teacher)), axis=1)
-    count = ops.cast(_count_samples(mask, student), student.dtype)
-    if mask is None or len(mask.shape) == 1:
-        return squares / count
-    # The mean of the values ignores masks per position: it is over all samples.
-    return squares / count * (ops.cast(ops.shape(student)[0], student.dtype) / count)
+    return squares / ops.cast(_count_samples(mask, student), student.dtype)
 
 
 @checked(
