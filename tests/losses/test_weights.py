@@ -237,6 +237,11 @@ def segmenter(channels):
     return keras.Model(inputs, keras.layers.Conv2D(2, 1, activation="softmax")(up))
 
 
+class Own(kd.losses.DistillationLoss):
+    def per_sample(self, teacher_output, student_output):
+        return ops.sum(ops.square(teacher_output - student_output), axis=(1, 2, 3))
+
+
 BOTH = {"teacher_layer_name": ["first", "second"], "student_layer_name": ["first", "second"]}
 
 
@@ -244,7 +249,7 @@ BOTH = {"teacher_layer_name": ["first", "second"], "student_layer_name": ["first
 def distiller():
     keras.utils.set_random_seed(0)
     names = ["at", "nst", "sp", "vid", "ab", "fsp", "ft", "ickd", "fitnet"]
-    losses = [kd.losses.get(name, **BOTH) for name in names] + ["kd", "dist"]
+    losses = [kd.losses.get(name, **BOTH) for name in names] + ["kd", "dist", Own()]
     distiller = kd.Distiller(segmenter(4), segmenter(4), losses)
     distiller.compile(keras.optimizers.SGD(0.0), dice_by_hand, run_eagerly=True)
     return distiller
@@ -293,3 +298,37 @@ def test_pixel_weights_in_training(distiller, pictures):
     np.testing.assert_allclose(got["fitnet"], fitnet, rtol=1e-4)
     with pytest.raises(ValueError, match="^Expected one weight for each value of the loss 'dice_by_hand'"):
         logs_of(distiller, x, y, sample_weight=weights)
+
+
+def test_weights_of_each_of_several_outputs():
+    """Here, too, what is one per sample multiplies samples, though as many as there are rows and columns."""
+    draws = np.random.default_rng(0)
+
+    def model(channels):
+        inputs = keras.Input((4, 4, 3))
+        maps = keras.layers.Conv2D(channels, 1)(inputs)
+        pooled = keras.layers.GlobalAveragePooling2D()(maps)
+        layers = keras.layers.Conv2D(2, 1, name="pixels"), keras.layers.Dense(3, name="picture")
+        return keras.Model(inputs, {"pixels": layers[0](maps), "picture": layers[1](pooled)})
+
+    x = draws.normal(size=(4, 4, 4, 3)).astype("float32")
+    y = {"pixels": draws.integers(0, 2, (4, 4, 4)), "picture": draws.integers(0, 3, 4)}
+    teacher, student = model(8), model(4)
+    distiller = kd.Distiller(teacher, student, kd.losses.LogitsDistillation(4.0))
+    distiller.compile(keras.optimizers.SGD(0.0), dict.fromkeys(y, "sparse_categorical_crossentropy"), run_eagerly=True)
+    for weights in (
+        {"pixels": draw((4, 4, 4)), "picture": draw((4,))},
+        {"pixels": draw((4,)), "picture": draw((4, 1))},
+        {"pixels": draw((4, 1, 1)), "picture": draw((4,))},
+    ):
+        distiller.reset_metrics()
+        got = distiller.train_on_batch(x, y, weights, return_dict=True)
+        hard, soft = 0.0, 0.0
+        for name, z in student(x).items():
+            v, z = np.array(teacher(x)[name]), np.array(z)
+            cross_entropy = np.array(keras.losses.sparse_categorical_crossentropy(y[name], z, from_logits=True))
+            divergence = np.array(kd.losses.functional.kd(v, z, 4.0))
+            hard += np.mean(cross_entropy * aligned(weights[name], cross_entropy))
+            soft += np.mean(divergence * aligned(weights[name], divergence))
+        np.testing.assert_allclose(got["student_loss"], hard, rtol=1e-4)
+        np.testing.assert_allclose(got["distillation_loss"], soft, rtol=1e-4)
