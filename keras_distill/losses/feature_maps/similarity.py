@@ -16,6 +16,7 @@ from keras_distill.losses.feature_maps.maps import flatten_maps, unit
 from keras_distill.losses.feature_maps.stages import check_same_channels
 from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
+from keras_distill.losses.weights import any_of_extra_axes
 
 SCALES = ("imagenet", "cifar")
 
@@ -194,4 +195,5 @@ class ICKD(FeatureLoss):
         return match_each_width(teacher_shape, student_shape, f"{self.name}_adapter")
 
     def per_sample(self, teacher_output: Any, student_output: Any, mask: Tensor = None) -> Tensor:
+        mask = None if mask is None else any_of_extra_axes(mask, 1)
         return ickd(teacher_output, student_output, self.scale, mask)
