@@ -144,10 +144,19 @@ def weights_for_features(sample_weight: Any, features: Any, output: Any, staged:
 
     def convert(features: Tensor) -> Tensor:
         own = tuple(features.shape)[1:-1]
-        aligned = positions is not None and same_shape(own, positions) and len(weights.shape) <= 1 + len(own)
-        return weights if aligned else whole
+        if positions is None or not same_shape(own, positions) or len(weights.shape) > 1 + len(own):
+            return whole
+        return weights if None not in (*own, *positions) else _choose(weights, whole, features, output)
 
     return whole if staged else keras.tree.map_structure(convert, features)
+
+
+def _choose(weights, whole, features, output):
+    """Return the weights of positions if features of unknown size turn out to have the output's, else those of samples."""
+    size, wanted = (ops.convert_to_tensor(ops.shape(each)[1:-1]) for each in (features, output))
+    sides = ops.shape(features)[: len(weights.shape)]
+    spread = expand_like(whole, weights)
+    return ops.cond(ops.all(ops.equal(size, wanted)), lambda: weights, lambda: ops.broadcast_to(spread, sides))
 
 
 def counted(mask: Tensor, sample_weight: Tensor, rank: int) -> Tensor:

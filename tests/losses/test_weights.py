@@ -226,6 +226,18 @@ def test_weights_for_features():
         weights_for_features([weights, weights], same, [output, output])
 
 
+@pytest.mark.tensorflow_only
+def test_weights_for_features_of_unknown_size():
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((None, None, None, 3))
+    convert = tf.function(weights_for_features, input_signature=[tf.TensorSpec((None, None, None)), spec, spec])
+    weights, output = draw((2, 4, 4)), np.zeros((2, 4, 4, 3), "float32")
+    np.testing.assert_array_equal(convert(weights, output, output), weights)
+    got = convert(weights, output[:, ::2, ::2], output)
+    np.testing.assert_allclose(got, np.broadcast_to(weights.mean((1, 2), keepdims=True), (2, 2, 2)), rtol=1e-6)
+
+
 # In training ----------------------------------------------------------------------------------------------------------
 
 
