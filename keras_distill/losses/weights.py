@@ -152,7 +152,7 @@ def weights_for_features(sample_weight: Any, features: Any, output: Any, staged:
 
 
 def _choose(weights, whole, features, output):
-    """Return the weights of positions if features of unknown size turn out to have the output's, else those of samples."""
+    """Return the weights of positions if features of unknown size have the output's positions, else those of samples."""
     size, wanted = (ops.convert_to_tensor(ops.shape(each)[1:-1]) for each in (features, output))
     sides = ops.shape(features)[: len(weights.shape)]
     spread = expand_like(whole, weights)
