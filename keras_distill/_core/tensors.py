@@ -27,6 +27,33 @@ def set_mask(tensor: Any, mask: Any) -> None:
     set_tensor_attr(tensor, _MASK, mask)
 
 
+def expand_like(weight: Any, values: Any) -> Any:
+    """Append axes of length one to `weight` until it has the rank of `values`."""
+    weight = keras.ops.convert_to_tensor(weight)
+    missing = len(values.shape) - len(weight.shape)
+    return keras.ops.reshape(weight, keras.ops.shape(weight) + (1,) * missing) if missing > 0 else weight
+
+
+def within_mask(tensor: Any) -> Any:
+    """Replace padded positions by zeros, see `unmasked`, and keep the mask."""
+    if mask_of(tensor) is None:
+        return tensor
+    masked = unmasked(tensor)
+    set_mask(masked, mask_of(tensor))
+    return masked
+
+
+def unmasked(tensor: Any) -> Any:
+    """Return a tensor without its mask, and with zeros at the positions that the mask leaves out.
+
+    These may hold anything: a NaN would stay one in a gradient that is multiplied by zero.
+    """
+    mask = mask_of(tensor)
+    if mask is None:
+        return tensor
+    return keras.ops.where(keras.ops.cast(expand_like(mask, tensor), "bool"), tensor, keras.ops.zeros_like(tensor))
+
+
 def activation_of(output: Any) -> Any:
     """Return the input of the activation that returned `output`, and `"softmax"` or `"sigmoid"`; `None` if unknown."""
     return get_tensor_attr(output, _LOGITS), get_tensor_attr(output, _HEAD)

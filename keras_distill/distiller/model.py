@@ -27,7 +27,6 @@ from keras_distill.distiller.steps import Steps
 from keras_distill.distiller.summary import Overview
 from keras_distill.distiller.training import Training
 from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
-from keras_distill.losses.base import align_weights
 from keras_distill.losses.hard_labels import mark_unlabelled
 from keras_distill.teachers.combined import check_shows_its_teacher
 from keras_distill.teachers.loading import as_teacher
@@ -295,7 +294,6 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
             student_outputs = known.student_outputs
         y_pred = self(x, training=training) if y_pred is None else y_pred
         y, sample_weight = (arrange(values, y_pred, self.student) for values in (y, sample_weight))
-        sample_weight = align_weights(sample_weight, y_pred)
         hard = self._compile_loss(y, y_pred, sample_weight) if self._has_hard_labels(y) else None
         soft = {}
         if training or teacher_outputs is not None or hard is None:

@@ -10,11 +10,13 @@ from keras_distill._core import guards
 from keras_distill._core.backend import replicas
 from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import expand_like
 from keras_distill.answers.answer import Answer, as_answers
 from keras_distill.distiller.outputs import drop, pack_single
 from keras_distill.features.taps import FINAL_OUTPUT, tap
-from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
+from keras_distill.losses.base import DistillationLoss, snake_case
 from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
+from keras_distill.losses.weights import check_fit, drop_ones, weights_for_features
 
 
 class Objective(keras.layers.Layer):
@@ -131,6 +133,9 @@ class Objective(keras.layers.Layer):
                     teacher = _at(teacher, None)
                 student = loss.adapt(student, adapter, training)
                 loss.validate_outputs(teacher, student)
+                if taps(loss, "student") is not None:
+                    staged = getattr(loss, "staged", False)
+                    weight = weights_for_features(weight, student, student_outputs[FINAL_OUTPUT], staged)
                 terms[name] = loss.compute_loss(teacher, student, sample_weight=weight, **given)
             else:
                 self._warn_of_weights(name, sample_weight)
@@ -150,7 +155,9 @@ class Objective(keras.layers.Layer):
             raise ValueError(expected("a teacher of one output where `trust` is given", f"{len(answer)}"))
         weight = self.trust.weights(answer.logits, labels)
         if sample_weight is not None:
-            weight = weight * expand_like(ops.cast(sample_weight, weight.dtype), weight)
+            given = drop_ones(ops.cast(sample_weight, weight.dtype), len(weight.shape))
+            check_fit(given, weight)
+            weight = weight * expand_like(given, weight)
         return self.trust.correct(answer, labels), weight
 
     def weighted_sum(self, hard: Any, soft: Any, regularization: Any, samples: Any) -> Any:

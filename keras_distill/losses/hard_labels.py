@@ -23,6 +23,7 @@ from keras_distill.losses.label_checks import (
     overrides_call,
 )
 from keras_distill.losses.per_output import get_keras_loss, takes_logits
+from keras_distill.losses.weights import call_loss
 
 NO_LABEL = -1
 """The sparse label that marks a sample, or a position of a sequence, as unlabelled."""
@@ -76,13 +77,14 @@ class HardLabelLoss(keras.losses.Loss):
         if is_sparse_crossentropy(loss):
             y_true, labelled = _check_labels(loss, y_true, y_pred)
         if not takes_logits(loss):
-            return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
+            return call_loss(_make_loss(loss, labelled), y_true, y_pred, sample_weight)
         head = find_head(y_pred)
         if isinstance(self.loss, str) and (head.kind == "linear" or head.kind == _head_for(loss) and head.logits):
-            return _make_loss(loss, labelled, from_logits=True)(y_true, head_of(y_pred)[1], sample_weight)
+            on_logits = _make_loss(loss, labelled, from_logits=True)
+            return call_loss(on_logits, y_true, head_of(y_pred)[1], sample_weight)
         if head.kind == "linear" and not overrides_call(loss):
             self._warn_once(loss)
-        return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
+        return call_loss(_make_loss(loss, labelled), y_true, y_pred, sample_weight)
 
     @property
     def on_logits(self) -> bool:

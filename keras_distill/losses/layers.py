@@ -7,9 +7,10 @@ import keras
 
 from keras_distill._core.checks import check_flag
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import within_mask
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.pairing import choose_layers
-from keras_distill.losses.base import DistillationLoss, within_mask
+from keras_distill.losses.base import DistillationLoss
 
 LayerNames = str | Sequence[str | None] | None
 """The layers to compare: a name, path or pattern, a list of them, `None` for the final output, or `"auto"`."""

@@ -9,11 +9,10 @@ from keras import ops
 from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
-from keras_distill._core.tensors import same_shape
+from keras_distill._core.tensors import same_shape, unmasked
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import Parallel, make_for_each_layer
 from keras_distill.features.variational import VariationalAdapter
-from keras_distill.losses.base import unmasked
 from keras_distill.losses.divergences import cast_pair
 from keras_distill.losses.feature_maps.stages import check_same_shape, pool_to_one_size
 from keras_distill.losses.layers import FeatureLoss, LayerNames
