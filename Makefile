@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist lo
 
 # What holds on every backend of Keras; the backend is chosen when Keras is imported, so that it takes a run of its own.
 JAX_TESTS := tests/jax/test_dark_knowledge.py tests/jax/test_training.py tests/callbacks/test_temperature_scheduler.py \
-	tests/losses/test_every_loss.py tests/schedules
+	tests/losses/test_every_loss.py tests/losses/test_slopes_at_zero.py tests/schedules
 
 .PHONY: demo test test-fast lint format clean clone-url
 

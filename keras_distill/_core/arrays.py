@@ -1,7 +1,6 @@
 """The axes of arrays: a notation for them, as in `[batch, ..., classes]`, and whether several arrays agree."""
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -52,19 +51,19 @@ class Axes:
         )
 
 
-def check_axes(arrays: Mapping[str, Any], axes: Mapping[str, Axes], signature: inspect.Signature) -> None:
+def check_axes(arrays: Mapping[str, Any], axes: Mapping[str, Axes], optional: Collection[str] = ()) -> None:
     """Raise a `ValueError` unless all arrays hold numbers and agree on the lengths of their axes.
 
     Args:
         arrays: The arrays by the name of their argument; tensors may be symbolic, and lengths unknown.
         axes: Their axes, by the same names.
-        signature: Signature of the function. An argument whose default is `None` may be `None`.
+        optional: Names of the arrays that may be `None`. Defaults to `()`.
     """
     shapes: dict[str, Any] = {}
     lengths: dict[str, Any] = {}
     fits = True
     for name, array in arrays.items():
-        if array is None and signature.parameters[name].default is None:
+        if array is None and name in optional:
             continue
         shapes[name] = _shape_of_numbers(name, array, axes[name].integers)
         fits = fits and (shapes[name] is None or axes[name].match(shapes[name], lengths))

@@ -16,9 +16,10 @@ import numpy as np
 from keras_distill._core.arrays import Axes, check_axes
 from keras_distill._core.checks import (
     check_choice,
+    check_model,
     check_number,
     check_temperature,
-    check_text,
+    check_whole_number,
     is_flag,
     is_number,
     is_path,
@@ -34,6 +35,9 @@ Kind = tuple[Callable[[Any], bool], str]
 POSITIVE = (2.0**-126, math.inf)
 """The range of a number that float32 tells from zero."""
 
+SECONDS = (2.0**-126, 1e9)
+"""The range of a time to wait for, which Python's timers take."""
+
 _KINDS: dict[Any, Kind] = {
     bool: (is_flag, "True or False"),
     int: (lambda value: _is_tensor(value) or is_whole_number(value), "a whole number"),
@@ -43,22 +47,23 @@ _KINDS: dict[Any, Kind] = {
     collections.abc.Callable: (callable, "a function"),
     collections.abc.Mapping: (lambda value: isinstance(value, Mapping), "a dict"),
     dict: (lambda value: isinstance(value, dict), "a dict"),
+    tuple: (lambda value: isinstance(value, (tuple, list)), "a tuple"),
     keras.Model: (lambda value: isinstance(value, keras.Model), "a keras.Model"),
 }
-_ITERABLES = (collections.abc.Sequence, collections.abc.Iterable, list)
-_OWN_CHECKS = ({int}, {float}, {str})
+_ITERABLES = (collections.abc.Sequence, collections.abc.Iterable, list, tuple)
 
 
 def checked(**rules: Any) -> Callable[[Function], Function]:
     """Check the arguments of each call before it runs; a `ValueError` names the argument.
 
-    An annotation such as `bool`, `str | os.PathLike`, `Sequence[str]` or `Callable` says what its argument may be. A
-    number or a string that must lie in a range or be one of several has a rule; without one, the function checks it.
+    An annotation such as `bool`, `int | None`, `str | os.PathLike`, `Sequence[str]` or `Callable` says what its
+    argument may be; an unknown one, such as `Any`, allows anything.
 
     Args:
-        **rules: For an argument of this name: the axes of an array, in the notation of the docstrings, such as
-            `"[batch, ...]"`, where a name stands for the same length in all arguments; a pair of numbers, the smallest
-            and the largest that are allowed; or a collection of strings, the choices.
+        **rules: What else an argument of this name must be. An array has axes in the notation of the docstrings, such
+            as `"[batch, ...]"` or `"[classes] or None"`, where a name stands for the same length in all arrays. A
+            number lies between two, a pair. A string is one of a collection. Anything else has another annotation, or
+            a function of the name and the value raises.
 
     Returns:
         A decorator.
@@ -78,11 +83,17 @@ def checked(**rules: Any) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
+        if isinstance(function, type):  # A dataclass, whose `__init__` nobody wrote.
+            function.__init__ = checked(**rules)(function.__init__)  # type: ignore[misc]
+            return function
         signature = inspect.signature(function)
         checks = {
             name: each for name, parameter in signature.parameters.items() if (each := _check_of(parameter, rules))
         }
-        axes = {name: Axes(rule) for name, rule in rules.items() if isinstance(rule, str)}
+        axes = {name: Axes(rule.removesuffix(" or None")) for name, rule in rules.items() if isinstance(rule, str)}
+        optional = [
+            name for name in axes if signature.parameters[name].default is None or rules[name].endswith(" or None")
+        ]
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -93,7 +104,7 @@ def checked(**rules: Any) -> Callable[[Function], Function]:
             for name, check in checks.items():
                 if name in given:
                     check(name, given[name])
-            check_axes({name: given[name] for name in axes if name in given}, axes, signature)
+            check_axes({name: given[name] for name in axes if name in given}, axes, optional)
             return function(*args, **kwargs)
 
         call.__signature__ = signature  # type: ignore[attr-defined]  # For Keras, which asks for it without unwrapping.
@@ -109,22 +120,35 @@ def _check_of(parameter, rules):
     if isinstance(rule, str):
         return None
     if isinstance(rule, tuple) and not isinstance(rule[0], str):
-        return functools.partial(_check_range, rule, parameter.default is None)
-    if rule is not None:
+        options = _options(parameter.annotation)
+        whole = int in options and float not in options
+        return functools.partial(_check_range, rule, whole, type(None) in options or parameter.default is None)
+    if isinstance(rule, (types.FunctionType, types.BuiltinFunctionType, functools.partial)):
+        return rule
+    if isinstance(rule, collections.abc.Collection):
         return lambda name, value: check_choice(name, value, rule)
-    if parameter.name == "temperature":
+    if rule is None and parameter.name == "temperature":
         return _check_temperature
-    kinds = _kinds_of(parameter.annotation)
-    if not kinds or set(_options(parameter.annotation)) in _OWN_CHECKS:
-        return check_text if parameter.name == "name" and kinds else None
-    return functools.partial(_check_kinds, kinds)
+    return _check_of_annotation(parameter.annotation if rule is None else rule)
 
 
-def _check_range(bounds, optional, name, value):
+def _check_of_annotation(annotation):
+    kinds, options = _kinds_of(annotation), _options(annotation)
+    if options == [keras.Model]:
+        return check_model
+    if options == [float]:
+        return functools.partial(_check_range, (-math.inf, math.inf), False, False)
+    return functools.partial(_check_kinds, kinds) if kinds else None
+
+
+def _check_range(bounds, whole, optional, name, value):
     if (value is None and optional) or _is_tensor(value):
         return
     low, high = bounds
-    check_number(name, value, low, high)
+    if whole:
+        check_whole_number(name, value, int(low), None if math.isinf(high) else int(high))
+    else:
+        check_number(name, value, low, high)
 
 
 def _check_temperature(name, value):

@@ -51,6 +51,12 @@ def check_temperature(temperature: Any, source: str = "") -> Any:
     return temperature
 
 
+def check_temperatures(temperatures: Any) -> tuple[float, ...]:
+    """Return a list of temperatures as a tuple of floats; raise a `ValueError` unless each is finite and positive."""
+    items = check_items("temperatures", temperatures, "a list of temperatures")
+    return tuple(float(check_temperature(each, " in temperatures")) for each in items)
+
+
 def check_whole_number(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
     """Return an int from `low` to `high`; raise a `ValueError` otherwise.
 

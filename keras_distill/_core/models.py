@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_distill._core.tensors import remembering_logits
+from keras_distill._core.tensors import remember_origin, remembering_logits
 
 if TYPE_CHECKING:
     ModelMixin = keras.Model
@@ -29,9 +29,11 @@ def accepts(function: Callable, argument: str) -> bool:
 
 
 def run(model: keras.Model, inputs: Any, training: bool | None) -> Any:
-    """Call a model; on every backend, outputs of a softmax or sigmoid remember their logits."""
+    """Call a model; on every backend, its outputs remember what kind of head they come from."""
     with remembering_logits(model):
-        return model(inputs, training=training)
+        outputs = model(inputs, training=training)
+    remember_origin(outputs, model, inputs)
+    return outputs
 
 
 def uses_float16(layer: keras.layers.Layer) -> bool:

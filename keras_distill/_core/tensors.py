@@ -1,7 +1,8 @@
-"""What a tensor is beyond its values: eager or not, its Keras mask, the logits behind a softmax."""
+"""What a tensor is beyond its values: eager or not, its Keras mask, the logits behind a softmax, its model."""
 
 import contextlib
-from typing import Any
+import weakref
+from typing import Any, NamedTuple
 
 import keras
 
@@ -13,6 +14,7 @@ from keras_distill._core.watching import watching
 _MASK = "_keras_mask"
 _LOGITS = "_keras_logits"
 _HEAD = "_keras_distill_head"
+_ORIGIN = "_keras_distill_origin"
 
 
 def mask_of(tensor: Any) -> Any:
@@ -25,9 +27,76 @@ def set_mask(tensor: Any, mask: Any) -> None:
     set_tensor_attr(tensor, _MASK, mask)
 
 
+def expand_like(weight: Any, values: Any) -> Any:
+    """Append axes of length one to `weight` until it has the rank of `values`."""
+    weight = keras.ops.convert_to_tensor(weight)
+    missing = len(values.shape) - len(weight.shape)
+    return keras.ops.reshape(weight, keras.ops.shape(weight) + (1,) * missing) if missing > 0 else weight
+
+
+def within_mask(tensor: Any) -> Any:
+    """Replace padded positions by zeros, see `unmasked`, and keep the mask."""
+    if mask_of(tensor) is None:
+        return tensor
+    masked = unmasked(tensor)
+    set_mask(masked, mask_of(tensor))
+    return masked
+
+
+def unmasked(tensor: Any) -> Any:
+    """Return a tensor without its mask, and with zeros at the positions that the mask leaves out.
+
+    These may hold anything: a NaN would stay one in a gradient that is multiplied by zero.
+    """
+    mask = mask_of(tensor)
+    if mask is None:
+        return tensor
+    return keras.ops.where(keras.ops.cast(expand_like(mask, tensor), "bool"), tensor, keras.ops.zeros_like(tensor))
+
+
 def activation_of(output: Any) -> Any:
     """Return the input of the activation that returned `output`, and `"softmax"` or `"sigmoid"`; `None` if unknown."""
     return get_tensor_attr(output, _LOGITS), get_tensor_attr(output, _HEAD)
+
+
+class Origin(NamedTuple):
+    """Where an output of a model comes from, for tensors that do not know the operation behind them.
+
+    Attributes:
+        model: Weak reference to the model.
+        place: Which of the outputs it is, in flat order.
+        structure: The structure of the inputs.
+        inputs: Shape and dtype of each input, in flat order.
+    """
+
+    model: Any
+    place: int
+    structure: Any
+    inputs: tuple[tuple[tuple[int | None, ...], str], ...]
+
+
+def origin_of(output: Any) -> Origin | None:
+    """Return the model and the inputs that an output was computed from, or `None` if they are unknown."""
+    return get_tensor_attr(output, _ORIGIN)
+
+
+def remember_origin(outputs: Any, model: keras.Model, inputs: Any) -> None:
+    """Let the outputs of a model remember it and its inputs, unless they know the operation behind them.
+
+    Args:
+        outputs: What the model returned, a tensor or a nest of tensors.
+        model: The model.
+        inputs: The inputs that it was called with.
+    """
+    leaves = [each for each in keras.tree.flatten(outputs) if hasattr(each, "shape")]
+    if keras.backend.backend() == "tensorflow" and not all(map(is_eager, leaves)):
+        return
+    given = keras.tree.flatten(inputs)
+    if all(hasattr(each, "shape") and hasattr(each, "dtype") for each in given):
+        found = tuple((tuple(each.shape), keras.backend.standardize_dtype(each.dtype)) for each in given)
+        structure = keras.tree.map_structure(lambda each: 0, inputs)
+        for place, output in enumerate(leaves):
+            set_tensor_attr(output, _ORIGIN, Origin(weakref.ref(model), place, structure, found))
 
 
 def whole_numbers(tensor: Any) -> Any:

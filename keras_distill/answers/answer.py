@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
+
 Tensor = Any
 """A tensor of Keras's backend, or what converts to one."""
 
@@ -49,6 +51,7 @@ class Logits(Answer):
     True
     """
 
+    @checked(logits="[...]")
     def __init__(self, logits: Tensor):
         self.logits = logits
 
@@ -85,6 +88,7 @@ class TemperedLogits(Logits):
     ([[1.0, 1.0, 1.0]], [[4.0, 4.0, 4.0]])
     """
 
+    @checked(logits="[...]")
     def __init__(self, logits: Tensor, at_temperature: Callable[[Any], Tensor]):
         super().__init__(logits)
         self._at_temperature = at_temperature

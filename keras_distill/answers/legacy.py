@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_distill._core import deprecation
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Answer, TemperedLogits
 
@@ -13,6 +14,7 @@ def with_temperatures(logits: Any, at_temperature: Any) -> TemperedLogits:
     return TemperedLogits(logits, at_temperature)
 
 
+@checked()
 def at_temperature(outputs: Any, temperature: Any) -> Any:
     """Return `outputs.at(temperature)`. Deprecated.
 

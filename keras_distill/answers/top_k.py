@@ -1,12 +1,14 @@
 """A teacher's answer that keeps the k largest classes of each row, and the mass of the other classes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 from keras.backend import standardize_dtype
 
 from keras_distill._core import guards
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Answer
 
@@ -40,6 +42,7 @@ class TopK(Answer):
     [[[0.5, 0.5]], [[0.6, 0.4]]]
     """
 
+    @checked(indices="[..., k]", values="[..., k]", rest="[*...]", temperatures=Sequence[float], classes=(1, math.inf))
     def __init__(
         self,
         indices: Any,

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number, check_temperature, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.callbacks import figures
@@ -75,6 +76,7 @@ class DarkKnowledge(keras.callbacks.Callback):
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
 
+    @checked()
     def __init__(
         self,
         log_dir: str | os.PathLike,

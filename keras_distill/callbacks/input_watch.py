@@ -1,5 +1,6 @@
 """A warning when the input pipeline cannot keep up with the training."""
 
+import math
 import threading
 import time
 import warnings
@@ -7,6 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+
+from keras_distill._core.checked import checked
 
 _FIXES = {
     "tf.data": "Pass `num_parallel_calls=tf.data.AUTOTUNE` to `.map`, `.cache()` what is the same in every epoch and "
@@ -43,6 +46,7 @@ class InputWatch(keras.callbacks.Callback):
 
     async_safe = True
 
+    @checked(waiting=(0.0, 1.0), working=(0.0, 1.0), seconds=(0.0, math.inf))
     def __init__(self, waiting: float = 0.3, working: float = 0.9, seconds: float = 5.0):
         super().__init__()
         self._limits, self._seconds = (waiting, working), seconds

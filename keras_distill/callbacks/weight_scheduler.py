@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice, check_number
 from keras_distill._core.messages import expected
 from keras_distill.callbacks.scheduler import Scheduler
@@ -40,6 +41,7 @@ class WeightScheduler(Scheduler):
     and then `distiller.fit(..., callbacks=[balance])`.
     """
 
+    @checked(schedule=Any, unit=Any)
     def __init__(self, schedule: Callable[..., Any], loss: str = _HARD, unit: str = "epoch"):
         super().__init__(schedule, unit)
         self.loss = loss

@@ -38,7 +38,7 @@ _DTYPES, _VALUES = ("float32", "float16", "int8"), ("logits", "log_probabilities
 @click.option("--feature", "features", multiple=True, help="Name of a layer to store too, repeatable.")
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
 @click.option("--shard-size", type=click.IntRange(1), help="Examples in a shard.  [default: about 64 MiB]")
-@click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing store, once the new one is whole.")
 def command(
     teacher: str,
     directory: str,

@@ -6,11 +6,13 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.data.samples import Samples
 
 
+@checked(alpha=Any, batch_size=Any, classes=Any, seed=(0, math.inf))
 def mixup(
     data: Any,
     alpha: float = 1.0,
@@ -82,6 +84,7 @@ def mixup(
     return tf.data.Dataset.zip(batches, seeds).map(mix).prefetch(tf.data.AUTOTUNE)
 
 
+@checked(zoom=(0.0, 1.0), shift=(0.0, 1.0), seed=(0, math.inf))
 def crops(zoom: float = 0.3, shift: float = 0.15, fill_value: float = 0.0, seed: int | None = None) -> keras.Sequential:
     """Return a layer that crops images at random: it shifts each image and magnifies it to its original size.
 

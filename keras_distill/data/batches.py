@@ -1,10 +1,12 @@
 """Batches whose order and small random shifts depend only on a seed."""
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 
 
@@ -35,6 +37,7 @@ class Batches(keras.utils.PyDataset):
     [True, True, True]
     """
 
+    @checked(x="[examples, *...]", y="[examples, *...]", batch_size=Any, shift=Any, epoch=Any, seed=(0, math.inf))
     def __init__(
         self,
         x: np.ndarray,

@@ -1,9 +1,11 @@
 """The type that every loader returns: a data set with its three splits."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 
@@ -13,6 +15,7 @@ Split = tuple[np.ndarray, np.ndarray]
 """Inputs `[samples, ...]` and hard labels `[samples]`."""
 
 
+@checked()
 @dataclasses.dataclass(frozen=True)
 class Data:
     """The three splits of a labelled data set: train on the first, choose on the second, read the third once.
@@ -41,6 +44,7 @@ class Data:
 
     def __post_init__(self) -> None:
         for split in SPLITS:
+            check_split(split, getattr(self, split))
             x, y = getattr(self, split)
             if len(x) != len(y) or not len(y):
                 what = f"as many labels as inputs in {split}, at least one"
@@ -70,3 +74,9 @@ class Data:
         x, y = self.train
         count = check_whole_number("count", count, 1, len(y))
         return dataclasses.replace(self, train=(x[:count], y[:count]))
+
+
+def check_split(name: str, split: Any) -> None:
+    """Raise a `ValueError` unless a split is a pair of arrays, inputs and labels."""
+    if not isinstance(split, (tuple, list)) or len(split) != 2 or not all(hasattr(each, "__len__") for each in split):
+        raise ValueError(expected(f"{name} to be a pair of arrays, inputs and labels", f"{split!r:.200}"))

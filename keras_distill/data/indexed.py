@@ -1,16 +1,19 @@
 """Batches that carry the index of each sample and the indices of samples to contrast it with."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.data.samples import to_tensor
 
 
+@checked(batch_size=Any, negatives=Any, seed=(0, math.inf))
 def indexed(
     x: Any,
     y: Any = None,
@@ -83,7 +86,11 @@ def indexed(
 
 def _count_samples(x, y, sample_weight) -> int:
     """Return the number of samples; raise a `ValueError` if lengths differ."""
-    lengths = [len(array) for array in keras.tree.flatten((x, y, sample_weight)) if array is not None]
+    arrays = [array for array in keras.tree.flatten((x, y, sample_weight)) if array is not None]
+    unknown = next((array for array in arrays if not hasattr(array, "__len__")), None)
+    if unknown is not None:
+        raise ValueError(expected("x, y and sample_weight to be arrays", f"{unknown!r:.200}"))
+    lengths = [len(array) for array in arrays]
     if len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(expected("as many labels and weights as inputs, at least 1", f"lengths {lengths}"))
     return lengths[0]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice, check_whole_number
 from keras_distill._core.extras import missing
 from keras_distill._core.messages import expected
@@ -16,6 +17,7 @@ NAMES = ("cifar10", "mnist")
 _HELD_OUT = 300  # Digits for validation, and as many for the test.
 
 
+@checked(name=NAMES, validation=Any, seed=(0, 2.0**32 - 1))
 def load(
     name: str, data_dir: str | os.PathLike | None = None, download: bool = False, validation: int = 5000, seed: int = 0
 ) -> Data:
@@ -55,6 +57,7 @@ def load(
     return Data((x[kept], y[kept]), (x[held_out], y[held_out]), test, names)
 
 
+@checked(seed=(0, 2.0**32 - 1))
 def digits(seed: int = 0) -> Data:
     """Load 1,797 handwritten digits of 8x8 pixels, split 1,197 / 300 / 300 with every class in proportion.
 

@@ -1,14 +1,17 @@
 """Batches of labelled and unlabelled samples in a fixed proportion."""
 
+import math
 from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.data.samples import Samples
 
 
+@checked(batch_size=Any, seed=(0, math.inf))
 def mix(
     labelled: Any,
     unlabelled: Any,

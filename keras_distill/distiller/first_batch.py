@@ -9,7 +9,7 @@ from keras_distill._core import guards
 from keras_distill.answers.answer import dense_logits
 from keras_distill.distiller.batch import Batch
 from keras_distill.features.taps import FINAL_OUTPUT
-from keras_distill.losses.heads import head_of, refusal, rows_are_probabilities
+from keras_distill.losses.heads import find_head, refusal, rows_are_probabilities
 
 
 def check_first_batch(distiller: Any, batch: Batch) -> None:
@@ -23,8 +23,10 @@ def check_first_batch(distiller: Any, batch: Batch) -> None:
     """
     soft = any(getattr(loss, "compares_logits", False) for loss in distiller.distillation_losses)
     hard = any(loss.on_logits for loss in keras.tree.flatten(distiller.loss) if loss is not None)
-    suspects = _suspects("teacher", batch.teacher_outputs, soft)
-    suspects += _suspects("student", batch.student_outputs, soft or hard)
+    # A loss on hard labels takes the output of a head that it does not know for probabilities, as Keras does.
+    kinds = ("linear", "unknown") if soft else ("linear",)
+    suspects = _suspects("teacher", batch.teacher_outputs, soft, ("linear", "unknown"))
+    suspects += _suspects("student", batch.student_outputs, soft or hard, kinds)
     if not suspects:
         return
     found = ops.cond(
@@ -36,11 +38,11 @@ def check_first_batch(distiller: Any, batch: Batch) -> None:
         guards.check(ops.logical_not(wrong), refusal(owner))
 
 
-def _suspects(owner, outputs, concerned):
+def _suspects(owner, outputs, concerned, kinds):
     if not concerned:
         return []
     found = [(owner, output) for output in dense_logits(outputs[FINAL_OUTPUT])]
-    return [(owner, output) for owner, output in found if head_of(output)[0] == "linear" and output.shape[-1] != 1]
+    return [(owner, output) for owner, output in found if find_head(output).kind in kinds and output.shape[-1] != 1]
 
 
 def _are_several_probabilities(output):

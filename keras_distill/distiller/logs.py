@@ -12,6 +12,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import ModelMixin, Untracked, accepts
 from keras_distill.distiller.directions import Directions, compiled_directions, known_directions
 from keras_distill.distiller.naming import arrange
+from keras_distill.distiller.outputs import drop
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.agreement import Agreement
 from keras_distill.metrics.base import FidelityMetric
@@ -44,7 +45,7 @@ class Logs(ModelMixin):
         metrics = super().metrics
         own = [*self.objective.trackers.values(), *self.fidelity_metrics]
         others = [metric for metric in metrics if not any(metric is mine for mine in (*own, self.agreement))]
-        return [*others[:1], *own, *others[1:], self._directions.content] if self.compiled else [*own, *others]
+        return [*others, *own, self._directions.content] if self.compiled else [*own, *others]
 
     def log_directions(self) -> dict[str, str]:
         """Return `"up"` or `"down"` for each log of which it is known whether more or less of it is better."""
@@ -65,8 +66,8 @@ class Logs(ModelMixin):
         for metric in self.metrics:
             if getattr(metric, "built", True):  # The user's metrics are built by the first labels they see.
                 result = metric.result()
-                for name, value in (result if isinstance(result, dict) else {metric.name: result}).items():
-                    logs.setdefault(name, value)  # An output named "student" has a `student_loss` of its own.
+                # The logs of the distillation come last: an output named "student" has a `student_loss` of its own.
+                logs.update(result if isinstance(result, dict) else {metric.name: result})
         logs["total_loss"] = logs["loss"]  # The name that `keras.distillation` gives it.
         # Copies, since the next step on JAX reuses the memory of the variables.
         temperatures = {name: ops.copy(value) for name, value in self._temperatures_by_log().items()}
@@ -93,6 +94,14 @@ class Logs(ModelMixin):
 
         return dict(sorted(logs.items(), key=rank))
 
+    def _flatten_metrics_in_order(self, logs):
+        """Return the list of `evaluate`: what Keras returns for the student alone, then the logs of a distillation."""
+        ours = {"student_loss", "distillation_loss", "total_loss", *self.objective.names, *self._fidelity_names()}
+        ours |= self._temperatures_by_log().keys()
+        plain = super()._flatten_metrics_in_order({name: value for name, value in logs.items() if name not in ours})
+        plain = plain if isinstance(plain, list) else [plain]
+        return [*plain, *self.in_order({name: value for name, value in logs.items() if name in ours}).values()]
+
     def details(self) -> Any:
         """Return the names of the logs that break down another log."""
         return [*self.objective.names, *list(self._temperatures_by_log())[1:]]
@@ -118,6 +127,7 @@ class Logs(ModelMixin):
     def _record_fidelity(self, teacher_outputs, student_outputs, sample_weight):
         weight = None if keras.tree.is_nested(sample_weight) else sample_weight
         temperature = next(iter(self._temperatures_by_log().values()), None)
+        teacher_outputs, student_outputs = (drop(each, self._differing) for each in (teacher_outputs, student_outputs))
         heads = heads_by_output(self.loss, student_outputs)
         for metric in self.fidelity_metrics:
             pairs = _by_output(teacher_outputs, student_outputs)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_distill._core import backend
 from keras_distill._core.batches import batch_size
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked, run
@@ -16,15 +17,17 @@ from keras_distill.distiller.answering import answers_of
 from keras_distill.distiller.batch import Batch, CurrentBatch, takes_outputs
 from keras_distill.distiller.coefficients import Coefficients
 from keras_distill.distiller.first_batch import check_first_batch
+from keras_distill.distiller.foreign_arguments import refuse_foreign_arguments
 from keras_distill.distiller.logs import Logs
 from keras_distill.distiller.naming import arrange
 from keras_distill.distiller.objective import Objective, layers_of, taps
+from keras_distill.distiller.outputs import find_differing
 from keras_distill.distiller.saving import Saving
 from keras_distill.distiller.steps import Steps
 from keras_distill.distiller.summary import Overview
 from keras_distill.distiller.training import Training
 from keras_distill.features.taps import FINAL_OUTPUT, FeatureExtractor
-from keras_distill.losses.base import align_weights
+from keras_distill.losses.hard_labels import mark_unlabelled
 from keras_distill.teachers.combined import check_shows_its_teacher
 from keras_distill.teachers.loading import as_teacher
 from keras_distill.teachers.precision import in_precision
@@ -86,6 +89,12 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls.__init__ is Distiller.__init__:
+            refuse_foreign_arguments(kwargs)  # Before Python says that `distillation_losses` is missing.
+        return super().__new__(cls, *args, **kwargs)
+
+    @checked(distillation_loss_weights=Any, student_loss_weight=Any)
     def __init__(
         self,
         teacher: Any,
@@ -98,14 +107,16 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         teacher_dtype: str | None = None,
         **kwargs: Any,
     ):
+        refuse_foreign_arguments(kwargs)
         backend.check_supported()
         teacher = in_precision(as_teacher(teacher, like=student), teacher_dtype)
         check_shows_its_teacher(teacher)
         if trust is not None and not isinstance(trust, Trust):
             raise ValueError(expected("trust to be a keras_distill.teachers.Trust", repr(trust)))
         losses = validation.check_losses(distillation_losses)
-        on_outputs = any(taps(loss, "student") is None for loss in losses)
-        validation.check_models(teacher, student, compare_outputs=on_outputs)
+        validation.check_models(teacher, student, compare_outputs=False)
+        on_outputs = [loss for loss in losses if taps(loss, "student") is None]
+        differing = find_differing(teacher, student, on_outputs)
         weights = validation.check_loss_weights(distillation_loss_weights, len(losses))
         student_loss_weight = check_number("student_loss_weight", student_loss_weight, 0.0, 1.0)
         answers = answers_of(teacher)
@@ -118,6 +129,7 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         teacher.trainable = False
         self._teacher = Untracked(teacher)
         self.student = student
+        self._differing = differing
         self._answers = Untracked(answers)
         layers = layers_of("student", losses)
         self._extractor = Untracked(FeatureExtractor(student, layers, role="student") if layers else None)
@@ -282,7 +294,6 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
             student_outputs = known.student_outputs
         y_pred = self(x, training=training) if y_pred is None else y_pred
         y, sample_weight = (arrange(values, y_pred, self.student) for values in (y, sample_weight))
-        sample_weight = align_weights(sample_weight, y_pred)
         hard = self._compile_loss(y, y_pred, sample_weight) if self._has_hard_labels(y) else None
         soft = {}
         if training or teacher_outputs is not None or hard is None:
@@ -291,7 +302,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
             if student_outputs is None:
                 whole = self._extractor.content is None
                 student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
-            given = {"labels": y, "training": training, "extras": extras}
+            labels = mark_unlabelled(self.loss, y, y_pred) if self._has_hard_labels(y) else y
+            given = {"labels": labels, "training": training, "extras": extras, "left_out": self._differing}
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
             self._record_fidelity(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)
         regularization = sum(ops.sum(loss) for loss in self.losses) / backend.replicas() if self.losses else None

@@ -10,10 +10,13 @@ from keras_distill._core import guards
 from keras_distill._core.backend import replicas
 from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import expand_like
 from keras_distill.answers.answer import Answer, as_answers
+from keras_distill.distiller.outputs import drop, pack_single
 from keras_distill.features.taps import FINAL_OUTPUT, tap
-from keras_distill.losses.base import DistillationLoss, expand_like, snake_case
+from keras_distill.losses.base import DistillationLoss, snake_case
 from keras_distill.losses.logits.top_k import check_takes_top_k, is_top_k
+from keras_distill.losses.weights import check_fit, drop_ones, weights_for_features
 
 
 class Objective(keras.layers.Layer):
@@ -86,6 +89,7 @@ class Objective(keras.layers.Layer):
         labels: Any = None,
         training: bool = False,
         extras: Any = None,
+        left_out: frozenset = frozenset(),
     ) -> Any:
         """Compute each distillation loss.
 
@@ -96,6 +100,7 @@ class Objective(keras.layers.Layer):
             labels: Hard labels, for the losses that need them. Defaults to `None`.
             training: Whether the step trains. Defaults to `False`.
             extras: Dict of what else the batch carries, for losses that take it. Defaults to `None`.
+            left_out: Names, or positions, of final outputs that are not compared. Defaults to an empty set.
 
         Returns:
             A dict of unweighted float scalars by name of the loss; under `tf.distribute`, the share of this replica.
@@ -103,27 +108,34 @@ class Objective(keras.layers.Layer):
         terms = {}
         parts = zip(self.names, self.distillation_losses, self.adapters, self.temperatures, strict=True)
         for name, loss, adapter, temperature in parts:
-            weight = sample_weight
             teacher, student = (
                 _compared(loss, role, outputs)
                 for role, outputs in (("teacher", teacher_outputs), ("student", student_outputs))
             )
+            skipped = left_out if taps(loss, "student") is None else frozenset()
+            teacher, student, weight, own_labels = (
+                drop(each, skipped, loss) for each in (teacher, student, sample_weight, labels)
+            )
+            teacher = pack_single(teacher, student)
             if is_top_k(teacher):
                 check_takes_top_k(loss)
             if isinstance(loss, DistillationLoss):
-                given = {"labels": labels, "training": training, "adapter": adapter, **(extras or {})}
+                given = {"labels": own_labels, "training": training, "adapter": adapter, **(extras or {})}
                 if temperature is not None:
                     given["temperature"] = ops.convert_to_tensor(temperature)
                 fused = getattr(loss, "fuses_head", False)
                 if fused:
                     given["student_loss_weight"] = ops.convert_to_tensor(self.student_loss_weight)
                 if loss.compares_logits or fused:
-                    answer, weight = self._trusted(as_answers(teacher), labels, weight, fused)
+                    answer, weight = self._trusted(as_answers(teacher), own_labels, weight, fused)
                     teacher = _at(answer, getattr(adapter, "temperature", temperature))
                 else:
                     teacher = _at(teacher, None)
                 student = loss.adapt(student, adapter, training)
                 loss.validate_outputs(teacher, student)
+                if taps(loss, "student") is not None:
+                    staged = getattr(loss, "staged", False)
+                    weight = weights_for_features(weight, student, student_outputs[FINAL_OUTPUT], staged)
                 terms[name] = loss.compute_loss(teacher, student, sample_weight=weight, **given)
             else:
                 self._warn_of_weights(name, sample_weight)
@@ -143,7 +155,9 @@ class Objective(keras.layers.Layer):
             raise ValueError(expected("a teacher of one output where `trust` is given", f"{len(answer)}"))
         weight = self.trust.weights(answer.logits, labels)
         if sample_weight is not None:
-            weight = weight * expand_like(ops.cast(sample_weight, weight.dtype), weight)
+            given = drop_ones(ops.cast(sample_weight, weight.dtype), len(weight.shape))
+            check_fit(given, weight)
+            weight = weight * expand_like(given, weight)
         return self.trust.correct(answer, labels), weight
 
     def weighted_sum(self, hard: Any, soft: Any, regularization: Any, samples: Any) -> Any:
@@ -222,6 +236,9 @@ def _adapter(loss, feature_shape):
     unknown = None in [*_as_list(teacher_shape), *_as_list(student_shape)]
     if unknown and not getattr(loss, "compares_logits", False):
         return None  # The model is not built yet: the loss checks the shapes of the first batch.
+    if not unknown and hasattr(loss, "check_ranks"):  # An adapter of another rank would raise an error of its layers.
+        loss.check_ranks("teacher", _as_list(teacher_shape))
+        loss.check_ranks("student", _as_list(student_shape))
     adapter = loss.make_adapter(teacher_shape, student_shape)
     if adapter is not None and not adapter.built:
         adapter.build(student_shape)

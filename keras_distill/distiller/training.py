@@ -11,9 +11,14 @@ from keras_distill.callbacks.input_watch import InputWatch
 from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.distiller import validation
 from keras_distill.distiller.backups import BackupGuard
+from keras_distill.distiller.class_weights import weigh_classes
+from keras_distill.distiller.foreign_arguments import check_no_text, refuse_foreign_arguments
 from keras_distill.distiller.logs import Bookkeeping, split_fidelity
+from keras_distill.distiller.objective import taps
+from keras_distill.distiller.outputs import check_have_no_loss
 from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.losses.hard_labels import wrap_losses
+from keras_distill.losses.label_checks import check_numeric
 from keras_distill.metrics.labelled import labelled_only
 
 
@@ -45,9 +50,12 @@ class Training(ModelMixin):
             **kwargs: `metrics`, `weighted_metrics`, `loss_weights`, `run_eagerly`, `steps_per_execution`, as in
                 `keras.Model.compile`.
         """
+        refuse_foreign_arguments(kwargs)
         if loss is not None and any(getattr(each, "fuses_head", False) for each in self.distillation_losses):
             fix = "FusedVocabulary computes the loss of the hard labels too, weighted by `student_loss_weight`."
             raise ValueError(expected("no other loss with one that never holds the logits", f"loss={loss!r}", fix))
+        on_outputs = [each for each in self.distillation_losses if taps(each, "student") is None]
+        check_have_no_loss(self._differing, on_outputs, loss, self.student)
         self.asked_jit_compile = jit_compile
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -78,8 +86,12 @@ class Training(ModelMixin):
     ) -> Any:
         """Train the student. See `keras.Model.fit`; without `y`, on the soft targets alone."""
         validation.check_not_empty(x)
+        check_numeric(y)
+        check_no_text(x, student=self.student, teacher=self.teacher)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
+            if kwargs.get("class_weight") and hasattr(x, "map"):
+                x = weigh_classes(x, kwargs.pop("class_weight"))
         bookkeeping, watch = Bookkeeping(), InputWatch()
         x = x if hasattr(x, "element_spec") else watch.watch(x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -101,6 +113,8 @@ class Training(ModelMixin):
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student. See `keras.Model.evaluate`."""
         validation.check_not_empty(x)
+        check_numeric(args[0] if args else kwargs.get("y"))
+        check_no_text(x, student=self.student, teacher=self.teacher)
         with guards.explained():
             logs = super().evaluate(x, *args, **kwargs)
         return self.in_order(logs) if isinstance(logs, dict) else logs

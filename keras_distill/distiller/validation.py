@@ -33,7 +33,7 @@ def check_models(teacher: Any, student: keras.Model, compare_outputs: Any) -> No
 
 
 def _check_shapes(which, teacher, student):
-    teacher_tensors, student_tensors = _named_tensors(teacher, which), _named_tensors(student, which)
+    teacher_tensors, student_tensors = named_shapes(teacher, which), named_shapes(student, which)
     if teacher_tensors is None or student_tensors is None:
         return  # Not built yet: the first batch will show.
     # A Functional model takes the inputs it needs from a dict, so models may take different ones, but of equal shapes.
@@ -46,7 +46,8 @@ def _check_shapes(which, teacher, student):
         )
 
 
-def _named_tensors(model, which):
+def named_shapes(model: Any, which: str) -> dict[Any, tuple] | None:
+    """Return the shapes of a model's `"inputs"` or `"outputs"` by name, or by position; `None` if it is not built."""
     tensors = getattr(model, which, None)
     if tensors is None:
         return None

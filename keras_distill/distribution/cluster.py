@@ -6,10 +6,12 @@ training that waits forever.
 
 import dataclasses
 import json
+import math
 import os
 import re
 from typing import Any
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 
 VARIABLE = "TF_CONFIG"
@@ -21,6 +23,7 @@ _FIX = (
 )
 
 
+@checked(index=(0, math.inf))
 @dataclasses.dataclass(frozen=True)
 class Cluster:
     """The addresses of all workers of a training, and the index of this process.

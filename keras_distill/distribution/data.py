@@ -1,5 +1,6 @@
 """Data sets for several replicas: each worker reads and prepares only its own examples."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +8,20 @@ from typing import Any
 import keras
 
 from keras_distill._core.batches import unpack
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
-from keras_distill.distribution.strategies import is_multiworker
+from keras_distill.distribution.strategies import check_strategy, is_multiworker
 
 _PARTS = "keras_distill parts"
 _NAMES = ("x", "y", "sample_weight", "extras")
 
 
+def _check_examples(name, examples):
+    if not hasattr(examples, "cardinality"):
+        raise ValueError(expected(f"{name} to be a tf.data.Dataset", f"{name}={examples!r:.200}"))
+
+
+@checked(examples=_check_examples, batch_size=(1, math.inf), strategy=check_strategy)
 def distribute(
     examples: Any, batch_size: int, prepare: Callable[[Any], Any] | None = None, strategy: Any = None
 ) -> Any:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill.distribution.cluster import VARIABLE, Cluster
 from keras_distill.distribution.rendezvous import reserve_ports
@@ -17,6 +18,7 @@ _GRACE = 25.0  # Seconds for the other workers to end by themselves after one ha
 _PAUSE = 0.1
 
 
+@checked()
 def launch(command: Sequence[str], workers: int, out: TextIO | None = None) -> int:
     """Run a command as several workers, and end all of them when one fails.
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from keras_distill._core.checked import SECONDS, checked
 from keras_distill._core.checks import check_choice, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.distribution.cluster import Cluster
@@ -11,6 +12,7 @@ NAMES = ("none", "mirrored", "multiworker")
 """Names of the strategies."""
 
 
+@checked(name=Any, devices=Any, join_seconds=SECONDS)
 def strategy(name: str, devices: int | None = None, join_seconds: float = 120.0) -> Any:
     """Create a strategy of `tf.distribute`, before anything else of TensorFlow is used.
 
@@ -55,6 +57,13 @@ def strategy(name: str, devices: int | None = None, join_seconds: float = 120.0)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
+def check_strategy(name: str, strategy: Any) -> None:
+    """Raise a `ValueError` unless the argument is a `tf.distribute.Strategy` or `None`."""
+    if strategy is not None and not hasattr(strategy, "num_replicas_in_sync"):
+        raise ValueError(expected(f"{name} to be a tf.distribute.Strategy", f"{name}={strategy!r}"))
+
+
+@checked(strategy=check_strategy)
 def is_chief(strategy: Any = None) -> bool:
     """Return whether this process writes checkpoints and results.
 

@@ -3,11 +3,12 @@
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_distill._core.checked import SECONDS, checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.export.arrays import Arrays
@@ -24,6 +25,7 @@ _RUNTIME = "any_litert"
 _BATCH = 64
 
 
+@checked(rounds=Any, files=str | os.PathLike | Iterable[str | os.PathLike], time_limit=SECONDS)
 def benchmark(
     files: Any,
     data: Any = None,

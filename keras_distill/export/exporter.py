@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import importlib.metadata
+import math
 import os
 import pathlib
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import keras
 
 from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checked import SECONDS, checked
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill.export import devices as devices_
 from keras_distill.export import publishing, samples, verification
@@ -39,6 +41,14 @@ _TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @renamed_arguments(targets="devices")
+@checked(
+    calibration=Any,
+    calibration_samples=Any,
+    min_agreement=(0.0, 1.0),
+    max_difference=(0.0, math.inf),
+    max_mean_difference=(0.0, math.inf),
+    time_limit=SECONDS,
+)
 def export(
     student: keras.Model,
     directory: str | os.PathLike,

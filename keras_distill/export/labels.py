@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_distill._core.checks import check_items
 from keras_distill._core.messages import expected
 from keras_distill.export.arrays import Arrays
 from keras_distill.export.signature import Tensor
@@ -79,11 +80,12 @@ def match_class_names(labels: Any, outputs: tuple[Tensor, ...]) -> dict[str, tup
     for name in labels:
         if name not in keyed:
             raise ValueError(expected(f"labels of the outputs {', '.join(keyed)}", repr(name)))
-    return {keyed[name].name: _check_class_names(list(names), keyed[name]) for name, names in labels.items()}
+    return {keyed[name].name: _check_class_names(names, keyed[name]) for name, names in labels.items()}
 
 
-def _check_class_names(names: list[str], output: Tensor) -> tuple[str, ...]:
+def _check_class_names(names: Any, output: Tensor) -> tuple[str, ...]:
     what = f"labels of output {output.keras_name!r}"
+    names = check_items(f"the {what}", names, "a list of names, one for each class")
     if len(names) != output.shape[-1]:
         raise ValueError(expected(f"{output.shape[-1]} {what}, as many as it has classes", len(names)))
     for name in names:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill._core.checks import check_choice
+from keras_distill._core.checks import check_choice, check_flag, check_items, check_number, check_text, is_flag, is_text
 from keras_distill._core.messages import expected
 from keras_distill.export.comparison.kinds import find_heads
 from keras_distill.export.signature import Tensor, read_inputs, read_outputs
@@ -55,6 +55,9 @@ class Preprocessing:
 
     def __post_init__(self):
         check_choice("input_dtype", self.input_dtype, _DTYPES)
+        check_flag("in_graph", self.in_graph)
+        for name in ("scale", "offset"):
+            check_number(name, getattr(self, name), -math.inf, math.inf)
         for name in ("scale", "offset", "mean", "std"):
             object.__setattr__(self, name, _check_numbers(getattr(self, name), name, name in ("scale", "std")))
         for name in ("scale", "offset"):
@@ -62,8 +65,11 @@ class Preprocessing:
                 fix = "Pass numbers per channel as mean and std."
                 raise ValueError(expected(f"{name} of a Preprocessing to be one number", getattr(self, name), fix))
             object.__setattr__(self, name, getattr(self, name)[0])
-        if not isinstance(self.softmax, bool):
-            names = (self.softmax,) if isinstance(self.softmax, str) else tuple(self.softmax)
+        if not is_flag(self.softmax):
+            what = "True, False or the names of outputs"
+            names = tuple(check_items("softmax", [self.softmax] if is_text(self.softmax) else self.softmax, what))
+            for name in names:
+                check_text("each name in softmax", name)
             object.__setattr__(self, "softmax", names)
 
     def affine(self, channels: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -109,8 +115,11 @@ def match_inputs(preprocessing: Any, inputs: tuple[Tensor, ...]) -> dict[str, Pr
         if len(inputs) != 1:
             raise ValueError(expected(f"preprocessing to be a dict by input ({names})", "one Preprocessing"))
         preprocessing = {inputs[0].keras_name: preprocessing}
+    if not isinstance(preprocessing, dict):
+        received = f"preprocessing={preprocessing!r}"
+        raise ValueError(expected(f"preprocessing to be a Preprocessing, or a dict by input ({names})", received))
     keyed = {key: tensor for tensor in inputs for key in (tensor.keras_name, tensor.name)}
-    for name, step in dict(preprocessing).items():
+    for name, step in preprocessing.items():
         if name not in keyed:
             raise ValueError(expected(f"preprocessing of the inputs {names}", repr(name)))
         if not isinstance(step, Preprocessing):

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checks import check_items
 from keras_distill._core.messages import expected
 
 # Keras numbers the names that it makes up within a process, so the next run would write other names.
@@ -147,7 +148,7 @@ def _read_input_spec(input_spec: Any, inputs: tuple[Tensor, ...]) -> dict[str, t
 
 
 def _read_sizes(spec: Any, tensor: Tensor) -> tuple[int, ...]:
-    shape = tuple(spec.shape)[1:] if hasattr(spec, "shape") else tuple(spec)
+    shape = tuple(spec.shape)[1:] if hasattr(spec, "shape") else tuple(check_items("input_spec", spec, "sizes"))
     fits = len(shape) == len(tensor.shape) - 1 and all(
         isinstance(size, int) and size > 0 and declared in (None, size)
         for size, declared in zip(shape, tensor.shape[1:], strict=True)

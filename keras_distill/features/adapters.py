@@ -99,7 +99,7 @@ def regressor(teacher_shape: tuple, student_shape: tuple, name: str, use_relu: b
     return ConvRegressor(teacher_shape[-1], kernel_size, stride, use_relu=use_relu, name=name)
 
 
-class _Float32Layer(keras.layers.Layer):
+class Float32Layer(keras.layers.Layer):
     """A layer that computes in float32 by default, whatever the precision of the models, as the losses do."""
 
     def __init__(self, dtype: Any = "float32", **kwargs: Any):
@@ -108,7 +108,7 @@ class _Float32Layer(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class Parallel(_Float32Layer):
+class Parallel(Float32Layer):
     """Apply one layer to each element of a list.
 
     Args:
@@ -160,7 +160,7 @@ class Parallel(_Float32Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class ConvRegressor(_Float32Layer):
+class ConvRegressor(Float32Layer):
     """Map the student's feature map to the teacher's: convolution, batch normalization, ReLU.
 
     Args:
@@ -236,7 +236,7 @@ class ConvRegressor(_Float32Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
-class Connector(_Float32Layer):
+class Connector(Float32Layer):
     """Map the student's channels to the teacher's: a 1x1 convolution without bias, and batch normalization.
 
     Args:

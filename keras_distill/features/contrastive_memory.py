@@ -136,14 +136,15 @@ class ContrastiveMemory(keras.layers.Layer):
         """Return Z: the mean of `exp(scores)` in the first batch of the training, times the number of samples."""
         means = ops.mean(ops.exp(ops.stop_gradient(scores)), axis=1)
         weights = ops.ones_like(means) if counted is None else ops.cast(counted, means.dtype)
-        mean = ops.sum(means * weights) / ops.maximum(ops.sum(weights), 1.0)
+        total = ops.sum(weights)
+        mean = ops.sum(means * weights) / ops.maximum(total, 1.0)
         known = ops.convert_to_tensor(constant)
-        value = ops.where(known < 0, mean * self.dataset_size, known)
-        if not training:
-            return value
-        constant.assign(value)
-        # Read back, since under `tf.distribute` it is now the mean over the replicas.
-        return ops.convert_to_tensor(constant)
+        value = ops.where(ops.logical_and(known < 0, total > 0), mean * self.dataset_size, known)
+        if training:
+            constant.assign(value)
+            # Read back, since under `tf.distribute` it is now the mean over the replicas.
+            value = ops.convert_to_tensor(constant)
+        return ops.where(value < 0, ops.ones_like(value), value)  # Unset if no sample counts: any will do.
 
     def _remember(self, bank, index, rows, counted):
         old = ops.take(bank, index, axis=0)

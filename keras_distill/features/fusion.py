@@ -1,5 +1,6 @@
 """Fusion of the student's stages, from the deepest to the shallowest: the adapter of knowledge review."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.features.adapters import TORCH_NORM, is_list_of_shapes
 
@@ -42,6 +44,7 @@ class AttentionBasedFusion(keras.layers.Layer):
         Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", 2021, arXiv:2104.09044.
     """
 
+    @checked(mid_width=(1, math.inf), width=(1, math.inf))
     def __init__(
         self,
         mid_width: int,
@@ -131,6 +134,7 @@ class ReviewFusion(keras.layers.Layer):
         Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", 2021, arXiv:2104.09044.
     """
 
+    @checked(mid_width=(1, math.inf))
     def __init__(self, shapes: Sequence[tuple], mid_width: int | None = None, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
         self.shapes = [tuple(shape) for shape in shapes]

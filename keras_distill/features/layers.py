@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill._core.watching import REMATERIALISED
 from keras_distill.features.tracing import check_built, shapes_of, trace
@@ -100,6 +101,7 @@ def forward_steps(model: keras.Model, sized: bool = False) -> tuple[Any, list[St
     return output, steps
 
 
+@checked()
 def layer_shapes(model: keras.Model) -> dict[str, Any]:
     """Return the output shape of every layer of a model, from one symbolic forward pass.
 
@@ -123,6 +125,7 @@ def layer_shapes(model: keras.Model) -> dict[str, Any]:
     return {step.path: shapes_of(step.returned) for step in forward_steps(model)[1]}
 
 
+@checked()
 def find_layer(model: keras.Model, path: str, role: str = "model") -> Any:
     """Return one layer of a model.
 
@@ -148,6 +151,7 @@ def find_layer(model: keras.Model, path: str, role: str = "model") -> Any:
     return layers[_find_path(layers, path, role)]
 
 
+@checked()
 def find_layers(model: keras.Model, name_or_pattern: str, role: str = "teacher") -> list[str]:
     """Return the full paths of the layers that a name or a pattern selects.
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.features.adapters import Connector
 from keras_distill.features.layers import find_layer
@@ -16,6 +17,7 @@ _RARE = 1e-3
 """Fraction of negative features up to which their mean is not used."""
 
 
+@checked(gamma="[*]", beta="[*]")
 def batch_norm_margin(gamma: Any, beta: Any) -> np.ndarray:
     """Compute the mean of the negative outputs of a batch normalization for each channel.
 

@@ -1,15 +1,21 @@
 """Choose the layers of two models that a loss compares: by name, by spatial size, or those before the heads."""
 
 import collections
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.features.layers import ACTIVATIONS, find_layers, forward_steps, is_from, is_pattern
 from keras_distill.features.tracing import check_built, leaks, shapes_of
 
 
+@checked(
+    teacher_layer_name=str | Sequence[str | None] | None,
+    student_layer_name=str | Sequence[str | None] | None,
+)
 def choose_layers(
     teacher: keras.Model,
     student: keras.Model,
@@ -85,6 +91,7 @@ def _join(paths):
     return ", ".join(map(repr, paths))
 
 
+@checked()
 def pair_layers(teacher: keras.Model, student: keras.Model, count: int | None = None) -> list[tuple[str, str]]:
     """Pair the layers of a teacher and a student that return feature maps of the same size.
 
@@ -148,6 +155,7 @@ def _has_size(size):
     return (len(size) == 1 and size != (1,)) or (len(size) == 2 and None not in size and size != (1, 1))
 
 
+@checked()
 def embedding_layer(model: keras.Model, role: str = "model") -> str:
     """Return the layer whose output `[batch, width]` is the input of a model's head.
 

@@ -1,10 +1,12 @@
 """Factors of feature maps: an autoencoder of the teacher's maps, trained beforehand, and the student's translator."""
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_distill._core.checked import POSITIVE, checked
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill.features.taps import FeatureExtractor, tap
@@ -39,6 +41,7 @@ class Paraphraser(keras.layers.Layer):
         arXiv:1802.04977.
     """
 
+    @checked(ratio=POSITIVE)
     def __init__(self, ratio: float = 0.5, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
         if not ratio > 0:
@@ -93,6 +96,7 @@ class Translator(keras.layers.Layer):
         arXiv:1802.04977.
     """
 
+    @checked(width=(1, math.inf))
     def __init__(self, width: int, paraphraser: Paraphraser | None = None, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
         self.width, self.paraphraser = width, paraphraser
@@ -119,6 +123,7 @@ class Translator(keras.layers.Layer):
         return cls(**{**config, "paraphraser": keras.saving.deserialize_keras_object(config["paraphraser"])})
 
 
+@checked(epochs=(1, math.inf), ratio=POSITIVE)
 def train_paraphraser(
     teacher: keras.Model,
     layer_name: str,

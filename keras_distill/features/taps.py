@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill._core.models import run
 from keras_distill._core.tensors import mask_of, set_mask
@@ -25,6 +26,7 @@ FINAL_OUTPUT = "final_output"
 _PREACTIVATION = ":preactivation"
 
 
+@checked()
 def tap(path: str, preactivation: bool = False) -> str:
     """Return the key of the features of a layer.
 
@@ -76,6 +78,7 @@ class FeatureExtractor:
     True
     """
 
+    @checked()
     def __init__(self, model: keras.Model, taps: Iterable[str], role: str = "model"):
         keys = list(dict.fromkeys(taps))
         if FINAL_OUTPUT in keys:

@@ -12,7 +12,8 @@ class VariationalAdapter(keras.layers.Layer):
     """Predict the mean of each channel of the teacher from the student's features, and learn its variance.
 
     The mean comes from three 1x1 convolutions without bias, with ReLUs between them. The variance of a channel is the
-    same for all samples and positions: `softplus(log_scale) + 1e-5`.
+    same for all samples and positions: `softplus(log_scale) + 1e-5`. Features are maps
+    `[batch, height, width, channels]`, sequences `[batch, time, channels]` or vectors `[batch, channels]`.
 
     Args:
         width: Number of channels of the teacher.
@@ -48,7 +49,7 @@ class VariationalAdapter(keras.layers.Layer):
         ]
 
     def build(self, input_shape: Any) -> None:
-        shape = tuple(input_shape)
+        shape = _map_shape(tuple(input_shape))
         for convolution in self.convolutions:
             convolution.build(shape)
             shape = convolution.compute_output_shape(shape)
@@ -63,9 +64,11 @@ class VariationalAdapter(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
+        shape = ops.shape(inputs)
+        inputs = ops.reshape(inputs, _map_shape(shape))
         for convolution in self.convolutions:
             inputs = convolution(inputs)
-        return inputs
+        return ops.reshape(inputs, (*shape[:-1], self.width))
 
     @property
     def variance(self) -> Any:
@@ -77,3 +80,8 @@ class VariationalAdapter(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "initial_variance": self.initial_variance}
+
+
+def _map_shape(shape):
+    """Return the shape of features as maps, to which a sequence is a map of width 1."""
+    return (*shape[:-1], *[1] * (4 - len(shape)), shape[-1])

@@ -9,10 +9,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checks import check_text
 from keras_distill._core.messages import expected
-from keras_distill._core.models import run
-from keras_distill._core.tensors import mask_of, set_mask
+from keras_distill._core.tensors import expand_like as expand_like
+from keras_distill._core.tensors import mask_of
+from keras_distill._core.tensors import within_mask as within_mask
 from keras_distill.answers.answer import Tensor
+from keras_distill.features.masking import run_masked
+from keras_distill.losses.label_checks import check_numeric
+from keras_distill.losses.weights import combine_masks, counted, weighted_mean
 
 _FIXES = {
     "labels": "Train with hard labels: `fit(x, y)`.",
@@ -59,7 +64,8 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     """Whether the loss needs logits. If so, the Distiller checks that the first batch has them."""
 
     def __init__(self, name: str | None = None):
-        self.name = name or self.method or snake_case(type(self).__name__)
+        chosen = None if name is None else check_text("name", name)
+        self.name = chosen or self.method or snake_case(type(self).__name__)
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Raise a `ValueError` unless both outputs have the same structure."""
@@ -84,8 +90,9 @@ class DistillationLoss(keras.distillation.DistillationLoss):
             student_output: Float tensor `[batch, ...]`.
             labels: Integer tensor `[batch, positions...]`, the hard labels as class indices. A negative label means
                 that the position has no label.
-            mask: Bool tensor of the leading axes, or `None`: which positions count. For losses that compare samples
-                with each other; masked positions are always left out of the average of the values.
+            mask: Bool tensor of the leading axes, or `None`: which positions count, because they are neither masked nor
+                of weight 0. For losses that compare samples with each other; weights and masks are always applied to
+                the average of the values.
             adapter: The layer that `make_adapter` returned. It is trained with the student.
             temperature: Float scalar, the temperature of this step.
             training: Bool, whether this is a training step.
@@ -117,12 +124,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         """Return the student's outputs after the adapter, if there is one."""
         if adapter is None:
             return student_outputs
-        mask = mask_of(keras.tree.flatten(student_outputs)[0])
-        adapted = run(adapter, keras.tree.map_structure(unmasked, student_outputs), training)
-        if mask is not None and len(mask.shape) == 1:  # Few layers pass a mask on, and one per sample stays valid.
-            for output in keras.tree.flatten(adapted):
-                set_mask(output, mask)
-        return adapted
+        return run_masked(adapter, student_outputs, training)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -169,11 +171,13 @@ class DistillationLoss(keras.distillation.DistillationLoss):
             given["labels"] = class_indices(given["labels"], student)
             mask = combine_masks(mask, given["labels"] >= 0)
             given["labels"] = ops.maximum(given["labels"], 0)
-        given["mask"] = mask
         for name in self.needs:
             if given.get(name) is None:
                 raise ValueError(expected(f"{name}, which the loss {self.name!r} needs", "none", _FIXES.get(name)))
-        named = {name: given[name] for name in arguments_of(type(self).per_sample, all=True) if name in given}
+        taken = arguments_of(type(self).per_sample, all=True)
+        if "mask" in taken:
+            given["mask"] = counted(mask, sample_weight, len(keras.tree.flatten(student)[0].shape) - 1)
+        named = {name: given[name] for name in taken if name in given}
         return weighted_mean(self.per_sample(teacher, student, **named), sample_weight, mask)
 
     def get_config(self) -> dict[str, Any]:
@@ -189,87 +193,6 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items() if key != "name")
         return f"{type(self).__name__}({settings})"
-
-
-class _Average(keras.losses.Loss):
-    """Keras's reduction of values that are already losses: weights, masks and replicas count as in any Keras loss."""
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return y_pred
-
-
-def weighted_mean(values: Tensor, sample_weight: Tensor = None, mask: Tensor = None) -> Tensor:
-    """Average losses as Keras does: weights multiply, and masked positions are left out of the sum and the count.
-
-    Args:
-        values: Float tensor `[batch, positions...]`.
-        sample_weight: Optional float tensor that broadcasts from the left. Defaults to `None`.
-        mask: Optional bool tensor of the leading axes of `values`. Defaults to `None`.
-
-    Returns:
-        Float scalar; under `tf.distribute`, this replica's share of it.
-
-    Example:
-
-    >>> import numpy as np
-    >>> values, mask = np.array([[1.0, 3.0, 99.0]], "float32"), np.array([[True, True, False]])
-    >>> float(weighted_mean(values, mask=mask))
-    2.0
-    """
-    values = ops.convert_to_tensor(values)
-    if mask is not None and len(mask.shape) > len(values.shape):
-        mask = None  # One value for all positions: `per_sample` has already treated the padded ones.
-    if mask is not None:
-        values = _average_trailing_axes(values, keep=len(mask.shape))
-    else:
-        values = _average_trailing_axes(values, keep=1 if sample_weight is None else len(sample_weight.shape))
-    if sample_weight is not None:
-        sample_weight = expand_like(sample_weight, values)
-    if mask is not None:
-        # Replaced, since a padded position may hold anything, NaN included.
-        values = ops.where(ops.cast(mask, "bool"), values, ops.zeros_like(values))
-        set_mask(values, mask)
-    return _Average(name="average", dtype=values.dtype)(values, values, sample_weight)
-
-
-def _average_trailing_axes(values, keep):
-    axes = tuple(range(max(keep, 1), len(values.shape)))
-    return ops.mean(values, axis=axes) if axes else values
-
-
-def expand_like(weight: Tensor, values: Tensor) -> Tensor:
-    """Append axes of length one to `weight` until it has the rank of `values`."""
-    weight = ops.convert_to_tensor(weight)
-    missing = len(values.shape) - len(weight.shape)
-    return ops.reshape(weight, ops.shape(weight) + (1,) * missing) if missing > 0 else weight
-
-
-def align_weights(sample_weight: Any, outputs: Any) -> Any:
-    """Give weights per sample the rank of losses per position, so that each multiplies its own sample."""
-    if sample_weight is None or keras.tree.is_nested(sample_weight):
-        return sample_weight
-
-    def align(output: Any) -> Any:
-        return expand_like(sample_weight, ops.max(output, axis=-1)) if len(output.shape) > 2 else sample_weight
-
-    return keras.tree.map_structure(align, outputs) if keras.tree.is_nested(outputs) else align(outputs)
-
-
-def within_mask(tensor: Tensor) -> Tensor:
-    """Stop the gradient at padded positions, where the gradient of a NaN would stay NaN even if multiplied by zero."""
-    if mask_of(tensor) is None:
-        return tensor
-    masked = unmasked(tensor)
-    set_mask(masked, mask_of(tensor))
-    return masked
-
-
-def unmasked(tensor: Tensor) -> Tensor:
-    """Return a tensor without its mask, and without a gradient to the positions that the mask leaves out."""
-    mask = mask_of(tensor)
-    if mask is None:
-        return tensor
-    return ops.where(ops.cast(expand_like(mask, tensor), "bool"), tensor, ops.stop_gradient(tensor))
 
 
 def zip_outputs(
@@ -297,20 +220,15 @@ def class_indices(labels: Tensor, outputs: Tensor) -> Tensor:
     Returns:
         Integer tensor `[batch, positions...]`.
     """
+    check_numeric(labels)
     labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == len(outputs.shape):
-        labels = ops.squeeze(labels, -1) if labels.shape[-1] == 1 else ops.argmax(labels, axis=-1)
+    one_hot = len(labels.shape) == len(outputs.shape) and labels.shape[-1] == outputs.shape[-1] != 1
+    if one_hot or len(labels.shape) == len(outputs.shape) and labels.shape[-1] == 1:
+        labels = ops.argmax(labels, axis=-1) if one_hot else ops.squeeze(labels, -1)
     if len(labels.shape) != len(outputs.shape) - 1:
         received = f"labels of shape {tuple(labels.shape)} for outputs of shape {tuple(outputs.shape)}"
         raise ValueError(expected("one label, sparse or one-hot, for each row of the student's outputs", received))
     return ops.cast(labels, "int32")
-
-
-def combine_masks(mask: Tensor, other: Tensor) -> Tensor:
-    """Return the mask of the positions that both masks keep. `None` keeps all positions."""
-    if mask is None or other is None:
-        return other if mask is None else mask
-    return ops.logical_and(ops.cast(expand_like(mask, other), "bool"), ops.cast(other, "bool"))
 
 
 @functools.cache

@@ -5,7 +5,10 @@ the teacher as a constant, and sums over the classes. No function multiplies by 
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import keras
 from keras import ops
 from keras.backend import backend, standardize_dtype
 
@@ -15,6 +18,7 @@ from keras_distill.losses.kl import divergence, divergence_and_slopes, map_rows,
 
 # Below this |log(q/p)| the series is the more exact form of exp(d) - 1 - d, above it the difference is.
 _SERIES_LIMIT = {"float32": 0.3, "float64": 0.03}
+_OF_ABSOLUTE_DIFFERENCES = (keras.losses.mean_absolute_error, keras.losses.mean_absolute_percentage_error)
 
 
 @checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
@@ -242,6 +246,50 @@ def cast_pair(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
     teacher, student = ops.convert_to_tensor(teacher), ops.convert_to_tensor(student)
     dtype = working_dtype(teacher, student)
     return ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype)
+
+
+def absolute(x: Tensor) -> Tensor:
+    """Compute `|x|`, with a slope of 0 at 0 on every backend. On JAX, `keras.ops.abs` has a slope of 1 there.
+
+    Args:
+        x: Float array.
+
+    Returns:
+        Float array of the shape of `x`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> absolute(np.array([-2.0, 0.0, 3.0])).numpy().tolist()
+    [2.0, 0.0, 3.0]
+    """
+    return ops.where(ops.equal(x, 0), ops.zeros_like(x), ops.abs(x)) if backend() == "jax" else ops.abs(x)
+
+
+def hold_equal(compare: Callable[[Tensor, Tensor], Tensor], loss: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a comparison by absolute differences that has no gradient where student and teacher are equal.
+
+    Args:
+        compare: Function `(teacher, student) -> values` of a Keras loss.
+        loss: The Keras loss, a function or an object. The comparison by any other loss is returned as it is.
+
+    Returns:
+        A function `(teacher, student) -> values`. See `absolute` for the reason.
+
+    Example:
+
+    >>> import keras
+    >>> compare = hold_equal(keras.losses.mean_absolute_error, keras.losses.mean_absolute_error)
+    >>> float(compare(ops.zeros((1, 2)), ops.ones((1, 2)))[0])
+    1.0
+    """
+    if backend() != "jax" or getattr(loss, "fn", loss) not in _OF_ABSOLUTE_DIFFERENCES:
+        return compare
+
+    def compare_unequal(teacher: Tensor, student: Tensor) -> Tensor:
+        return compare(teacher, ops.where(ops.equal(teacher, student), ops.stop_gradient(student), student))
+
+    return compare_unequal
 
 
 def _tempered(teacher_logits, student_logits, temperature):

@@ -1,18 +1,29 @@
 """The hard-label loss, adapted to the kind of head that the student has."""
 
 import inspect
+import re
 import warnings
 from typing import Any
 
 import keras
 from keras import ops
+from keras.src.losses.losses import LossFunctionWrapper  # Keras wraps functions in it, and does not export it.
 
 from keras_distill._core import guards
 from keras_distill._core.tensors import mask_of, set_mask, whole_numbers
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import combine_masks
-from keras_distill.losses.heads import head_of
+from keras_distill.losses.heads import find_head, head_of
+from keras_distill.losses.label_checks import (
+    are_sparse,
+    check_label_shape,
+    check_numeric,
+    ignored_class,
+    is_sparse_crossentropy,
+    overrides_call,
+)
 from keras_distill.losses.per_output import get_keras_loss, takes_logits
+from keras_distill.losses.weights import call_loss
 
 NO_LABEL = -1
 """The sparse label that marks a sample, or a position of a sequence, as unlabelled."""
@@ -27,7 +38,9 @@ class HardLabelLoss(keras.losses.Loss):
 
     A cross-entropy that is given by name is computed on the logits: those under the softmax or sigmoid if there is one,
     and the output itself if the head is linear. (Keras would interpret the output of a linear head as probabilities.)
-    A loss object is used as it is; if it expects probabilities and the head is linear, it warns once.
+    Layers behind the head that only move or join numbers, such as `Reshape`, make no difference. Any other head, such
+    as a product of sigmoids or an LSTM, returns probabilities, as in Keras. A loss function or object is used as Keras
+    uses it; if it expects probabilities and the head is linear, it warns once.
 
     A sparse label of -1 marks a sample, or a position of a sequence, as unlabelled. The loss is then the mean over the
     labelled ones, exactly as if the batch had no others; without any label it is 0. In a `Distiller`, a batch without
@@ -52,23 +65,26 @@ class HardLabelLoss(keras.losses.Loss):
             get_keras_loss(loss)
         # Keras names the logs of several outputs without names by their losses.
         super().__init__(name=loss if isinstance(loss, str) else getattr(loss, "name", None) or _name(loss) or None)
-        self.loss = loss
+        self.loss = loss() if inspect.isclass(loss) else loss
         self._warned = False
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> Tensor:
+        check_numeric(y_true)
         loss = self._by_shape(y_true, y_pred) if isinstance(self.loss, str) else self.loss
         loss = get_keras_loss(loss)
-        kind, logits = head_of(y_pred)
+        check_label_shape(loss, y_true, y_pred)
         labelled = None
-        if _is_sparse(loss):
+        if is_sparse_crossentropy(loss):
             y_true, labelled = _check_labels(loss, y_true, y_pred)
         if not takes_logits(loss):
-            return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
-        if isinstance(self.loss, str) and kind in ("linear", "unknown", _head_for(loss)):
-            return _make_loss(loss, labelled, from_logits=True)(y_true, logits, sample_weight)
-        if kind == "linear":
+            return call_loss(_make_loss(loss, labelled), y_true, y_pred, sample_weight)
+        head = find_head(y_pred)
+        if isinstance(self.loss, str) and (head.kind == "linear" or head.kind == _head_for(loss) and head.logits):
+            on_logits = _make_loss(loss, labelled, from_logits=True)
+            return call_loss(on_logits, y_true, head_of(y_pred)[1], sample_weight)
+        if head.kind == "linear" and not overrides_call(loss):
             self._warn_once(loss)
-        return _make_loss(loss, labelled)(y_true, y_pred, sample_weight)
+        return call_loss(_make_loss(loss, labelled), y_true, y_pred, sample_weight)
 
     @property
     def on_logits(self) -> bool:
@@ -113,17 +129,6 @@ def wrap_losses(loss: Any) -> Any:
     return keras.tree.map_structure(wrap, loss)
 
 
-class _Function(keras.losses.Loss):
-    """A loss function with its reduction."""
-
-    def __init__(self, function: Any, **arguments: Any):
-        super().__init__(name=_name(function) or "loss")
-        self.function, self.arguments = function, arguments
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return self.function(y_true, y_pred, **self.arguments)
-
-
 class _LabelledOnly(keras.losses.Loss):
     """A loss that leaves unlabelled positions out of its average, by Keras's rule for masks."""
 
@@ -140,7 +145,8 @@ class _LabelledOnly(keras.losses.Loss):
 
 def _make_loss(loss, labelled=None, **arguments):
     if not isinstance(loss, keras.losses.Loss):
-        loss = _Function(loss, **arguments)
+        name = re.sub(r"\W+", "", getattr(loss, "__name__", "")) or "loss"
+        loss = LossFunctionWrapper(loss, name=name, **arguments)
     elif arguments:
         loss = type(loss)(**arguments)
     return loss if labelled is None else _LabelledOnly(loss, labelled)
@@ -148,7 +154,7 @@ def _make_loss(loss, labelled=None, **arguments):
 
 def _check_labels(loss, labels, outputs):
     """Return sparse labels that Keras accepts, and where there are labels: a bool tensor, or `None` for everywhere."""
-    ignored, classes = getattr(loss, "ignore_class", None), outputs.shape[-1]
+    ignored, classes = ignored_class(loss), outputs.shape[-1]
     own_average = isinstance(loss, keras.losses.Loss) and type(loss).__call__ is not keras.losses.Loss.__call__
     if ignored is not None or own_average:
         return guards.check_labels(labels, classes, ignored), None
@@ -156,6 +162,37 @@ def _check_labels(loss, labels, outputs):
     labelled = ops.logical_not(is_unlabelled(labels))
     known = ops.where(labelled, labels, ops.zeros_like(labels))
     return known, drop_label_axis(labelled, outputs)
+
+
+def mark_unlabelled(losses: Any, labels: Any, outputs: Any) -> Any:
+    """Return hard labels with -1 where the loss of their output leaves a label out.
+
+    A loss with an `ignore_class` leaves out that class. What a loss of your own leaves out is not known, except that
+    it must do so for numbers that are no class.
+
+    Args:
+        losses: A `HardLabelLoss`, a nest with one for each output, or `None`.
+        labels: Hard labels, a tensor or a nest of tensors.
+        outputs: The student's outputs, a tensor or a nest of tensors.
+    """
+    wrapped, given, computed = (keras.tree.flatten(each) for each in (losses, labels, outputs))
+    wrapped = wrapped * len(computed) if len(wrapped) == 1 else wrapped
+    if labels is None or not len(wrapped) == len(given) == len(computed):
+        return labels
+    marked = [_mark(*each) for each in zip(wrapped, given, computed, strict=True)]
+    return keras.tree.pack_sequence_as(labels, marked)
+
+
+def _mark(loss, labels, outputs):
+    if not isinstance(loss, HardLabelLoss) or labels is None or not are_sparse(labels, outputs):
+        return labels
+    if isinstance(loss.loss, str):
+        return labels
+    numbers = whole_numbers(ops.convert_to_tensor(labels))
+    if is_sparse_crossentropy(loss.loss):
+        ignored = ignored_class(loss.loss)
+        return labels if ignored is None else ops.where(ops.equal(numbers, ignored), NO_LABEL, numbers)
+    return ops.where(numbers >= outputs.shape[-1], NO_LABEL, numbers)
 
 
 def is_unlabelled(labels: Tensor) -> Tensor:
@@ -171,10 +208,6 @@ def drop_label_axis(values: Tensor, outputs: Tensor) -> Tensor:
 
 def _head_for(loss):
     return "sigmoid" if "binary" in _name(loss) else "softmax"
-
-
-def _is_sparse(loss):
-    return "sparse" in _name(loss)
 
 
 def _name(loss):

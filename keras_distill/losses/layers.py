@@ -5,10 +5,12 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checks import check_flag
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import within_mask
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.pairing import choose_layers
-from keras_distill.losses.base import DistillationLoss, within_mask
+from keras_distill.losses.base import DistillationLoss
 
 LayerNames = str | Sequence[str | None] | None
 """The layers to compare: a name, path or pattern, a list of them, `None` for the final output, or `"auto"`."""
@@ -38,7 +40,7 @@ class LayerPair:
             raise ValueError(expected("both layers to be 'auto', or neither", received))
         self._asked = (teacher_layer_name, student_layer_name)
         self.teacher_layer_name, self.student_layer_name = self._asked
-        self.preactivation = bool(preactivation)
+        self.preactivation = check_flag("preactivation", preactivation)
 
     def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
         """Find the layers in both models, and set `..._layer_name` to their paths.
@@ -90,10 +92,19 @@ class FeatureLoss(LayerPair, DistillationLoss):
         """Raise a `ValueError` unless both have the same structure, and each tensor has the rank that is compared."""
         super().validate_outputs(teacher_outputs, student_outputs)
         for owner, outputs in (("teacher", teacher_outputs), ("student", student_outputs)):
-            for output in keras.tree.flatten(outputs):
-                if self.rank and len(output.shape) != self.rank:
-                    received = f"{owner} features of shape {tuple(output.shape)}"
-                    raise ValueError(expected(f"{_RANKS[self.rank]} for the loss {self.name!r}", received))
+            self.check_ranks(owner, [tuple(output.shape) for output in keras.tree.flatten(outputs)])
+
+    def check_ranks(self, owner: str, shapes: Sequence[Sequence[int | None]]) -> None:
+        """Raise a `ValueError` unless features have the rank that is compared.
+
+        Args:
+            owner: `"teacher"` or `"student"`, for the message.
+            shapes: One shape for each layer.
+        """
+        for shape in shapes:
+            if self.rank and len(shape) != self.rank:
+                received = f"{owner} features of shape {tuple(shape)}"
+                raise ValueError(expected(f"{_RANKS[self.rank]} for the loss {self.name!r}", received))
 
     def prepare(self, teacher_output: Any, student_output: Any) -> tuple[Any, Any]:
         """Return both outputs, with no gradient to padded samples, whatever those contain."""

@@ -11,7 +11,7 @@ from keras_distill._core.messages import expected, unknown_name
 from keras_distill._core.tensors import mask_of
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import DistillationLoss, weighted_mean, within_mask, zip_outputs
-from keras_distill.losses.divergences import cast_pair
+from keras_distill.losses.divergences import cast_pair, hold_equal
 
 _NO_LOSSES = ("get", "serialize", "deserialize")
 
@@ -37,7 +37,8 @@ class PerOutputLoss(DistillationLoss):
 
     def resolve(self, loss: Any) -> Callable:
         """Convert a Keras loss in any form to a function `(teacher, student, **kwargs) -> value per sample`."""
-        call = unreduced(get_keras_loss(loss))
+        resolved = get_keras_loss(loss)
+        call = hold_equal(unreduced(resolved), resolved)
 
         def compare(teacher: Any, student: keras.Model, **kwargs: Any) -> Any:
             return call(*cast_pair(teacher, within_mask(ops.convert_to_tensor(student))))
@@ -101,7 +102,7 @@ def get_keras_loss(loss: Any) -> Any:
     if not isinstance(loss, str):
         if not callable(loss):
             raise ValueError(expected("loss to be a Keras loss by name, function or object", f"loss={loss!r}"))
-        return loss
+        return loss() if inspect.isclass(loss) else loss
     try:
         return keras.losses.get(loss)
     except ValueError:

@@ -158,7 +158,7 @@ def get(name: str, **arguments: Any) -> DistillationLoss:
     >>> kd.losses.get("logit_std_dist").name
     'logit_std_dist'
     """
-    if name in METHODS:
+    if isinstance(name, str) and name in METHODS:
         return METHODS[name].make(**arguments)
     for prefix, (loss, family) in _WRAPPERS.items():
         inner = METHODS.get(str(name).removeprefix(prefix))

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill.answers.answer import Tensor, as_answer
 from keras_distill.losses.logits.top_k import is_top_k
 from keras_distill.metrics.heads import LABELS, check_head, find_head, label_indices
@@ -25,6 +26,7 @@ class StreamedMean(keras.metrics.Metric):
         shape: Shape of the sums, for metrics that keep other sums. Defaults to `(2,)`: weighted values and weights.
     """
 
+    @checked()
     def __init__(self, name: str | None = None, dtype: str | None = None, shape: tuple[int, ...] = (2,)):
         super().__init__(name=name, dtype=dtype)
         wide = "float64" if self.dtype == "float64" else "float32"
@@ -148,6 +150,7 @@ class LabelMetric(StreamedMean):
 
     _direction = "down"
 
+    @checked()
     def __init__(
         self,
         from_logits: bool = True,

@@ -1,11 +1,13 @@
 """Calibration: whether a model that is 80 % confident is right in 80 % of the cases."""
 
+import math
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill.answers.answer import Tensor
 from keras_distill.metrics.base import LabelMetric, labelled_logits, weighted_sum
@@ -90,6 +92,7 @@ class ExpectedCalibrationError(LabelMetric):
         return {"bins": self.bins, **super().get_config()}
 
 
+@checked(labels="[*...]", outputs="[..., classes]", bins=(1, math.inf))
 def expected_calibration_error(
     labels: Any, outputs: Any, bins: int = 15, from_logits: bool = True, head: str | None = None
 ) -> float:
@@ -120,6 +123,7 @@ def expected_calibration_error(
     return float(np.sum((np.abs(accuracy - confidence) * weight)[filled]) / weight.sum())
 
 
+@checked(labels="[*...]", outputs="[..., classes]", bins=(1, math.inf))
 def reliability_curve(
     labels: Any, outputs: Any, bins: int = 15, from_logits: bool = True, head: str | None = None
 ) -> ReliabilityCurve:

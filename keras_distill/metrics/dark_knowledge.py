@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.divergences import working_dtype
@@ -64,6 +65,7 @@ class DarkKnowledgeCorrelation(FidelityMetric):
         self._add_rows(values, ops.where(ops.isnan(values), ops.zeros_like(weights), weights))
 
 
+@checked(teacher_outputs="[...]", student_outputs="[...]", labels="[*...]")
 def dark_knowledge_correlation(teacher_outputs: Any, student_outputs: Any, labels: Any = None) -> float:
     """Return the mean rank correlation of two arrays of outputs over the classes other than the predicted one.
 

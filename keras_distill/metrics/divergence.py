@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_temperature
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
@@ -52,6 +53,7 @@ class TeacherDivergence(FidelityMetric):
     _direction = "down"
     _least_classes = 2
 
+    @checked(temperature=Any)
     def __init__(
         self,
         temperature: Any = 1.0,
@@ -88,6 +90,7 @@ class TeacherDivergence(FidelityMetric):
         return {**settings, **super().get_config()}
 
 
+@checked(teacher_outputs="[...]", student_outputs="[...]")
 def teacher_divergence(
     teacher_outputs: Any,
     student_outputs: Any,

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
+from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of, whole_numbers
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses.base import expand_like, snake_case
@@ -14,6 +16,11 @@ from keras_distill.metrics.heads import check_head, head_of_loss, name_of_loss
 
 AUTO = "auto"
 _BY_SHAPE = ("accuracy", "acc")
+
+
+def _check_metric(name, metric):
+    if isinstance(metric, type) or not (isinstance(metric, (str, dict)) or callable(metric)):
+        raise ValueError(expected(f"{name} to be a metric, its name or a function", f"{name}={metric!r}"))
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -44,6 +51,7 @@ class Labelled(keras.metrics.Metric):
     ('accuracy', 0.5)
     """
 
+    @checked(metric=_check_metric)
     def __init__(
         self, metric: Any, name: str | None = None, ignore_class: int | str | None = AUTO, head: str | None = None
     ):

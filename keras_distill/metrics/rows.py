@@ -41,7 +41,7 @@ def logits_from(outputs: Any, from_logits: bool = True, owner: str = "student", 
         logits = two_way_logits(outputs, from_logits, _SMALLEST)
     elif from_logits:
         kind, logits = head_of(outputs)
-        is_eager = hasattr(outputs, "numpy") and kind == "linear" and 0 not in outputs.shape and outputs.shape[-1] > 1
+        is_eager = hasattr(outputs, "numpy") and kind != "softmax" and 0 not in outputs.shape and outputs.shape[-1] > 1
         if kind == "sigmoid" or is_eager and len(outputs) > 1 and bool(rows_are_probabilities(outputs)):
             raise ValueError(expected(f"logits of the {owner}", "probabilities", _FIX))
         logits = ops.cast(logits, working_dtype(logits))

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill.answers.answer import Tensor
 from keras_distill.metrics.base import LabelMetric, labelled_logits
 from keras_distill.metrics.rows import keep_nan, mean
@@ -89,6 +90,7 @@ class BrierScore(LabelMetric):
         return _squared_distances(labels, logits)
 
 
+@checked(labels="[*...]", outputs="[..., classes]")
 def negative_log_likelihood(labels: Any, outputs: Any, from_logits: bool = True, head: str | None = None) -> float:
     """Return the mean negative log-likelihood of the labels under an array of outputs.
 
@@ -112,6 +114,7 @@ def negative_log_likelihood(labels: Any, outputs: Any, from_logits: bool = True,
     return mean(_log_losses(*labelled_logits(labels, outputs, from_logits, head)))
 
 
+@checked(labels="[*...]", outputs="[..., classes]")
 def brier_score(labels: Any, outputs: Any, from_logits: bool = True, head: str | None = None) -> float:
     """Return the mean squared distance of an array of probabilities from the one-hot labels.
 

@@ -13,6 +13,7 @@ import keras
 from rich.jupyter import JupyterMixin
 
 from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.profiling.prefixes import make_prefixes
@@ -62,6 +63,7 @@ class Profile(JupyterMixin):
         return table
 
 
+@checked(steps=Any)
 def profile(distiller: Any, dataset: Any, steps: int = 30, trace: str | os.PathLike | None = None) -> Profile:
     """Return the time that each part of a training step takes: input, teacher, student, losses, optimizer.
 

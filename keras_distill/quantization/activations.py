@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.quantization.fake import fake_quantize
 from keras_distill.quantization.graph import Step
@@ -24,6 +25,7 @@ class QuantizedSiLU(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
+@checked(x="[...]")
 def gelu_tanh(x: Any) -> Any:
     """Compute GELU by its approximation with tanh, an activation for students that will be quantized.
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_model, check_number
 from keras_distill._core.messages import expected
 from keras_distill.quantization.builder import Builder
@@ -17,6 +18,7 @@ from keras_distill.quantization.ranges import FakeQuantization, check_ranges
 from keras_distill.quantization.rules import LAYERS
 
 
+@checked(ranges=Any, momentum=Any, weight_bits=Any, custom_layers=Any)
 def quantize_aware(
     student: keras.Model,
     ranges: str = "moving_average",
@@ -93,6 +95,18 @@ def quantize_aware(
     return model
 
 
+def _check_batch(name, x):
+    leaves = keras.tree.flatten(x)
+    if not leaves or not all(len(getattr(leaf, "shape", ())) for leaf in leaves):
+        raise ValueError(expected(f"{name} to be a batch of inputs, arrays", f"{name}={x!r:.200}"))
+    for leaf in leaves:
+        values = np.asarray(ops.convert_to_numpy(leaf))
+        if values.dtype.kind not in "SUO" and not np.isfinite(values).all():
+            count = int((~np.isfinite(values)).reshape(len(values), -1).any(-1).sum())
+            raise ValueError(expected(f"{name} to be finite", f"NaN or infinity in {count} of {len(values)} samples"))
+
+
+@checked(x=_check_batch)
 def calibrate(model: keras.Model, x: Any) -> None:
     """Set the ranges of a quantization-aware model to those of one batch, in place of the first batch of training.
 
@@ -118,10 +132,15 @@ def calibrate(model: keras.Model, x: Any) -> None:
     layers = [layer for layer in layers if layer.limits is None]
     # Where a range is not known yet, inference rounds to that of the batch.
     tensors = keras.Model(model.input, [layer.input for layer in layers])(x, training=False)
-    for layer, tensor in zip(layers, keras.tree.flatten(tensors), strict=True):
+    tensors = keras.tree.flatten(tensors)
+    for layer, tensor in zip(layers, tensors, strict=True):
+        if not np.isfinite(ops.convert_to_numpy(tensor)).all():
+            raise ValueError(expected(f"a batch whose activations are finite in {layer.name!r}", "NaN or infinity"))
+    for layer, tensor in zip(layers, tensors, strict=True):
         layer.observe(tensor)
 
 
+@checked()
 def ranges(model: keras.Model) -> dict[str, tuple[float, float] | None]:
     """Return the ranges of the activations.
 
@@ -147,6 +166,7 @@ def is_quantize_aware(model: Any) -> bool:
     return isinstance(model, keras.Model) and any(map(_is_range, model._flatten_layers()))
 
 
+@checked()
 def check_trained(model: keras.Model) -> None:
     """Raise a `ValueError` unless every range of a quantization-aware model is known, as a file requires.
 
@@ -192,6 +212,9 @@ def _check_student(student: Any) -> None:
 
 
 def _check_custom_layers(custom_layers: dict[type, Callable] | None) -> dict[type, Callable]:
+    if not isinstance(custom_layers, (dict, type(None))):
+        what = "custom_layers to be a dict of layer class to rule"
+        raise ValueError(expected(what, f"custom_layers={custom_layers!r}"))
     for kind, rule in (custom_layers or {}).items():
         if not (isinstance(kind, type) and issubclass(kind, keras.layers.Layer) and callable(rule)):
             what = "custom_layers to be a dict of layer class to rule"

@@ -1,12 +1,14 @@
 """The layer that holds the range of one activation, finds it in training and rounds to it."""
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._core.checks import check_choice, check_number
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_choice, check_items, check_number
 from keras_distill._core.messages import expected
 from keras_distill.quantization.fake import fake_quantize
 
@@ -46,6 +48,7 @@ class FakeQuantization(keras.layers.Layer):
         Esser, McKinstry, Bablani, Appuswamy, Modha, "Learned Step Size Quantization", 2020, arXiv:1902.08153.
     """
 
+    @checked(ranges=Any, momentum=Any, bits=(2, 16))
     def __init__(
         self,
         ranges: str = "moving_average",
@@ -61,8 +64,7 @@ class FakeQuantization(keras.layers.Layer):
             raise ValueError(expected("momentum below 1, so that the range can change", f"momentum={momentum!r}"))
         self.limits: tuple[float, float] | None = None
         if limits is not None:
-            lowest, highest = limits
-            self.limits = float(lowest), float(highest)
+            self.limits = _check_limits(limits)
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
@@ -133,6 +135,17 @@ class FakeQuantization(keras.layers.Layer):
         """Return the arguments of the constructor."""
         own = {"ranges": self.ranges, "momentum": self.momentum, "limits": self.limits, "bits": self.bits}
         return {**super().get_config(), **own}
+
+
+def _check_limits(limits: Any) -> tuple[float, float]:
+    pair = check_items("limits", limits, "a pair of numbers, the smallest and the largest value")
+    if len(pair) != 2:
+        raise ValueError(expected("limits to be a pair of numbers", f"limits={limits!r}"))
+    lowest, highest = (check_number("each of the limits", each, -math.inf, math.inf) for each in pair)
+    if not lowest <= 0.0 <= highest or lowest == highest:
+        fix = "Integers represent zero, so it must lie in the range."
+        raise ValueError(expected("limits from a number <= 0 to a larger one >= 0", f"limits={limits!r}", fix))
+    return lowest, highest
 
 
 def check_ranges(ranges: Any) -> str:

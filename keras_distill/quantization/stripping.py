@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.quantization.activations import QuantizedSiLU
 from keras_distill.quantization.aware import is_quantize_aware
@@ -14,6 +15,7 @@ from keras_distill.quantization.ranges import FakeQuantization
 from keras_distill.quantization.weights import RoundedWeights
 
 
+@checked()
 def float_student(model: keras.Model, name: str | None = None) -> keras.Model:
     """Return a float copy of a quantization-aware model, with the same weights and without rounding.
 

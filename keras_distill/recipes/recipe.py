@@ -1,9 +1,11 @@
 """The definition of a recipe: everything that a run needs to know."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from keras_distill._core.checked import POSITIVE, checked
 from keras_distill._core.checks import check_number, check_whole_number
 from keras_distill._core.messages import expected
 
@@ -11,6 +13,13 @@ _FUNCTIONS = ("data", "teacher", "student", "temperature", "views")
 _COUNTS = ("teacher_epochs", "student_epochs", "batch_size")
 
 
+@checked(
+    **dict.fromkeys((*_FUNCTIONS, *_COUNTS, "student_loss_weight"), Any),
+    learning_rate=POSITIVE,
+    shift=(0, math.inf),
+    samples=(1, math.inf),
+    transfer_samples=(1, math.inf),
+)
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """Define the data, the teacher, the student, and how the student learns from the teacher.

@@ -6,6 +6,7 @@ import os
 import pathlib
 import types
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected
 from keras_distill.recipes.recipe import Recipe
@@ -20,6 +21,7 @@ NAMES: tuple[str, ...] = tuple(
 """Names of the recipes that come with the package: the files beside this one that define `RECIPE`."""
 
 
+@checked()
 def load(name_or_path: str | os.PathLike) -> Recipe:
     """Load a recipe by its name, or from a Python file that defines `RECIPE`.
 

@@ -15,7 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill._core.checks import check_choice, check_whole_number
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_choice, check_items, check_whole_number
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
 from keras_distill.data import Data
@@ -63,6 +64,7 @@ class RunResult:
 
 
 @renamed_arguments(out="directory")
+@checked(seeds=Any, formats=Any)
 def run(
     recipe: Recipe | str | os.PathLike,
     directory: str | os.PathLike,
@@ -126,6 +128,7 @@ def run(
 
 
 def _check_seeds(seeds: Iterable[int]) -> list[int]:
+    seeds = check_items("seeds", seeds, "a list of whole numbers")
     checked = [check_whole_number("each seed", seed, low=0) for seed in seeds]
     if not checked or len(set(checked)) != len(checked):
         raise ValueError(expected("one or more distinct seeds", f"seeds={checked!r}"))
@@ -134,7 +137,7 @@ def _check_seeds(seeds: Iterable[int]) -> list[int]:
 
 def _check_formats(formats: Sequence[str]) -> None:
     """Refuse before the training what the export would refuse after it."""
-    for name in formats:
+    for name in check_items("formats", formats, "a list of names of formats"):
         FORMATS[check_choice("format", name, FORMATS)].require()
     if not formats:
         raise ValueError(expected(f"one or more formats of {', '.join(FORMATS)}", f"formats={formats!r}"))

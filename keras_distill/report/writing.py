@@ -6,7 +6,8 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from keras_distill._core.checks import check_choice
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_choice, check_items
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
 from keras_distill.recipes import RunResult
@@ -47,6 +48,7 @@ class Report:
 
 
 @renamed_arguments(out="directory")
+@checked(formats=Any)
 def write(
     run: str | os.PathLike | RunResult,
     directory: str | os.PathLike | None = None,
@@ -94,7 +96,7 @@ def write(
 
 
 def _check_formats(formats: str | Iterable[str]) -> list[str]:
-    names = [formats] if isinstance(formats, str) else list(dict.fromkeys(formats))
+    names = [formats] if isinstance(formats, str) else check_items("formats", formats, "a list of names")
     if not names:
         raise ValueError(expected(f"one or more formats of {', '.join(REPORTS)}", f"formats={formats!r}"))
     return [check_choice("format", name, REPORTS) for name in names]

@@ -4,12 +4,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
 from keras_distill.schedules.basic import Schedule, constant, linear
 from keras_distill.schedules.driven import takes_logs
 
 
+@checked()
 def piecewise(boundaries: Iterable[float], values: Iterable[Schedule | float]) -> Schedule:
     """Return a schedule that consists of pieces: values, or schedules that count from the start of their piece.
 
@@ -69,6 +71,7 @@ def warmup(schedule: Schedule | float, start: float, steps: float) -> Schedule:
     return piecewise([steps], [linear(start, schedule(0), steps), schedule])
 
 
+@checked(period=Any, factor=Any)
 def restarts(schedule: Schedule | float, period: float, factor: float = 1.0) -> Schedule:
     """Return a schedule that restarts again and again.
 

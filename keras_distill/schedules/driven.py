@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill._core.models import accepts
 
 
+@checked()
 def driven(metric: str, function: Callable[[float], Any]) -> Callable[..., Any]:
     """Return a schedule that depends on a metric in the logs, such as the agreement with the teacher.
 
@@ -42,6 +44,7 @@ def driven(metric: str, function: Callable[[float], Any]) -> Callable[..., Any]:
     return value_from
 
 
+@checked()
 def takes_logs(schedule: Callable[..., Any]) -> bool:
     """Return whether a schedule depends on the logs, which it does if it has an argument of that name."""
     try:

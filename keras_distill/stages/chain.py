@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_model
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
@@ -20,6 +21,7 @@ Train = Callable[[Distiller, int], Any]
 
 
 @renamed_arguments(losses="distillation_losses")
+@checked(students=Any, student_loss_weight=Any)
 def chain(
     teacher: Any,
     students: Sequence[keras.Model],

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
@@ -12,6 +13,7 @@ from keras_distill.stages.chain import Train, chain, check_train
 
 
 @renamed_arguments(losses="distillation_losses")
+@checked(generations=Any, student_loss_weight=Any)
 def born_again(
     student_factory: Callable[[], keras.Model],
     generations: int,

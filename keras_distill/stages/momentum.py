@@ -2,10 +2,12 @@
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_model
 from keras_distill._core.messages import expected
 
 
+@checked()
 def momentum_teacher(student: keras.Model) -> keras.Model:
     """Copy a student and its weights to make its momentum teacher.
 

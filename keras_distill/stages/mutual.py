@@ -8,6 +8,7 @@ import keras
 
 from keras_distill._core import guards
 from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checked import checked
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked, run
@@ -70,6 +71,7 @@ class MutualLearning(WholeSaves, keras.Model):
     """
 
     @renamed_arguments(losses="distillation_losses")
+    @checked(students=Any, distillation_loss_weights=Any, student_loss_weight=Any)
     def __init__(
         self,
         students: Sequence[keras.Model],

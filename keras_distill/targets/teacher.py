@@ -6,6 +6,7 @@ import keras
 
 from keras_distill._core import deprecation, guards
 from keras_distill._core.batches import SOFT_TARGETS
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill.answers.answer import Logits, TemperedLogits
@@ -36,6 +37,7 @@ class StoredTeacher(Teacher):
         ValueError: If the store is not what it was.
     """
 
+    @checked()
     def __init__(self, store: Any, fingerprint: Any = None, name: str = "stored_teacher", **kwargs: Any):
         if not isinstance(store, TargetStore):
             store = open_store(store)

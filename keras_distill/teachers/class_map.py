@@ -1,18 +1,22 @@
 """Teachers with other classes than the student: more classes, in another order, or finer ones."""
 
 import collections
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_items
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill.answers.answer import TemperedLogits
 from keras_distill.teachers.combined import CombinedTeacher, check_member, infer, one_class_count
 from keras_distill.teachers.log_space import group_logits
 
 
+@checked(teacher_classes=Sequence[str] | None)
 def map_classes(teacher: Any, mapping: Any, classes: Any = None, teacher_classes: Any = None) -> Any:
     """Map the classes of a teacher to those of the student.
 
@@ -100,6 +104,7 @@ class MappedClasses(CombinedTeacher):
 
     _nested = ("teacher",)
 
+    @checked()
     def __init__(self, teacher: Any, groups: Any, width: Any = None, name: str = "mapped_classes", **kwargs: Any):
         check_member("teacher", teacher)
         known = one_class_count("teacher", teacher)
@@ -138,6 +143,7 @@ class MappedClasses(CombinedTeacher):
         }
 
 
+@checked(logits="[..., classes]")
 def merge_classes(logits: Any, groups: Any, temperature: Any = 1.0) -> Any:
     """Compute the logits of groups of classes: `v_g = T log(sum over i in g of exp(z_i / T))`.
 
@@ -157,12 +163,16 @@ def merge_classes(logits: Any, groups: Any, temperature: Any = 1.0) -> Any:
     >>> print(ops.softmax(merge_classes(logits, [[3], [0, 1]])).numpy().round(4))
     [[0.5714 0.4286]]
     """
+    groups = _check_lists(groups)
     kept = [index for group in groups for index in group]
     logits = ops.take(logits, np.asarray(kept, "int32"), axis=-1)
     if len(kept) == len(groups):
         return logits
     owners = [owner for owner, group in enumerate(groups) for _ in group]
     return group_logits(logits, owners, len(groups), temperature)
+
+
+_GROUPS = "a list of classes, one for each student class"
 
 
 def _by_student_class(mapping, classes, teacher_classes):
@@ -227,7 +237,12 @@ def _index(entry):
     return int(entry)
 
 
+def _check_lists(groups):
+    return [check_items("each group", group, _GROUPS) for group in check_items("groups", groups, _GROUPS)]
+
+
 def _check_groups(groups, width):
+    groups = _check_lists(groups)
     groups = tuple(tuple(_index(entry) for entry in group) for group in groups)
     empty = [student for student, group in enumerate(groups) if not group]
     if empty or len(groups) < 2:

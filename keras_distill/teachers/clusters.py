@@ -1,11 +1,13 @@
 """Finding the classes that a generalist confuses, and the labels to train specialists on them."""
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.teachers.combined import check_member, infer
@@ -15,6 +17,7 @@ _ROUNDS = 100
 _BATCH = 256
 
 
+@checked(predictions="[examples, classes]", clusters=Any, seed=(0, math.inf))
 def find_clusters(predictions: Any, clusters: Any, size: Any = None, seed: int = 0) -> Any:
     """Find groups of classes that a model often confuses.
 
@@ -62,6 +65,7 @@ def find_clusters(predictions: Any, clusters: Any, size: Any = None, seed: int =
     return sorted(group for group in groups if len(group) > 1)
 
 
+@checked(y="int [...]")
 def specialist_labels(y: Any, cluster: Any) -> Any:
     """Turn labels into those of a specialist: the position in its cluster, or the dustbin, the last class.
 

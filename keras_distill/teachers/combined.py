@@ -11,7 +11,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked, run
 from keras_distill._core.tensors import is_eager
 from keras_distill.answers.answer import Logits
-from keras_distill.losses.heads import head_of, logits_of, refusal, rows_are_probabilities
+from keras_distill.losses.heads import find_head, logits_of, refusal, rows_are_probabilities
 from keras_distill.teachers.base import Teacher
 
 
@@ -87,7 +87,7 @@ def infer(model: keras.Model, inputs: Any) -> Any:
 def as_logits(output: Any, owner: str) -> Any:
     """Return the logits of an output: if it comes from a softmax, the input of the softmax."""
     logits = logits_of(output, owner)
-    if head_of(output)[0] == "linear" and output.shape[-1] != 1 and not is_eager(output):
+    if not is_eager(output) and output.shape[-1] != 1 and find_head(output).kind in ("linear", "unknown"):
         # Once combined with others they look like logits: the check of the Distiller would come too late.
         rows = ops.prod(ops.shape(output)[:-1])
         found = ops.logical_and(rows > 1, rows_are_probabilities(output))

@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill._core.checks import check_number
-from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_choice, check_number
+from keras_distill._core.messages import expected
 from keras_distill._core.tensors import same_shape
 from keras_distill.answers.answer import TemperedLogits
 from keras_distill.losses.divergences import working_dtype
@@ -76,12 +77,12 @@ class Ensemble(CombinedTeacher):
 
     _nested = ("members",)
 
+    @checked(combine=Any)
     def __init__(
         self, members: Any, weights: Any = None, combine: str = "probabilities", name: str = "ensemble", **kwargs: Any
     ):
         members = _check_members(members)
-        if combine not in COMBINATIONS:
-            raise ValueError(unknown_name("combine", combine, COMBINATIONS))
+        check_choice("combine", combine, COMBINATIONS)
         weights = _check_weights(weights, len(members))
         super().__init__(members, name=name, **kwargs)
         self.members = members
@@ -116,6 +117,7 @@ class Ensemble(CombinedTeacher):
         return {**super().get_config(), "members": members, "weights": weights, "combine": self.combine}
 
 
+@checked(logits="[members, ..., classes]", weights="[members]")
 def mean_of_probabilities(logits: Any, weights: Any = None, temperature: Any = 1.0) -> Any:
     """Compute logits `v` of the arithmetic mean: `softmax(v / T) = sum_k w_k softmax(z_k / T)`.
 
@@ -144,6 +146,7 @@ def mean_of_probabilities(logits: Any, weights: Any = None, temperature: Any = 1
     return exactly(temperature, mean.dtype) * mean - math.log(logits.shape[-1])
 
 
+@checked(logits="[members, ..., classes]", weights="[members]")
 def geometric_mean(logits: Any, weights: Any = None, temperature: Any = 1.0) -> Any:
     """Compute logits `v` of the geometric mean: `softmax(v / T)` is `prod_k softmax(z_k / T)^w_k` over its sum.
 
@@ -172,6 +175,7 @@ def geometric_mean(logits: Any, weights: Any = None, temperature: Any = 1.0) -> 
     return temperature * _up_to_a_constant(mean, temperature) - math.log(mean.shape[-1])
 
 
+@checked(logits="[members, ..., classes]", weights="[members]")
 def mean_of_logits(logits: Any, weights: Any = None, temperature: Any = None) -> Any:
     """Compute the weighted mean of logits.
 
@@ -196,6 +200,7 @@ def mean_of_logits(logits: Any, weights: Any = None, temperature: Any = None) ->
     return ops.maximum(ops.sum(_broadcast(weights, logits) * logits, axis=0), FLOOR)
 
 
+@checked(logits="[..., classes]")
 def confidences(logits: Any) -> Any:
     """Compute each member's largest probability at T = 1, divided by the sum over members.
 

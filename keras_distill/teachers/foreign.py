@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_distill._core import guards
 from keras_distill._core.backend import check_tensorflow
-from keras_distill._core.checks import check_choice, check_whole_number
+from keras_distill._core.checks import check_choice, check_whole_number, is_whole_number
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill._core.tensors import same_shape
@@ -187,13 +187,32 @@ def _answer_shape(classes):
 
 
 def _specs(shapes, dtypes):
+    _check_shapes(shapes)
     specs = keras.tree.map_shape_structure(lambda shape: keras.KerasTensor((None, *shape), "float32"), shapes)
     leaves = keras.tree.flatten(specs)
     dtypes = [dtypes] * len(leaves) if isinstance(dtypes, str) else keras.tree.flatten(dtypes)
     if len(dtypes) != len(leaves):
         raise ValueError(expected(f"{len(leaves)} dtypes in input_dtype, one for each shape", f"{dtypes}"))
+    _check_dtypes(dtypes)
     pairs = zip(leaves, dtypes, strict=True)
     return keras.tree.pack_sequence_as(specs, [keras.KerasTensor(spec.shape, dtype) for spec, dtype in pairs])
+
+
+def _check_shapes(shapes):
+    """Raise a `ValueError` unless the leaves of a nest of shapes are sizes."""
+    leaves = keras.tree.flatten(shapes)
+    nested = isinstance(shapes, (tuple, list, dict))
+    if not nested or any(size is not None and not (is_whole_number(size) and size >= 0) for size in leaves):
+        what = "input_shape to be a shape without the batch, or a nest of shapes"
+        raise ValueError(expected(what, f"input_shape={shapes!r}", "None stands for a free size."))
+
+
+def _check_dtypes(dtypes):
+    for dtype in dtypes:
+        try:
+            keras.backend.standardize_dtype(dtype)
+        except (ValueError, TypeError):
+            raise ValueError(expected("input_dtype to be a dtype, or a nest of them", f"{dtype!r}")) from None
 
 
 def _are_known(specs):

@@ -1,18 +1,29 @@
 """Loading a teacher, whatever it is: a model, a file, a function, a store."""
 
+import math
 import os
 from typing import Any, NoReturn
 
 import keras
 
-from keras_distill._core.messages import expected, unknown_name
+from keras_distill._core.checked import checked
+from keras_distill._core.messages import expected
 from keras_distill.teachers.foreign import OUTPUTS
 from keras_distill.teachers.kinds import KINDS, Request, file_with, is_path, kind
+from keras_distill.teachers.reading import HALF_A_KERAS_FILE, check_archive, explain_unreadable
 
 _KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx, or a store of soft targets), or a "
 _KINDS += "callable on NumPy arrays"
 
 
+@checked(
+    outputs=OUTPUTS,
+    retries=(0, math.inf),
+    backoff=(0.0, math.inf),
+    signature=str | None,
+    signature_output=str | int | None,
+    like=keras.Model | None,
+)
 def as_teacher(
     teacher: Any,
     *,
@@ -77,8 +88,6 @@ def as_teacher(
     >>> bool(np.allclose(teacher(np.ones((1, 4))), np.log([[0.5, 0.5]])))
     True
     """
-    if outputs not in OUTPUTS:
-        raise ValueError(unknown_name("outputs", outputs, OUTPUTS))
     found = next((each for each in KINDS if each.recognises(teacher)), None)
     if found is None:
         _refuse(teacher)
@@ -104,7 +113,12 @@ def _load_teacher(teacher, request):
     if request.outputs != "logits":
         fix = "If it ends in a softmax, its logits are used: leave `outputs` out."
         raise ValueError(expected('outputs="logits" of a Keras model', f"outputs={request.outputs!r}", fix))
-    return teacher if isinstance(teacher, keras.Model) else keras.saving.load_model(os.fspath(teacher), compile=False)
+    if isinstance(teacher, keras.Model):
+        return teacher
+    path = os.fspath(teacher)
+    with explain_unreadable(path, "Keras file", HALF_A_KERAS_FILE):
+        check_archive(path)
+        return keras.saving.load_model(path, compile=False)
 
 
 def _refuse(teacher: Any) -> NoReturn:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.teachers.class_map import map_classes
 from keras_distill.teachers.combined import CombinedTeacher, check_member, infer
@@ -40,6 +41,7 @@ class Member(CombinedTeacher):
 
     _nested = ("model", "preprocessing")
 
+    @checked()
     def __init__(
         self, model: keras.Model, preprocessing: Any = None, classes: Any = None, name: str = "member", **kwargs: Any
     ):

@@ -8,6 +8,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
 from keras_distill.teachers.kinds import file_with, kind
+from keras_distill.teachers.reading import explain_unreadable
 
 _DTYPES = {"float": "float32", "double": "float64"}
 
@@ -44,7 +45,8 @@ class ONNXTeacher(FileTeacher):
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # Its warnings are about how the file was exported.
         providers = self.providers or runtime.get_available_providers()
-        self._session = Untracked(runtime.InferenceSession(path, options, providers=providers))
+        with explain_unreadable(path, "ONNX file", _refusals(runtime)):
+            self._session = Untracked(runtime.InferenceSession(path, options, providers=providers))
         session = self._session.content
         self._ordered = True
         return tuple(
@@ -71,6 +73,12 @@ def _runtime():
         fix = 'pip install "keras_distill[onnx]"'
         raise ImportError(expected("onnxruntime to be installed", str(error), fix)) from error
     return onnxruntime
+
+
+def _refusals(runtime):
+    """Return what ONNX Runtime raises for a file, rather than for an argument."""
+    state = runtime.capi.onnxruntime_pybind11_state
+    return state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.Fail
 
 
 def _port(end):

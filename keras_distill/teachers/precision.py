@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checks import check_model
 from keras_distill._core.messages import expected, unknown_name
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -36,9 +37,10 @@ def in_precision(teacher: Any, dtype: Any = None) -> Any:
     >>> half(keras.ops.ones((1, 4))).dtype.name, teacher.compute_dtype
     ('bfloat16', 'float32')
     """
+    check_model("teacher", teacher)
     if dtype is None:
         return teacher
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(unknown_name("teacher_dtype", dtype, DTYPES))
     try:
         clone = keras.models.clone_model(teacher, clone_function=_cloning(dtype), recursive=True)

@@ -10,6 +10,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
 from keras_distill.teachers.kinds import folder_with, kind
+from keras_distill.teachers.reading import explain_unreadable
 
 _SIGNATURES = ("serving_default", "serve")
 
@@ -66,7 +67,8 @@ class SavedModelTeacher(FileTeacher):
         return True
 
     def _open(self, path):
-        loaded = _load(path)
+        with explain_unreadable(path, "SavedModel"):
+            loaded = _load(path)
         function = self._function(loaded)
         # Keep the loaded object: it owns the variables, to which the function has weak references.
         self._loaded = Untracked((loaded, function))

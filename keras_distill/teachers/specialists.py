@@ -7,7 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._core.checks import check_number, check_whole_number
+from keras_distill._core.arrays import Axes, check_axes
+from keras_distill._core.checked import checked
+from keras_distill._core.checks import check_items, check_number, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import TemperedLogits
 from keras_distill.losses.divergences import working_dtype
@@ -71,6 +73,7 @@ class Specialists(CombinedTeacher):
 
     _nested = ("generalist", "specialists")
 
+    @checked(top=Any, steps=Any)
     def __init__(
         self,
         generalist: Any,
@@ -132,6 +135,20 @@ class Specialists(CombinedTeacher):
         }
 
 
+def _check_lists(name, clusters):
+    for cluster in check_items(name, clusters, "a list of the classes of each specialist"):
+        check_items(f"each of {name}", cluster, "a list of classes")
+
+
+def _check_arrays(generalist_logits, specialist_logits):
+    given = check_items("specialist_logits", specialist_logits, "a list of arrays, one for each specialist")
+    arrays = {"generalist_logits": generalist_logits} | {
+        f"specialist_logits[{i}]": each for i, each in enumerate(given)
+    }
+    check_axes(arrays, dict.fromkeys(arrays, Axes("[..., *]")))
+
+
+@checked(generalist_logits="[..., classes]", clusters=_check_lists, top=(1, math.inf))
 def active_specialists(generalist_logits: Any, clusters: Any, top: int = 1) -> Any:
     """Return which specialists have one of the generalist's most probable classes in their cluster.
 
@@ -155,6 +172,12 @@ def active_specialists(generalist_logits: Any, clusters: Any, top: int = 1) -> A
     return ops.any(called, axis=-2)
 
 
+@checked(
+    generalist_logits="[..., classes]",
+    clusters=_check_lists,
+    active="[..., specialists]",
+    steps=(1, math.inf),
+)
 def combine_specialists(
     generalist_logits: Any,
     specialist_logits: Any,
@@ -193,6 +216,7 @@ def combine_specialists(
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, equation 5.
     """
+    _check_arrays(generalist_logits, specialist_logits)
     dtype = working_dtype(*map(ops.convert_to_tensor, (generalist_logits, *specialist_logits)))
     general, *special = (
         ops.stop_gradient(log_probabilities(ops.cast(each, dtype), temperature))

@@ -11,6 +11,7 @@ from keras_distill._core import litert
 from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
 from keras_distill.teachers.kinds import file_with, kind
+from keras_distill.teachers.reading import explain_unreadable
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -56,7 +57,8 @@ class TFLiteTeacher(FileTeacher):
     def _open(self, path):
         # An interpreter runs one batch at a time, but replicas run in parallel.
         self._alone = Untracked(threading.Lock())
-        self._restart()
+        with explain_unreadable(path, "TFLite file", (ValueError,)):
+            self._restart()
         details = _details(self._interpreter.content)
         self._details = Untracked(details)
         return tuple({name: _port(detail) for name, detail in each.items()} for each in details)

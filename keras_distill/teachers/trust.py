@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice, check_number
 from keras_distill.answers.answer import Logits, TemperedLogits
 from keras_distill.losses.base import class_indices
@@ -96,6 +97,13 @@ class Trust:
         return f"Trust({', '.join(f'{name}={value!r}' for name, value in self.get_config().items())})"
 
 
+@checked(
+    teacher_logits="[..., classes]",
+    labels="[*...]",
+    min_confidence=(0.0, 1.0),
+    contradicting=CONTRADICTING,
+    low_confidence=LOW_CONFIDENCE,
+)
 def trust_weights(
     teacher_logits: Any,
     labels: Any = None,
@@ -137,6 +145,7 @@ def trust_weights(
     return ops.where(contradicts(logits, labels), ops.zeros_like(weights), weights)
 
 
+@checked(teacher_logits="[..., classes]", labels="[*...]")
 def corrected(teacher_logits: Any, labels: Any) -> Any:
     """Exchange the logits of the label and of the most probable class where they differ.
 

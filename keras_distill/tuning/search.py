@@ -1,6 +1,7 @@
 """The search: many short distillations with the values that KerasTuner chooses."""
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_distill._core import extras
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.distiller import Distiller
@@ -19,6 +21,7 @@ _REQUEST = "request.json"
 _SEARCHES = ("bayesian", "hyperband", "random")
 
 
+@checked(search=Any, epochs=Any, trials=Any, space=Any, seed=(0, math.inf))
 def tune(
     build: Callable[[], Distiller],
     data: Any,

@@ -143,29 +143,32 @@ def test_nan_stops_training_and_names_the_term(mlp, data, jit_compile):
     assert FORM.match(str(caught.value))
 
 
+def hidden_softmax():
+    def softmax(x):
+        return keras.ops.exp(x) / keras.ops.sum(keras.ops.exp(x), axis=-1, keepdims=True)
+
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, softmax, name="hidden")])
+
+
 @pytest.mark.parametrize("owner", ["teacher", "student"])
 @pytest.mark.parametrize("eagerly", [False, True])
 @pytest.mark.parametrize("loss", [logits(), kd.losses.LogitMatching()], ids=["tempered", "matching"])
 def test_probabilities_whose_logits_are_lost_are_refused(mlp, data, owner, eagerly, loss):
-    inputs = keras.Input((4,))
-    halves = [keras.layers.Dense(3, activation="softmax")(inputs) for _ in range(2)]
-    averaged = keras.Model(inputs, keras.layers.Average()(halves))
-    models = {"teacher": mlp(16), "student": mlp(4), owner: averaged}
+    models = {"teacher": mlp(16), "student": mlp(4), owner: hidden_softmax()}
     distiller = kd.Distiller(models["teacher"], models["student"], loss)
     distiller.compile("adam", "sparse_categorical_crossentropy", run_eagerly=eagerly)
     with pytest.raises(ValueError, match=f"logits from the {owner}.*End the model with a linear layer"):
         distiller.fit(*data, verbose=0)
 
 
-def test_hard_labels_by_name_refuse_them_too(mlp, data):
-    inputs = keras.Input((4,))
-    halves = [keras.layers.Dense(3, activation="softmax")(inputs) for _ in range(2)]
-    student = keras.Model(inputs, keras.layers.Average(name="hidden")(halves))
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()])
+def test_hard_labels_take_them_for_probabilities_as_keras_does(mlp, data, loss):
+    student = hidden_softmax()
     distiller = kd.Distiller(mlp(3), student, kd.losses.FeatureDistillation("mse", "hidden", "hidden"))
-    distiller.compile("adam", "sparse_categorical_crossentropy")
-    with pytest.raises(ValueError, match="logits from the student"):
-        distiller.fit(*data, verbose=0)
-    distiller.compile("adam", keras.losses.SparseCategoricalCrossentropy())  # An object is taken at its word.
+    distiller.compile("adam", loss)
+    found = distiller.evaluate(*data, verbose=0, return_dict=True)["student_loss"]
+    wanted = keras.losses.SparseCategoricalCrossentropy()(data[1], student(data[0]))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_a_temperature_scheduler_needs_a_distiller(mlp, data):

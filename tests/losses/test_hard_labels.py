@@ -19,7 +19,12 @@ DENSE = np.eye(3, dtype="float32")[SPARSE]
 UNIT = np.array([[40.0], [-60.0], [0.5], [-3.0]], "float32")
 BINARY = np.array([[0.0], [1.0], [1.0], [0.0]], "float32")
 
-HEADS = {"linear": lambda z: z * 1.0, "softmax": keras.activations.softmax, "sigmoid": keras.activations.sigmoid}
+ONES = {size: tf.Variable(tf.eye(size)) for size in (1, 3, 4)}  # Trained weights are what makes a head linear.
+HEADS = {
+    "linear": lambda z: z @ ONES[z.shape[-1]],
+    "softmax": keras.activations.softmax,
+    "sigmoid": keras.activations.sigmoid,
+}
 CASES = [
     ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy, SPARSE, LOGITS, "softmax"),
     ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy, SPARSE[:, None], LOGITS, "softmax"),

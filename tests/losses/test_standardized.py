@@ -10,6 +10,8 @@ import keras_distill as kd
 from keras_distill.losses.logits.directed import ReverseKL
 from keras_distill.losses.logits.learned_temperature import CTKD, GlobalTemperature
 from keras_distill.losses.logits.standardized import LogitStandardization, standardize
+from tests import gradients
+from tests.losses.method_table import LOGITS
 
 EPSILON = 1e-7
 
@@ -192,3 +194,31 @@ class TestInnerLoss:
     def test_epsilon_out_of_range_is_refused(self, epsilon):
         with pytest.raises(ValueError, match=r"^Expected epsilon to be a finite number > 0\. Received: epsilon="):
             LogitStandardization(ReverseKL(), epsilon=epsilon)
+
+
+@pytest.mark.parametrize("who", ["teacher", "student", "both"])
+@pytest.mark.parametrize("name", LOGITS)
+def test_excluded_classes(name, who):
+    """A logit of -inf excludes a class: the others are standardized as if it did not exist."""
+    rows = [np.random.default_rng(seed).normal(size=(6, 5)).astype("float32") for seed in (0, 1)]
+    excluded = [row.copy() for row in rows]
+    for side, row in zip(("teacher", "student"), excluded, strict=True):
+        if who in (side, "both"):
+            row[:, 1] = -np.inf
+    labels = {"labels": np.array([0, 2, 3, 4, 0, 2])}
+    loss = kd.losses.get(name) if name.startswith("logit_std_") else kd.losses.get(f"logit_std_{name}")
+    given = {"adapter": loss.make_adapter((None, 5), (None, 5))}  # A layer for `ctkd`, `None` for the others.
+
+    def compute(student):
+        return loss.compute_loss(excluded[0], student, **labels, **given)
+
+    value, gradient = map(np.array, gradients.value_and_gradient(compute, excluded[1]))
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    if who == "both" and name in ("kd", "logit_std_kd", "forward_kl", "tv_distance", "soft_target_ce", "js_distance"):
+        others = [np.delete(row, 1, axis=1) for row in rows]
+        np.testing.assert_allclose(value, loss.compute_loss(*others, **labels), rtol=1e-5)
+
+
+def test_standardized_rows_with_excluded_classes():
+    found = np.array(standardize(np.array([[4.0, -np.inf, 6.0, 8.0], [-np.inf, 3.0, -np.inf, -np.inf]])))
+    np.testing.assert_allclose(found, [[-1.0, -np.inf, 0.0, 1.0], [-np.inf, 0.0, -np.inf, -np.inf]], atol=1e-6)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from loss_table import pair
 
+import keras_distill as kd
 from keras_distill.features.adapters import Parallel
 from keras_distill.features.variational import VariationalAdapter
 from keras_distill.losses.feature_maps.variational import VID, vid
@@ -141,3 +142,51 @@ def test_bad_input():
         vid(np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 4)), np.ones(3))
     with pytest.raises(ValueError, match="adapter, which the loss 'vid' needs"):
         VID(**NAMES).compute_loss(np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3)))
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 4), (3, 4)])
+def test_sequences_and_vectors_are_maps_of_one_column(shape):
+    teacher, student = pair(*shape[:-1], 5, dtype="float64")[0], pair(*shape, seed=1, dtype="float64")[1]
+    adapter = adapter_of(VID(0.5, **NAMES), teacher, student, "float64")
+    maps = [features.reshape(3, -1, 1, features.shape[-1]) for features in (teacher, student)]
+    got = VID(0.5, **NAMES).compute_loss(teacher, student, adapter=adapter)
+    np.testing.assert_allclose(got, bound_of_maps(*maps, *arrays(adapter)).mean(), rtol=1e-12)
+
+
+def bound_of_maps(teacher, student, kernels, log_scale):
+    x = np.maximum(np.maximum(student @ kernels[0], 0) @ kernels[1], 0) @ kernels[2]
+    variance = np.log1p(np.exp(log_scale)) + 1e-5
+    return np.mean((x - teacher) ** 2 / variance + np.log(variance), axis=(1, 2, 3)) / 2
+
+
+def sequence_model(width, inputs, hidden):
+    hidden = keras.layers.Dense(width, name="hidden")(hidden)
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(hidden)))
+
+
+def test_padding_of_sequences_is_left_out():
+    def model(width):
+        inputs = keras.Input((None,))
+        return sequence_model(width, inputs, keras.layers.Embedding(9, width, mask_zero=True)(inputs))
+
+    tokens = np.array([[1, 2, 3, 4, 0, 0], [5, 6, 7, 8, 0, 0]])
+    vid_loss = VID(0.001, teacher_layer_name="hidden", student_layer_name="hidden")
+    distiller = kd.Distiller(model(5), model(3), vid_loss)
+    distiller.compile("sgd", run_eagerly=True)
+
+    def loss(tokens, **weights):
+        labels = np.zeros(len(tokens))  # Keras drops weights without labels.
+        return distiller.evaluate(tokens, labels, **weights, return_dict=True, verbose=0)["loss"]
+
+    assert loss(tokens) == pytest.approx(loss(tokens[:, :4]), rel=1e-6)
+    assert loss(tokens, sample_weight=np.array([1.0, 0.0])) == pytest.approx(loss(tokens[:1]) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["at", "ab", "ft", "nst"])
+def test_losses_of_maps_name_what_they_take(method):
+    inputs = keras.Input((6, 2))
+    loss = kd.losses.get(method, teacher_layer_name="hidden", student_layer_name="hidden")
+    with pytest.raises(
+        ValueError, match=r"feature maps \[batch, height, width, channels\].*Received: teacher features"
+    ):
+        kd.Distiller(*(sequence_model(width, inputs, inputs) for width in (5, 3)), loss)

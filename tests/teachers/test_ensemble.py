@@ -144,7 +144,8 @@ def test_softmax_heads_are_looked_under(pick, compiled):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_probabilities_whose_logits_are_lost_are_refused(pick, compiled):
     inputs = keras.Input((3, 5))
-    lost = keras.Model(inputs, 0.5 * ops.softmax(inputs[:, 0]) + 0.5 * ops.softmax(inputs[:, 1]), name="lost")
+    powers = ops.exp(inputs[:, 0])
+    lost = keras.Model(inputs, powers / ops.sum(powers, axis=-1, keepdims=True), name="lost")
     ensemble, z = Ensemble([lost, pick(2)]), random_logits(6, 3, 5).astype("float32")
     with pytest.raises(ValueError, match="Expected logits from the lost. Received: rows of probabilities"):
         ensemble.predict(z, verbose=0) if compiled else ensemble(z)

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_distill._core.messages import unknown_name
 from keras_distill.export import arrays
+from keras_distill.export.conversion.masking import GAP, Masks, hide
 from keras_distill.export.tflite import flatbuffer
 
 METHODS = {"min_max": 1.0, "percentile": 0.9999}
@@ -23,7 +24,7 @@ METHODS = {"min_max": 1.0, "percentile": 0.9999}
 def check_method(name: str) -> str:
     """Return the name of a calibration method; raise a `ValueError` if it is not in `METHODS`."""
     # Not `check_choice`, which imports Keras: this file runs in a process without it.
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise ValueError(unknown_name("calibration", name, METHODS))
     return name
 
@@ -34,6 +35,11 @@ class Range:
     Args:
         count: Largest number of values to come.
         share: Share of the values that lies on the inner side of each end.
+        limit: Number below which values are masks, see `masking`, which are not in the range. Defaults to minus
+            infinity.
+
+    Attributes:
+        masked: Whether there were masks.
 
     Example:
         >>> seen = Range(count=1001, share=0.99)
@@ -43,14 +49,16 @@ class Range:
         [10.0, 990.0]
     """
 
-    def __init__(self, count: int, share: float):
-        self._share, self._seen = share, 0
+    def __init__(self, count: int, share: float, limit: float = -math.inf):
+        self._share, self._seen, self._limit = share, 0, limit
+        self.masked, self._least = False, math.inf
         self._kept = math.floor((count - 1) * (1 - share)) + 2
         self._low = self._high = np.empty(0, np.float32)
 
     def add(self, values: np.ndarray) -> None:
         """Add values; those that are not finite are ignored."""
-        values = values[np.isfinite(values)]
+        values, masked, least = hide(values, self._limit)
+        self.masked, self._least = self.masked or masked, min(self._least, least)
         self._seen += values.size
         self._low = self._keep_smallest(np.concatenate([self._low, values]))
         self._high = -self._keep_smallest(-np.concatenate([self._high, values]))
@@ -58,10 +66,12 @@ class Range:
     def ends(self) -> tuple[Any, Any] | None:
         """Return both ends, each a quantile, or `None` if there were no values."""
         if not self._seen:
-            return None
+            return None if math.isinf(self._least) else (self._least, self._least)
         place = (self._seen - 1) * (1 - self._share)
         places = np.arange(len(self._low))
         low = np.interp(place, places, np.sort(self._low))
+        if self.masked and low <= self._limit / GAP:
+            low = np.float64(self._least)  # Numbers of every size are no masks.
         return low, -np.interp(place, places, np.sort(-self._high))
 
     def _keep_smallest(self, values: np.ndarray) -> np.ndarray:
@@ -79,9 +89,11 @@ def calibrate(model: str | os.PathLike, samples: str | os.PathLike, method: str,
     """
     share = METHODS[check_method(method)]
     content = flatbuffer.load_model(model)
-    for tensor, found in _measure(model, content, arrays.load(samples), share):
-        if ends := found.ends():
-            flatbuffer.set_range(tensor, *ends)
+    masks = Masks(content)
+    found = _measure(model, content, arrays.load(samples), share, masks)
+    ranges = {index: ends for index, seen in found.items() if (ends := seen.ends())}
+    for index, ends in masks.replace(ranges, {index for index, seen in found.items() if seen.masked}).items():
+        flatbuffer.set_range(content.subgraphs[0].tensors[index], *sorted(masks.signs[index] * end for end in ends))
     pathlib.Path(output).write_bytes(flatbuffer.serialize(content))
 
 
@@ -96,25 +108,27 @@ def read_ranges(path: str | os.PathLike) -> dict[str, dict[str, np.float32]]:
     }
 
 
-def _measure(path: str | os.PathLike, model: Any, inputs: arrays.Arrays, share: float) -> list[tuple[Any, Range]]:
-    """Return pairs of a tensor and the `Range` of its values when the file runs on the data."""
+def _measure(
+    path: str | os.PathLike, model: Any, inputs: arrays.Arrays, share: float, masks: Masks
+) -> dict[int, Range]:
+    """Return the `Range` of each tensor's values, times its sign, by index, when the file runs on the data."""
     interpreter, details = _open(path)
     count = len(next(iter(inputs.values())))
     tensors = model.subgraphs[0].tensors
-    computed = [
-        (index, tensors[index], Range(count * math.prod(detail["shape"]), share))
+    computed = {
+        index: Range(count * math.prod(detail["shape"]), share, masks.limits[index])
         for index, detail in enumerate(interpreter.get_tensor_details()[: len(tensors)])
         if detail["dtype"] is np.float32 and not flatbuffer.is_constant(model, tensors[index])
-    ]
+    }
     for row in range(count):
         for name, detail in details.items():
             interpreter.set_tensor(detail["index"], inputs[name][row : row + 1])
         interpreter.invoke()
-        for index, _, seen in computed:
+        for index, seen in computed.items():
             # The output of a loop that nothing reads has no memory, and no range.
             with contextlib.suppress(ValueError):
-                seen.add(interpreter.get_tensor(index).ravel().copy())
-    return [(tensor, seen) for _, tensor, seen in computed]
+                seen.add(masks.signs[index] * interpreter.get_tensor(index).ravel())
+    return computed
 
 
 def _open(path: str | os.PathLike) -> tuple[Any, dict[str, dict]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_distill.export.conversion import calibration
+from keras_distill.export.conversion.biases import are_cut_off, fit_biases
 from keras_distill.export.conversion.freezing import frozen_graph
 from keras_distill.export.tflite import flatbuffer
 
@@ -19,6 +20,17 @@ def convert(saved_model: str, output: str, settings: dict[str, Any]) -> None:
         output: File to write.
         settings: Settings of the converter, see `writers.tflite`.
     """
+    content = _run_converter(saved_model, settings)
+    if "inference_type" in settings:
+        model = flatbuffer.parse(content)
+        if are_cut_off(model):
+            # The same graph without integers holds the same biases in the same order.
+            fit_biases(model, flatbuffer.parse(_run_converter(saved_model, {})))
+            content = flatbuffer.serialize(model)
+    pathlib.Path(output).write_bytes(content)
+
+
+def _run_converter(saved_model: str, settings: dict[str, Any]) -> bytes:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=["serving_default"])
@@ -29,7 +41,7 @@ def convert(saved_model: str, output: str, settings: dict[str, Any]) -> None:
     if "inference_type" in settings:
         converter.inference_input_type = tf.as_dtype(settings["inference_type"])
         converter.inference_output_type = tf.as_dtype(settings["inference_type"])
-    pathlib.Path(output).write_bytes(converter.convert())
+    return converter.convert()
 
 
 calibrate = calibration.calibrate
@@ -77,6 +89,8 @@ def quantize(model: str, output: str, recipe: str, algorithm: str | None = None,
     result: Any = worker.quantize(**ranges, enable_progress_bar=False, enable_progress_report=False)
     quantized = flatbuffer.parse(bytes(result.quantized_model))
     _quantize_unused(quantized)
+    if calibrated:
+        fit_biases(quantized, flatbuffer.load_model(model))
     pathlib.Path(output).write_bytes(flatbuffer.serialize(quantized))
 
 

@@ -133,7 +133,7 @@ def list_operators(model: Any) -> list[tuple[str, tuple[str, ...]]]:
         for operator in graph.operators:
             tensors = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
             types = tuple(name_type(graph.tensors[index].type) for index in tensors)
-            found.append((_name_operator(model.operatorCodes[operator.opcodeIndex]), types))
+            found.append((name_operator(model.operatorCodes[operator.opcodeIndex]), types))
     return found
 
 
@@ -165,6 +165,16 @@ def name_type(value: int) -> str:
     from ai_edge_litert import schema_py_generated as schema
 
     return _name_constant(schema.TensorType, value)
+
+
+def name_operator(code: Any) -> str:
+    """Return the name of an operator code of a model, such as `"CONV_2D"`."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if code.customCode:
+        return code.customCode.decode()
+    # Codes that do not fit into a byte are in the newer field only.
+    return _name_constant(schema.BuiltinOperator, max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def read_ends(model: Any) -> tuple[list[End], list[End]]:
@@ -224,15 +234,6 @@ def _iterate_constants(model: Any) -> Iterator[tuple[Any, Any]]:
             if is_constant(model, tensor) and tensor.buffer not in seen:
                 seen.add(tensor.buffer)
                 yield tensor, model.buffers[tensor.buffer].data
-
-
-def _name_operator(code: Any) -> str:
-    from ai_edge_litert import schema_py_generated as schema
-
-    if code.customCode:
-        return code.customCode.decode()
-    # Codes that do not fit into a byte are in the newer field only.
-    return _name_constant(schema.BuiltinOperator, max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _name_constant(enumeration: type, value: int) -> str:

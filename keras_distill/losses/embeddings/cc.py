@@ -11,6 +11,7 @@ from keras_distill._core.checks import check_choice, check_number, check_whole_n
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import match_each_width
+from keras_distill.losses.divergences import absolute
 from keras_distill.losses.embeddings.pairs import count_samples, gram, prepare_pair
 from keras_distill.losses.feature_maps.maps import norm
 from keras_distill.losses.layers import EmbeddingLoss, LayerNames
@@ -111,7 +112,7 @@ def cc_delta(teacher_embed: Tensor, student_embed: Tensor, mask: Tensor = None) 
         received = f"widths of {teacher.shape[-1]} and {student.shape[-1]}"
         fix = "Train in `keras_distill.Distiller`, which adds an adapter, or use another form."
         raise ValueError(expected("teacher and student embeddings of one width for the form 'delta'", received, fix))
-    errors = ops.take(ops.abs(student - teacher), _sort_by_counted(counted), axis=0)
+    errors = ops.take(absolute(student - teacher), _sort_by_counted(counted), axis=0)
     # Samples that do not count have an error of 0 and come after all others, so their products are 0.
     products = ops.sum(errors[:-1] * errors[1:])
     return ops.cast(products / ops.maximum(ops.sum(counted) - 1.0, 1.0) * ops.ones_like(counted), dtype)

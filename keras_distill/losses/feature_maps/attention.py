@@ -9,7 +9,7 @@ from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice, check_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
-from keras_distill.losses.divergences import cast_pair
+from keras_distill.losses.divergences import absolute, cast_pair
 from keras_distill.losses.feature_maps.maps import norm, pool_to_match, unit
 from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
@@ -57,7 +57,7 @@ def at(teacher: Tensor, student: Tensor, power: int = 2, form: str = "paper") ->
     if form == "mean":
         teacher_map, student_map = (unit(ops.mean(math.prod([x] * power), axis=-1), axis=(1, 2)) for x in pair)
         return ops.mean(ops.square(student_map - teacher_map), axis=(1, 2))
-    teacher_map, student_map = (unit(ops.sum(math.prod([ops.abs(x)] * power), axis=-1), axis=(1, 2)) for x in pair)
+    teacher_map, student_map = (unit(ops.sum(math.prod([absolute(x)] * power), axis=-1), axis=(1, 2)) for x in pair)
     return norm(student_map - teacher_map, axis=(1, 2))
 
 

@@ -12,7 +12,7 @@ from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import Parallel, is_list_of_shapes
 from keras_distill.features.paraphraser import Paraphraser, Translator
-from keras_distill.losses.divergences import cast_pair
+from keras_distill.losses.divergences import absolute, cast_pair
 from keras_distill.losses.feature_maps.maps import unit
 from keras_distill.losses.feature_maps.stages import check_same_shape, pool_to_one_size
 from keras_distill.losses.layers import FeatureLoss, LayerNames
@@ -98,7 +98,7 @@ def ft_maps(teacher_features: Tensor, student_features: Tensor, power: float = 1
 
 
 def _mean_difference(teacher, student, power, axis):
-    distance = ops.abs(unit(student, axis) - unit(teacher, axis))
+    distance = absolute(unit(student, axis) - unit(teacher, axis))
     return ops.mean(distance if power == 1 else ops.power(distance, power), axis=axis)
 
 

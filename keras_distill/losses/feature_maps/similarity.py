@@ -8,19 +8,20 @@ from keras import ops
 from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import expand_like
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import match_each_width
-from keras_distill.losses.base import expand_like
 from keras_distill.losses.divergences import cast_pair
 from keras_distill.losses.feature_maps.maps import flatten_maps, unit
 from keras_distill.losses.feature_maps.stages import check_same_channels
 from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
+from keras_distill.losses.weights import any_of_extra_axes
 
 SCALES = ("imagenet", "cifar")
 
 
-@checked(teacher="[batch, ...]", student="[batch, *...]")
+@checked(teacher="[batch, ...]", student="[batch, *...]", mask="[batch, *...]")
 def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
     """Compare the similarities of the samples of a batch between teacher and student.
 
@@ -34,8 +35,7 @@ def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
             is left out of the batch. Defaults to `None`, all.
 
     Returns:
-        Float array `[batch]`, each sample's contribution. The loss is their mean, over the samples that `mask` keeps if
-        it is `[batch]`.
+        Float array `[batch]`, each sample's contribution. The loss is their mean over the samples that count.
 
     Example:
 
@@ -49,11 +49,7 @@ def sp(teacher: Tensor, student: Tensor, mask: Tensor = None) -> Tensor:
     """
     teacher, student = (_flatten_samples(x, mask) for x in cast_pair(teacher, student))
     squares = ops.sum(ops.square(_similarities(student) - _similarities(teacher)), axis=1)
-    count = ops.cast(_count_samples(mask, student), student.dtype)
-    if mask is None or len(mask.shape) == 1:
-        return squares / count
-    # The mean of the values ignores masks per position: it is over all samples.
-    return squares / count * (ops.cast(ops.shape(student)[0], student.dtype) / count)
+    return squares / ops.cast(_count_samples(mask, student), student.dtype)
 
 
 @checked(
@@ -199,4 +195,5 @@ class ICKD(FeatureLoss):
         return match_each_width(teacher_shape, student_shape, f"{self.name}_adapter")
 
     def per_sample(self, teacher_output: Any, student_output: Any, mask: Tensor = None) -> Tensor:
+        mask = None if mask is None else any_of_extra_axes(mask, 1)
         return ickd(teacher_output, student_output, self.scale, mask)

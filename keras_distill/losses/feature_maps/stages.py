@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from keras_distill._core.checks import check_number
+from keras_distill._core.checks import check_items, check_number
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import same_shape
 from keras_distill.answers.answer import Tensor
@@ -14,7 +14,7 @@ def check_stage_weights(weights: Any) -> list[float] | None:
     """Return the weights of the stages as floats, or `None`; raise a `ValueError` if one is negative."""
     if weights is None:
         return None
-    weights = weights if isinstance(weights, (list, tuple)) else [weights]
+    weights = check_items("stage_weights", weights, "a list of numbers, one for each stage")
     return [check_number("stage_weights", weight, 0.0, math.inf) for weight in weights]
 
 

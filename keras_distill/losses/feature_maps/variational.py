@@ -8,31 +8,34 @@ from keras import ops
 
 from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
+from keras_distill._core.messages import expected
+from keras_distill._core.tensors import same_shape, unmasked
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import Parallel, make_for_each_layer
 from keras_distill.features.variational import VariationalAdapter
-from keras_distill.losses.base import unmasked
 from keras_distill.losses.divergences import cast_pair
 from keras_distill.losses.feature_maps.stages import check_same_shape, pool_to_one_size
 from keras_distill.losses.layers import FeatureLoss, LayerNames
 from keras_distill.losses.registry import method
 
 
-@checked(teacher_features="[batch, *, *, *]", mean="[batch, *, *, *]", variance="[*]")
+@checked(teacher_features="[batch, *..., *]", mean="[batch, *..., *]", variance="[*]")
 def vid(teacher_features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """Compute the negative log-likelihood of the teacher's features under a normal distribution for each channel.
 
-    It is `((mean - t)² / variance + log variance) / 2`, averaged over the elements of a sample. The constant
+    It is `((mean - t)² / variance + log variance) / 2`, averaged over the elements of a sample, or of a position of a
+    sequence. The constant
     `log(2 pi) / 2` is left out, so the value may be negative. Channels that the student cannot predict learn a large
     variance, and so have less weight.
 
     Args:
-        teacher_features: Float array `[batch, height, width, channels]`. Constant: no gradient reaches it.
+        teacher_features: Float array `[batch, height, width, channels]`, `[batch, time, channels]` or
+            `[batch, channels]`. Constant: no gradient reaches it.
         mean: Float array of the same shape, predicted from the student's features.
         variance: Positive float array `[channels]`, which is learned.
 
     Returns:
-        Float array `[batch]`.
+        Float array `[batch]`; `[batch, time]` for sequences, whose masks and weights apply to each position.
 
     Raises:
         ValueError: If the shapes differ.
@@ -53,7 +56,8 @@ def vid(teacher_features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     variance = ops.convert_to_tensor(variance, mean.dtype)
     # Divided by the standard deviation before it is squared, so that large features do not overflow.
     scaled = (mean - teacher) / ops.sqrt(variance)
-    return ops.mean(0.5 * (ops.square(scaled) + ops.log(variance)), axis=(1, 2, 3))
+    axes = -1 if len(mean.shape) == 3 else tuple(range(1, len(mean.shape)))
+    return ops.mean(0.5 * (ops.square(scaled) + ops.log(variance)), axis=axes)
 
 
 @method("vid", paper="Ahn, Hu, Damianou, Lawrence, Dai 2019", arxiv="1904.05835", peers=("mdistiller", "RepDistiller"))
@@ -62,7 +66,8 @@ class VID(FeatureLoss):
 
     Three 1x1 convolutions predict each channel of the teacher from the student's features. They are trained with the
     student, and so is the variance of each channel. The larger map is first average-pooled to the size of the smaller
-    one. The losses of several layers are added.
+    one. The losses of several layers are added. Besides maps it takes sequences `[batch, time, channels]` of the same
+    length, whose padding is left out, and vectors `[batch, channels]`.
 
     Args:
         initial_variance: Initial variance of each channel, above 1e-5. Defaults to 5.0.
@@ -86,6 +91,7 @@ class VID(FeatureLoss):
     """
 
     hyper_parameters = ("initial_variance",)
+    rank = None
     staged = True
 
     def __init__(
@@ -120,9 +126,15 @@ class VID(FeatureLoss):
     def per_sample(self, teacher_output: Any, student_output: Any, adapter: Any, training: bool = False) -> Tensor:
         adapters = adapter.layers if isinstance(adapter, Parallel) else [adapter]
         stages = zip(teacher_output, student_output, adapters, strict=True)
-        return sum(_compare_stage(*stage, training) for stage in stages)
+        values = [_compare_stage(*stage, training) for stage in stages]
+        if not all(same_shape(values[0].shape, each.shape) for each in values):
+            received = ", ".join(str(tuple(each.shape)) for each in student_output)
+            raise ValueError(expected("layers of one kind, and sequences of one length", received))
+        return sum(values)
 
 
 def _compare_stage(teacher, student, adapter, training):
-    teacher, student = pool_to_one_size(*cast_pair(teacher, student))
+    teacher, student = cast_pair(teacher, student)
+    if len(teacher.shape) == len(student.shape) == 4:
+        teacher, student = pool_to_one_size(teacher, student)
     return vid(teacher, adapter(student, training=training), adapter.variance)

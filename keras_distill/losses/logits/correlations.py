@@ -15,7 +15,7 @@ from keras_distill.losses.logits.rows import as_positions, as_rows, mean_of_rows
 from keras_distill.losses.registry import method
 
 
-@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", epsilon=POSITIVE)
 def inter_class(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 1.0, epsilon: float = 1e-8
 ) -> Tensor:
@@ -45,7 +45,7 @@ def inter_class(
     return as_positions(ops.cast(_distance(teacher, student, -1, epsilon), dtype), student_logits)
 
 
-@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", mask="[*...]", epsilon=POSITIVE)
 def intra_class(
     teacher_logits: Tensor,
     student_logits: Tensor,
@@ -83,6 +83,7 @@ def intra_class(
 @checked(
     teacher_logits="[..., classes]",
     student_logits="[..., classes]",
+    mask="[*...]",
     beta=(0.0, math.inf),
     gamma=(0.0, math.inf),
     epsilon=POSITIVE,

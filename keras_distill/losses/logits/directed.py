@@ -134,6 +134,7 @@ class ForwardKL(LogitFunctionLoss):
     hyper_parameters = ("subtract_entropy",)
     takes_top_k = True
 
+    @checked()
     def __init__(self, temperature: Tensor = 1.0, subtract_entropy: bool = True, name: str | None = None):
         super().__init__(temperature, name=name)
         self.subtract_entropy = bool(subtract_entropy)
@@ -193,6 +194,7 @@ class SymmetricKL(LogitFunctionLoss):
     hyper_parameters = ("lam", "subtract_entropy")
     takes_top_k = True
 
+    @checked(lam=(0.0, 1.0))
     def __init__(
         self,
         temperature: Tensor = 1.0,

@@ -6,9 +6,9 @@ from keras import ops
 
 from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number
+from keras_distill._core.tensors import expand_like
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
-from keras_distill.losses.base import expand_like
 from keras_distill.losses.logits.base import LogitFunctionLoss
 from keras_distill.losses.logits.directed import forward_kl, reverse_kl
 from keras_distill.losses.registry import method
@@ -113,7 +113,7 @@ def tv_distance(teacher_logits: Tensor, student_logits: Tensor, temperature: Ten
     difference = ops.where(near, p * ops.expm1(ops.where(near, log_ratio, ops.zeros_like(log_ratio))), q - p)
     # The differences of two distributions add up to zero: any other sum is the rounding of their normalization.
     difference = difference - p * ops.stop_gradient(ops.sum(difference, axis=-1, keepdims=True))
-    return 0.5 * ops.sum(ops.abs(difference), axis=-1)
+    return 0.5 * ops.sum(divergences.absolute(difference), axis=-1)
 
 
 @method("js_distance", paper="Wen, Li, Du, Mou 2023", arxiv="2307.15190", peers=("DistiLLM",))
@@ -179,6 +179,7 @@ class GeneralizedJSD(LogitFunctionLoss):
     hyper_parameters = ("beta",)
     takes_top_k = True
 
+    @checked(beta=(0.0, 1.0))
     def __init__(
         self,
         temperature: Tensor = 1.0,

@@ -45,7 +45,7 @@ def instance_level(teacher_logits: Tensor, student_logits: Tensor, temperature: 
     return values * ops.square(ops.cast(temperature, values.dtype))
 
 
-@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", mask="[*...]")
 def batch_level(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0, mask: Tensor = None
 ) -> Tensor:
@@ -75,7 +75,7 @@ def batch_level(
     return as_positions(_gram_gap(p, q, gap), student_logits)
 
 
-@checked(teacher_logits="[..., classes]", student_logits="[..., classes]")
+@checked(teacher_logits="[..., classes]", student_logits="[..., classes]", mask="[*...]")
 def class_level(
     teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor = 4.0, mask: Tensor = None
 ) -> Tensor:
@@ -107,6 +107,7 @@ def class_level(
 @checked(
     teacher_logits="[..., classes]",
     student_logits="[..., classes]",
+    mask="[*...]",
     instance_weight=(0.0, math.inf),
     batch_weight=(0.0, math.inf),
     class_weight=(0.0, math.inf),

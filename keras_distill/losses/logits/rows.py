@@ -2,9 +2,9 @@
 
 from keras import ops
 
+from keras_distill._core.tensors import expand_like
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
-from keras_distill.losses.base import expand_like
 from keras_distill.losses.kl import shift_to_largest
 
 # Larger exponents would overflow, and there are no digits to save.

@@ -112,6 +112,7 @@ class SkewForwardKL(LogitFunctionLoss):
     hyper_parameters = ("lam", "subtract_entropy")
     takes_top_k = True
 
+    @checked(lam=(0.0, 1.0))
     def __init__(
         self,
         temperature: Tensor = 1.0,

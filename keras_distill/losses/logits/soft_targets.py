@@ -120,6 +120,7 @@ class LogitsDistillation(PerOutputLoss):
 
     compares_logits = True
 
+    @checked()
     def __init__(
         self,
         temperature: Any = 3.0,

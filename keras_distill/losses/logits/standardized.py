@@ -1,5 +1,6 @@
 """Standardized logits for any loss of logits: the student need not match the teacher's scale."""
 
+import math
 from typing import Any
 
 import keras
@@ -27,7 +28,8 @@ def standardize(logits: Tensor, epsilon: float = 1e-7) -> Tensor:
 
     Returns:
         Float array `[..., classes]`, float64 if the logits are, else float32. A constant row gives exact zeros, with
-        the gradient of `(x - mean(x)) / epsilon`.
+        the gradient of `(x - mean(x)) / epsilon`. A logit of -inf excludes its class: it stays -inf, and mean and
+        deviation are those of the others.
 
     Example:
 
@@ -42,19 +44,22 @@ def standardize(logits: Tensor, epsilon: float = 1e-7) -> Tensor:
     logits = ops.cast(logits, working_dtype(logits))
     # The largest is subtracted first: the mean of equal numbers is not always that number, and dividing by the small
     # deviation would amplify the rest.
-    logits = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    deviations = logits - ops.mean(logits, axis=-1, keepdims=True)
-    return deviations / (epsilon + _deviation(deviations))
+    possible = logits > -math.inf
+    count = ops.sum(ops.cast(possible, logits.dtype), axis=-1, keepdims=True)
+    shifted = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    shifted = ops.where(possible, shifted, ops.zeros_like(shifted))
+    deviations = shifted - ops.sum(shifted, axis=-1, keepdims=True) / count
+    deviations = ops.where(possible, deviations, ops.zeros_like(deviations))
+    return ops.where(possible, deviations / (epsilon + _deviation(deviations, count)), -math.inf)
 
 
-def _deviation(deviations):
-    """Return the unbiased standard deviation of rows with mean 0. Where it is 0, its gradient is 0 too."""
+def _deviation(deviations, count):
+    """Return the unbiased standard deviation of `count` numbers with mean 0. Where it is 0, its gradient is 0 too."""
     largest = ops.stop_gradient(ops.max(ops.abs(deviations), axis=-1, keepdims=True))
     constant = largest == 0.0
     # Squares of numbers near 1 neither overflow nor underflow.
     scale = ops.where(constant, ops.ones_like(largest), largest)
-    degrees = max(deviations.shape[-1] - 1, 1)
-    variance = ops.sum(ops.square(deviations / scale), axis=-1, keepdims=True) / degrees
+    variance = ops.sum(ops.square(deviations / scale), axis=-1, keepdims=True) / ops.maximum(count - 1, 1.0)
     positive = ops.where(constant, ops.ones_like(variance), variance)
     return ops.where(constant, ops.zeros_like(variance), scale * ops.sqrt(positive))
 
@@ -109,7 +114,7 @@ class LogitStandardization(DistillationLoss):
     def __init__(self, loss: Any = "kd", epsilon: float = 1e-7, name: str | None = None):
         self.loss = _find_loss(loss)
         self.epsilon = check_number("epsilon", epsilon, 0.0, float("inf"), open_low=True)
-        super().__init__(name=name or f"{self.method}_{self.loss.method or self.loss.name}")
+        super().__init__(name=f"{self.method}_{self.loss.method or self.loss.name}" if name is None else name)
 
     @property
     def temperature(self) -> Any:

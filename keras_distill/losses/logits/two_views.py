@@ -1,5 +1,6 @@
 """Multi-level distillation as its authors train it: with two augmentations of each sample and hard labels."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from keras_distill.losses.logits.multi_level import TEMPERATURES, batch_level, c
     teacher_strong="[batch, classes]",
     student_strong="[batch, classes]",
     labels="int [batch]",
+    ce_weight=(0.0, math.inf),
+    kd_weight=(0.0, math.inf),
 )
 def multi_level_two_views(
     teacher_weak: Tensor,

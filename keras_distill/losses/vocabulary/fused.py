@@ -1,16 +1,19 @@
 """Hard labels and soft targets of a large vocabulary, computed with the last layer and without storing its logits."""
 
+import math
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import expand_like
 from keras_distill.answers.answer import Tensor
 from keras_distill.losses import divergences
-from keras_distill.losses.base import combine_masks, expand_like, weighted_mean
 from keras_distill.losses.vocabulary.chunks import map_chunks
 from keras_distill.losses.vocabulary.soft_targets import prepare_targets
+from keras_distill.losses.weights import combine_masks, weighted_mean
 
 CHUNK_BYTES = 2**24
 """Default size of the logits of a chunk: small enough for the cache, and large enough to be efficient."""
@@ -26,6 +29,16 @@ class FusedLoss(NamedTuple):
     soft_weight: Tensor
 
 
+@checked(
+    hidden="[..., width]",
+    kernel="[width, classes]",
+    bias="[classes] or None",
+    labels="int [...] or None",
+    mask="[*...]",
+    sample_weight="[*...]",
+    student_loss_weight=(0.0, 1.0),
+    chunk=(1, math.inf),
+)
 def fused_distillation(
     hidden: Tensor,
     kernel: Tensor,

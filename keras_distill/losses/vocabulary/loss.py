@@ -1,5 +1,6 @@
 """The loss with which a `Distiller` trains a language model without storing its logits."""
 
+import math
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ from keras import ops
 
 from keras_distill._core import guards
 from keras_distill._core.backend import check_tensorflow
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_number, check_temperature
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import mask_of
@@ -66,6 +68,7 @@ class FusedVocabulary(DistillationLoss):
     fuses_head = True
     """Whether the loss receives the input of the last layer, and computes the hard-label loss as well."""
 
+    @checked(chunk=(1, math.inf))
     def __init__(
         self,
         temperature: Any = 1.0,

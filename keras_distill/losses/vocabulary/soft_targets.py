@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_distill._core.arrays import Axes, check_axes
 from keras_distill._core.messages import expected
 from keras_distill.answers.top_k import only_at
 from keras_distill.losses.logits.top_k import is_top_k
@@ -36,6 +37,7 @@ def prepare_targets(targets: Any, temperature: Any, shape: tuple) -> tuple[dict[
         hidden = ops.convert_to_tensor(hidden)
         _check_shape((*hidden.shape[:-1], ops.shape(head[0])[-1]), shape)
         return _prepare_head(hidden, head, temperature)
+    check_axes({"targets": targets}, {"targets": Axes("[..., classes]")})
     targets = ops.stop_gradient(ops.convert_to_tensor(targets))
     _check_shape(targets.shape, shape)
     return {"teacher": targets}, lambda logits, labels, weights, rows: dense_slopes(

@@ -43,6 +43,6 @@ def _run(check: Callable[[int], None], total: Tensor) -> Tensor:
         check(int(found))
         return np.bool_(False)
 
-    there = tf.numpy_function(guards.marked(run), [total], tf.bool)
+    there = tf.numpy_function(guards.marked(run), [total], tf.bool, stateful=False)
     there.set_shape(())
     return there

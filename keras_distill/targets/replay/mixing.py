@@ -33,6 +33,8 @@ class Partners:
         if callable(source):
             self.count, self._find = check_whole_number("count", count, 2), source
             return
+        if not all(hasattr(leaf, "__len__") for leaf in keras.tree.flatten(source)):
+            raise ValueError(expected("partners to be arrays, or a function of a number", f"partners={source!r:.200}"))
         with tf.device("CPU:0"):
             tensors = keras.tree.map_structure(tf.convert_to_tensor, source, none_is_leaf=False)
         self.count = len(keras.tree.flatten(tensors)[0])

@@ -79,6 +79,7 @@ class Replay:
         self.alpha = check_number("alpha", alpha, 0.0, math.inf, open_low=True)
         self.classes = None if classes is None else check_whole_number("classes", classes)
         self._augment, self._source = augmentation.make_stateless(augment_fn), augment_fn
+        count = None if count is None else check_whole_number("count", count, 2)
         self._partners = None if partners is None else Partners(partners, count)
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_distill._core import guards
-from keras_distill._core.checks import check_choice, check_whole_number
+from keras_distill._core.checks import check_choice, check_flag, check_items, check_temperatures, check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import Tensor
 from keras_distill.answers.top_k import TopK, log_sum_of_others
@@ -71,8 +71,15 @@ class Encoding:
     def __post_init__(self):
         for name, known in (("kind", KINDS), ("values", VALUES), ("dtype", DTYPES)):
             check_choice(name, getattr(self, name), known)
-        object.__setattr__(self, "shape", tuple(self.shape))
-        object.__setattr__(self, "temperatures", tuple(map(float, self.temperatures)))
+        check_whole_number("classes", self.classes)
+        check_flag("interpolate", self.interpolate)
+        shape = check_items("shape", self.shape, "the sizes of an answer's axes before the classes")
+        object.__setattr__(
+            self,
+            "shape",
+            tuple(None if each is None else check_whole_number("each size in shape", each, 0) for each in shape),
+        )
+        object.__setattr__(self, "temperatures", check_temperatures(self.temperatures))
         valid = self.temperatures and all(0.0 < each < math.inf for each in self.temperatures)
         if not valid or len(set(self.temperatures)) != len(self.temperatures):
             raise ValueError(expected("distinct temperatures > 0", f"temperatures={self.temperatures!r}"))

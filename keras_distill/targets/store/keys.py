@@ -31,7 +31,14 @@ def key_of(inputs: Any) -> np.ndarray:
     False
     """
     leaves = [np.asarray(leaf)[None] for leaf in keras.tree.flatten(inputs)]
+    if not leaves or not all(_has_bytes(leaf) for leaf in leaves):
+        raise ValueError(expected("an array of numbers or text, or a nest of them", f"{inputs!r:.200}"))
     return content_keys(names_of(inputs), leaves)[0]
+
+
+def _has_bytes(array: np.ndarray) -> bool:
+    """Return whether the elements of an array are numbers or text, rather than Python objects of another kind."""
+    return array.dtype.kind != "O" or all(isinstance(each, (str, bytes)) for each in array.flat)
 
 
 def names_of(inputs: Any) -> list[str]:

@@ -1,11 +1,13 @@
 """Reading a store of soft targets, at random or in order."""
 
 import functools
+import os
 import threading
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice
 from keras_distill._core.messages import expected, unknown_name
 from keras_distill.targets.joining.join import join as join_dataset
@@ -57,6 +59,7 @@ class TargetStore:
         ValueError: If the store is damaged or of another version.
     """
 
+    @checked(path=str | os.PathLike, check=Any)
     def __init__(self, path: Any, check: str = "first_use"):
         self._check = check_choice("check", check, CHECKS)
         self.path = files.normalize(path)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_distill._core import guards
+from keras_distill._core.checks import check_temperatures
 from keras_distill._core.messages import expected
 from keras_distill.answers.answer import TemperedLogits, as_answer
 from keras_distill.features.taps import FINAL_OUTPUT
@@ -29,7 +30,7 @@ class Asker:
     def __init__(self, teacher: Any, temperatures: Any, features: Any = ()):
         # Sorted as in the manifest, since the fields are numbered.
         self.features = tuple(sorted(features))
-        self.teacher, self.temperatures = teacher, tuple(map(float, temperatures))
+        self.teacher, self.temperatures = teacher, check_temperatures(temperatures)
         self._running = RunningTeacher(teacher, self.features)
         self.encoding: Any = None
         self.feature_dtype: Any = None

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_distill._core import guards
+from keras_distill._core.checked import checked
 from keras_distill._core.extras import missing
 from keras_distill._core.messages import expected
 from keras_distill.targets.store import files, fingerprints, manifest, shards
@@ -25,6 +26,7 @@ from keras_distill.teachers.loading import as_teacher
 _LOCAL = ("--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=0")
 
 
+@checked(top_k=Any, values=Any, dtype=Any, temperatures=Any, shard_size=Any, batch_size=Any, path=str | os.PathLike)
 def write_with_beam(
     teacher: Any,
     dataset: Any,

@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_distill._core import guards
+from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.targets.replay.views import ViewKeying
 from keras_distill.targets.store import files, manifest, shards
@@ -25,6 +27,22 @@ Report = Callable[[int], object]
 """A function that takes the number of examples done so far."""
 
 
+def _check_replay(name, replay):
+    if replay is not None and not hasattr(replay, "keyed"):
+        raise ValueError(expected(f"{name} to be a Replay", f"{name}={replay!r:.200}"))
+
+
+@checked(
+    top_k=Any,
+    values=Any,
+    dtype=Any,
+    temperatures=Any,
+    shard_size=Any,
+    batch_size=Any,
+    path=str | os.PathLike,
+    progress=bool | Callable | None,
+    replay=_check_replay,
+)
 def write(
     teacher: Any,
     dataset: Any,
