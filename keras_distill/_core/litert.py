@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_distill._core.extras import missing
+from keras_distill._core.messages import expected
 
 
 def interpreter_class() -> Any:
@@ -14,6 +15,22 @@ def interpreter_class() -> Any:
     except ImportError as error:
         raise missing("ai-edge-litert, which runs TFLite files", error, "edge") from error
     return Interpreter
+
+
+def check_initialised(interpreter: Any, path: Any) -> None:
+    """Raise a `ValueError` if a file reads variables that nothing in it gives a value.
+
+    TensorFlow's converter leaves the initial values out if it is not given the model's own `serving_default` with fixed
+    sizes; the interpreter then reads zeros, and every output is wrong.
+
+    Args:
+        interpreter: LiteRT's interpreter of the file.
+        path: The file, for the message.
+    """
+    names = {operator["op_name"] for operator in interpreter._get_ops_details()}
+    if "VAR_HANDLE" in names and "CALL_ONCE" not in names:
+        fix = "Convert the model again, with its variables frozen to constants."
+        raise ValueError(expected(f"{path} to give its variables a value", "VAR_HANDLE without CALL_ONCE", fix))
 
 
 def quantized(array: np.ndarray, detail: dict[str, Any]) -> np.ndarray:

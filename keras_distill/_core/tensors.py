@@ -99,6 +99,12 @@ def remember_origin(outputs: Any, model: keras.Model, inputs: Any) -> None:
             set_tensor_attr(output, _ORIGIN, Origin(weakref.ref(model), place, structure, found))
 
 
+def set_activation(output: Any, logits: Any, head: str) -> None:
+    """Note on `output` that the activation `head`, `"softmax"` or `"sigmoid"`, has returned it for `logits`."""
+    set_tensor_attr(output, _LOGITS, logits)
+    set_tensor_attr(output, _HEAD, head)
+
+
 def whole_numbers(tensor: Any) -> Any:
     """Return integers in the widest integer dtype of the backend."""
     return keras.ops.cast(tensor, "int32" if keras.backend.backend() == "jax" else "int64")

@@ -82,6 +82,8 @@ def find_head(output: Tensor) -> Head:
     logits, name = activation_of(output)
     if hasattr(output, "graph") and not is_eager(output):
         head = read_head(output, TensorFlowGraph())
+        if head.kind == "unknown" and name is not None:
+            return Head(name, lambda: logits)  # A teacher that is not a Keras model says so.
         # Keras attaches the logits to the result of its activations.
         return head if logits is None or head.logits is None else dataclasses.replace(head, logits=lambda: logits)
     if logits is not None:

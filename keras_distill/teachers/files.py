@@ -50,6 +50,7 @@ class FileTeacher(ForeignTeacher):
         # Tuples, since Keras would wrap a dict in a container of its own.
         self._ports = tuple(ports.items())
         self._output_name, self._output_port = self._chosen(answers)
+        self._last_operation = self._find_last_operation()
         fixed = {port.shape[0] for port in ports.values() if port.shape} - {None}
         self._fixed_batch = max(fixed, default=None)
         self._ready()
@@ -65,6 +66,10 @@ class FileTeacher(ForeignTeacher):
         Set `_ordered` if the order of the inputs is that in which a list of them is passed.
         """
         raise NotImplementedError
+
+    def _find_last_operation(self):
+        """Return the name of the operation behind the output, `None` if it is not known."""
+        return None
 
     def _ready(self):
         """Prepare to run, now that the inputs are known."""

@@ -11,13 +11,14 @@ from keras_distill._core.backend import check_tensorflow
 from keras_distill._core.checks import check_choice, check_whole_number, is_whole_number
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
-from keras_distill._core.tensors import same_shape
+from keras_distill._core.tensors import same_shape, set_activation
 from keras_distill.teachers.arrays import checked, in_portions, through_numpy
 from keras_distill.teachers.base import Teacher
 
 OUTPUTS = ("logits", "probabilities", "log_probabilities")
 """What a foreign teacher may return."""
 
+_SIGMOIDS = ("Sigmoid", "LOGISTIC")
 _TRIED_ROWS = 2
 _SUM_TOLERANCE = 1e-2
 
@@ -44,6 +45,7 @@ class ForeignTeacher(Teacher):
     """
 
     one_for_all_temperatures = True
+    _last_operation: str | None = None
 
     def __init__(
         self,
@@ -89,6 +91,8 @@ class ForeignTeacher(Teacher):
             self._try_out(keras.tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), inputs))
         answer = self._raw_outputs(inputs)
         answer.set_shape((keras.tree.flatten(inputs)[0].shape[0], *self._answer_shape))
+        if self.gives == "logits" and self._last_operation in _SIGMOIDS:
+            set_activation(answer, answer, "sigmoid")  # Losses on logits refuse it, as that of a Keras model.
         if self.gives != "probabilities":
             return answer
         sums = ops.sum(answer, axis=-1)

@@ -33,16 +33,16 @@ def find_in_onnx(path: str, output: str) -> str | None:
     return nodes[output].op_type if output in nodes else None
 
 
-def find_in_function(function: Any, output: str) -> str | None:
+def find_in_function(function: Any, output: int) -> str | None:
     """Return the operator behind an output of a concrete function, such as `"Sigmoid"`, within functions that it calls.
 
     Args:
         function: Concrete function of TensorFlow.
-        output: Name of the tensor in its graph.
+        output: Place of the output among those of the function, which are sorted by name.
     """
     graph = function.graph.as_graph_def()
     library = {each.signature.name: each for each in graph.library.function}
-    nodes, tensor = {node.name: node for node in graph.node}, output
+    nodes, tensor = {node.name: node for node in graph.node}, function.outputs[output].name
     while (node := nodes.get(tensor.split(":")[0])) is not None:
         if node.op in _GRAPH:
             tensor = node.input[0]

@@ -8,6 +8,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
 from keras_distill.teachers.kinds import file_with, kind
+from keras_distill.teachers.last_operation import find_in_onnx
 from keras_distill.teachers.reading import explain_unreadable
 
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -52,6 +53,9 @@ class ONNXTeacher(FileTeacher):
         return tuple(
             {each.name: _port(each) for each in ends} for ends in (session.get_inputs(), session.get_outputs())
         )
+
+    def _find_last_operation(self):
+        return find_in_onnx(self.file, self._output_name)
 
     def _run(self, tensors):
         names = list(tensors)

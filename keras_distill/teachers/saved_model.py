@@ -10,6 +10,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
 from keras_distill.teachers.kinds import folder_with, kind
+from keras_distill.teachers.last_operation import find_in_function
 from keras_distill.teachers.reading import explain_unreadable
 
 _SIGNATURES = ("serving_default", "serve")
@@ -81,6 +82,10 @@ class SavedModelTeacher(FileTeacher):
         specs = {name: specs[name] for name in (names if self._ordered else sorted(specs))}
         ends = (specs, _named(function.structured_outputs))
         return tuple({name: _port(spec) for name, spec in each.items()} for each in ends)
+
+    def _find_last_operation(self):
+        _, function = self._loaded.content
+        return find_in_function(function, sorted(_named(function.structured_outputs)).index(self._output_name))
 
     def _function(self, loaded):
         functions, endpoint = dict(loaded.signatures), _endpoint(loaded)

@@ -11,6 +11,7 @@ from keras_distill._core import litert
 from keras_distill._core.models import Untracked
 from keras_distill.teachers.files import FileTeacher, Port
 from keras_distill.teachers.kinds import file_with, kind
+from keras_distill.teachers.last_operation import find_in_tflite
 from keras_distill.teachers.reading import explain_unreadable
 
 
@@ -59,9 +60,13 @@ class TFLiteTeacher(FileTeacher):
         self._alone = Untracked(threading.Lock())
         with explain_unreadable(path, "TFLite file", (ValueError,)):
             self._restart()
+        litert.check_initialised(self._interpreter.content, repr(path))
         details = _details(self._interpreter.content)
         self._details = Untracked(details)
         return tuple({name: _port(detail) for name, detail in each.items()} for each in details)
+
+    def _find_last_operation(self):
+        return find_in_tflite(self._interpreter.content._get_ops_details(), self._output_detail()["index"])
 
     def _restart(self):
         interpreter_class = litert.interpreter_class()

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose
 
+import keras_distill as kd
 from keras_distill import export
 from keras_distill.export.tflite import flatbuffer
 from keras_distill.teachers import TFLiteTeacher
@@ -62,9 +63,9 @@ def test_the_last_operation_is_found_in_every_kind_of_file(head, tmp_path):
     assert report.passed, report
     loaded = tf.saved_model.load(report["saved_model"].path)
     function = loaded.signatures["serving_default"]
-    found = find_in_function(function, function.structured_outputs["y"].name)
+    found = find_in_function(function, 0)
     assert found == {"Add": "BiasAdd"}.get(HEADS[head], HEADS[head])
-    assert find_in_onnx(report["onnx"].path, "y") == HEADS[head]
+    assert find_in_onnx(report["onnx"].path, "y") in (HEADS[head], {None: "MatMul"}.get(head))
     for name in ("tflite", "tflite_int8"):
         model = flatbuffer.load_model(report[name].path)
         graph = model.subgraphs[0]
@@ -75,3 +76,19 @@ def test_the_last_operation_is_found_in_every_kind_of_file(head, tmp_path):
         ]
         wanted = {"Add": "FULLY_CONNECTED", "Sigmoid": "LOGISTIC", "Softmax": "SOFTMAX"}[HEADS[head]]
         assert find_in_tflite(operators, graph.outputs[0]) == wanted
+
+
+@pytest.mark.parametrize("name", ["tflite", "onnx", "saved_model"])
+def test_a_sigmoid_in_a_file_is_no_logit_but_has_values(name, tmp_path):
+    x = np.random.default_rng(0).random((32, 8), dtype="float32")
+    original = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, "sigmoid")])
+    path = export.export(original, tmp_path / "out", name, evaluation_data=x)[name].path
+    student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    distiller = kd.Distiller(path, student, "kd")
+    distiller.compile("adam")
+    with pytest.raises(ValueError, match="^Expected a linear or a softmax head on the teacher.*a sigmoid head"):
+        distiller.fit(x, verbose=0)
+    distiller = kd.Distiller(path, student, kd.losses.FeatureDistillation("mse"))
+    distiller.compile(keras.optimizers.SGD(0.0))
+    wanted = np.mean((np.asarray(original(x)) - np.asarray(student(x))) ** 2)
+    assert_allclose(distiller.fit(x, verbose=0).history["loss"], wanted, rtol=1e-5)

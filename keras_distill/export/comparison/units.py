@@ -7,6 +7,9 @@ import numpy as np
 _MANY = 32
 """Units from which on an output is one quantity, such as an embedding or a picture, rather than a list of them."""
 
+_CONSTANT = 0.02
+"""Share of its largest value below which the range of a unit is next to nothing."""
+
 
 class Units:
     """Running differences of an output, of which the last axis holds the units."""
@@ -57,12 +60,13 @@ class Units:
 def find_scales(units: dict[str, list[float]]) -> np.ndarray:
     """Return what the differences of each unit of an output of `numbers` are measured by.
 
-    That is its own range, however small beside the others'; at least a twentieth of its largest value, since a nearly
-    constant unit has next to no range. Where an output has many units they are one quantity, of which some units may
+    That is its own range, however small beside the others'. A nearly constant unit has next to no range, and counts
+    with a quarter of its largest value. Where an output has many units they are one quantity, of which some units may
     hardly move, and a unit's scale is at least a tenth of the median.
     """
     low, high = np.array(units["low"]), np.array(units["high"])
-    scales = np.maximum(high - low, 0.05 * np.maximum(np.abs(low), np.abs(high)))
+    scales, largest = high - low, np.maximum(np.abs(low), np.abs(high))
+    scales = np.where(scales < _CONSTANT * largest, 0.25 * largest, scales)
     if len(scales) > _MANY:
         scales = np.maximum(scales, 0.1 * np.median(scales))
     return np.where(scales > 0, scales, 1.0)

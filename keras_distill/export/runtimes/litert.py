@@ -1,12 +1,13 @@
 """LiteRT, the interpreter of TFLite files on phones: with its default kernels and with its reference kernels."""
 
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from keras_distill._core.litert import dequantized, interpreter_class, quantized
+from keras_distill._core.litert import check_initialised, dequantized, interpreter_class, quantized
 from keras_distill._core.messages import expected
 from keras_distill.export.arrays import Arrays
 from keras_distill.export.runtimes.runtime import Runtime
@@ -33,9 +34,11 @@ class LiteRTRuntime(Runtime):
     def _open(self, path: str | os.PathLike, threads: int) -> Any:
         from ai_edge_litert.interpreter import OpResolverType
 
-        return interpreter_class()(
+        interpreter = interpreter_class()(
             model_path=str(path), num_threads=threads, experimental_op_resolver_type=OpResolverType[self._resolver]
         )
+        check_initialised(interpreter, pathlib.Path(path).name)
+        return interpreter
 
     def __call__(self, inputs: Arrays) -> Arrays:
         rows = [

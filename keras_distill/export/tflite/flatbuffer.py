@@ -221,7 +221,7 @@ def _describe_end(end: End) -> dict[str, Any]:
 
 def _name_result(name: str, types: tuple[str, ...]) -> str:
     """Return the type of an operator's result, or `"hybrid"`."""
-    if name != "DEQUANTIZE" and types[-1] == "FLOAT32" and {"INT8", "INT4", "INT2"}.intersection(types):
+    if name != "DEQUANTIZE" and types[-1:] == ("FLOAT32",) and {"INT8", "INT4", "INT2"}.intersection(types):
         return "hybrid"
     return types[-1] if types else "none"
 
