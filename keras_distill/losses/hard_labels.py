@@ -12,7 +12,7 @@ from keras.src.losses.losses import LossFunctionWrapper  # Keras wraps functions
 from keras_distill._core import guards
 from keras_distill._core.tensors import mask_of, set_mask, whole_numbers
 from keras_distill.answers.answer import Tensor
-from keras_distill.losses.base import combine_masks
+from keras_distill.losses.base import combine_masks, snake_case
 from keras_distill.losses.heads import find_head, head_of
 from keras_distill.losses.label_checks import (
     are_sparse,
@@ -64,7 +64,7 @@ class HardLabelLoss(keras.losses.Loss):
         if loss not in _BY_SHAPE:  # Keras chooses between three losses by the shape of the labels.
             get_keras_loss(loss)
         # Keras names the logs of several outputs without names by their losses.
-        super().__init__(name=loss if isinstance(loss, str) else getattr(loss, "name", None) or _name(loss) or None)
+        super().__init__(name=loss if isinstance(loss, str) else getattr(loss, "name", None) or _log_name(loss))
         self.loss = loss() if inspect.isclass(loss) else loss
         self._warned = False
 
@@ -212,3 +212,8 @@ def _head_for(loss):
 
 def _name(loss):
     return type(loss).__name__.lower() if isinstance(loss, keras.losses.Loss) else getattr(loss, "__name__", "")
+
+
+def _log_name(loss):
+    """Return the name of a function in the logs, without the brackets of a lambda."""
+    return snake_case(re.sub(r"\W+", "", getattr(loss, "__name__", type(loss).__name__)))

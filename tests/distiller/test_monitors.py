@@ -27,7 +27,9 @@ def one_output():
     own = [kd.metrics.TeacherDivergence(name="divergence"), kd.metrics.BrierScore(name="brier")]
     distiller = kd.Distiller(network(), network(), ["kd", "dkd"])
     metrics = ["accuracy", "acc", SPARSE, TOP(2, name="top"), *own]
-    distiller.compile("adam", SPARSE, metrics=metrics, weighted_metrics=["accuracy", "acc"], fidelity=True)
+    distiller.compile(
+        "adam", SPARSE, metrics=metrics, weighted_metrics=["accuracy", "acc"], fidelity=True, run_eagerly=True
+    )
     higher = ["accuracy", "acc", "top", "weighted_accuracy", "weighted_acc", "agreement"]
     lower = ["loss", "student_loss", "distillation_loss", "total_loss", "kd", "dkd", SPARSE, "divergence", "brier"]
     return distiller, Y, {**dict.fromkeys(higher, UP), **dict.fromkeys(lower, DOWN)}
@@ -36,14 +38,14 @@ def one_output():
 def two_outputs():
     distiller = kd.Distiller(network(("kind", "colour")), network(("kind", "colour")), "kd")
     metrics = {"kind": ["accuracy", TOP(2, name="top")], "colour": ["acc"]}
-    distiller.compile("adam", SPARSE, metrics=metrics, weighted_metrics={"kind": ["accuracy"]})
+    distiller.compile("adam", SPARSE, metrics=metrics, weighted_metrics={"kind": ["accuracy"]}, run_eagerly=True)
     higher = ["kind_accuracy", "kind_top", "colour_acc", "kind_weighted_accuracy"]
     return distiller, [Y, Y], {**dict.fromkeys(higher, UP), **dict.fromkeys(["loss", "kind_loss", "colour_loss"], DOWN)}
 
 
 def mutual():
     students = MutualLearning([network(), network()])
-    students.compile("adam", SPARSE, metrics=["accuracy"])
+    students.compile("adam", SPARSE, metrics=["accuracy"], run_eagerly=True)
     directions = {"loss": DOWN, "student_1_loss": DOWN, "student_2_student_loss": DOWN}
     return students, Y, {**directions, "student_1_accuracy": UP, "student_2_accuracy": UP}
 

@@ -110,9 +110,27 @@ def test_weights_by_name_reach_the_soft_terms_of_their_output():
     )
 
 
-def test_outputs_without_names_are_named_by_their_losses():
-    own, ours = both(Subclassed, X, LABELS["list"], loss=[SPARSE, SPARSE])[::-1]
-    assert [name for name in own if name != "loss"] == ["sparse_categorical_crossentropy_loss"]
+class OwnLoss(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+
+def own_function(y_true, y_pred):
+    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+
+@pytest.mark.parametrize(
+    "loss, name",
+    [
+        (SPARSE, SPARSE),
+        (own_function, "own_function"),
+        (lambda y_true, y_pred: own_function(y_true, y_pred), "lambda"),
+        (OwnLoss(name="own"), "own"),
+    ],
+)
+def test_outputs_without_names_are_named_by_their_losses(loss, name):
+    ours, own = both(Subclassed, X, LABELS["list"], loss=[loss, loss])
+    assert own.keys() == {"loss", f"{name}_loss"}
     assert own.keys() <= ours.keys()
 
 
