@@ -302,7 +302,9 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
             if student_outputs is None:
                 whole = self._extractor.content is None
                 student_outputs = {FINAL_OUTPUT: y_pred} if whole else self.student_outputs(x, training)
-            labels = mark_unlabelled(self.loss, y, y_pred) if self._has_hard_labels(y) else y
+            labels = y
+            if self._has_hard_labels(y):
+                labels = mark_unlabelled(arrange(self.loss, y_pred, self.student), y, y_pred)
             given = {"labels": labels, "training": training, "extras": extras, "left_out": self._differing}
             soft = self.objective.soft_terms(teacher_outputs, student_outputs, sample_weight, **given)
             self._record_fidelity(teacher_outputs[FINAL_OUTPUT], y_pred, sample_weight)

@@ -40,7 +40,8 @@ class Training(ModelMixin):
         Args:
             optimizer: Optimizer of the student, by name or object. Defaults to `"adam"`.
             loss: Loss on the hard labels, or a nest with one for each output. A cross-entropy given by name is
-                computed on the logits of the student, whatever its head. Defaults to `None`: soft targets alone.
+                computed on the logits of the student if its head is linear, a softmax or a sigmoid; any other head
+                returns probabilities, as in Keras. Defaults to `None`: soft targets alone.
                 Samples with a sparse label of -1 count in the soft terms, not in this loss or in metrics.
             fidelity: Whether to measure agreement with the teacher, in training and in evaluation. Evaluation then
                 runs the teacher and computes the whole loss, as it does for every `FidelityMetric` in `metrics`.

@@ -34,7 +34,7 @@ _FIX = "Pass `from_logits=True` to it, or give the loss by name, which computes 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class HardLabelLoss(keras.losses.Loss):
-    """Compute a Keras loss on the logits of the student, whatever its head.
+    """Compute a Keras loss, on the logits of the student where it has some.
 
     A cross-entropy that is given by name is computed on the logits: those under the softmax or sigmoid if there is one,
     and the output itself if the head is linear. (Keras would interpret the output of a linear head as probabilities.)

@@ -96,13 +96,12 @@ def find_head(output: Tensor) -> Head:
 
 
 def _within_reach(head, output):
-    """Return the logits, or what equals them up to a constant in each row where the rows do not underflow."""
+    """Return the logits, or what equals them up to a constant in each row unless the probabilities underflow."""
     if head.logits is not None:
         return ops.cast(head.logits(), output.dtype)
-    if head.kind == "sigmoid":
-        return output
     wide = ops.cast(output, "float64" if keras.backend.standardize_dtype(output.dtype) == "float64" else "float32")
-    return ops.log(ops.maximum(wide, _SMALLEST))
+    logits = ops.log(ops.maximum(wide, _SMALLEST))
+    return logits if head.kind == "softmax" else logits - ops.log(ops.maximum(1.0 - wide, _SMALLEST))
 
 
 def _within_unit_interval(output):
