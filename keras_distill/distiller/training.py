@@ -11,6 +11,7 @@ from keras_distill.callbacks.input_watch import InputWatch
 from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.distiller import validation
 from keras_distill.distiller.logs import Bookkeeping, split_fidelity
+from keras_distill.distiller.progress import StepWatch
 from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.losses.hard_labels import wrap_losses
 from keras_distill.metrics.labelled import labelled_only
@@ -79,20 +80,21 @@ class Training(ModelMixin):
         validation.check_not_empty(x)
         if hasattr(x, "element_spec"):
             kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
-        bookkeeping, watch = Bookkeeping(), InputWatch()
+        bookkeeping, watch, steps = Bookkeeping(), InputWatch(), StepWatch()
         x = x if hasattr(x, "element_spec") else watch.watch(x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.callbacks.insert(0, bookkeeping)
-            bookkeeping.set_model(self)
+            callbacks.callbacks[:0] = [steps, bookkeeping]
+            for callback in (steps, bookkeeping):
+                callback.set_model(self)
         else:
             # Bookkeeping comes first, so that what others save at the end of an epoch counts that epoch; then the
             # schedulers, whose temperature and weights are saved with it.
             callbacks = sorted(keras.tree.flatten(callbacks or []), key=lambda each: not isinstance(each, Scheduler))
-            callbacks[:0] = [bookkeeping, watch]
+            callbacks[:0] = [steps, bookkeeping, watch]
             if verbose != 0 and not any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks):
                 callbacks.append(ProgressBar())
         self._build_optimizer()
-        with guards.explained():
+        with steps.located(), guards.explained():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -100,9 +102,12 @@ class Training(ModelMixin):
         validation.check_not_empty(x)
         with guards.explained():
             logs = super().evaluate(x, *args, **kwargs)
+        self.raise_failed_step()
         return self.in_order(logs) if isinstance(logs, dict) else logs
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Train the student on one batch. See `keras.Model.train_on_batch`."""
         with guards.explained():
-            return super().train_on_batch(*args, **kwargs)
+            logs = super().train_on_batch(*args, **kwargs)
+        self.raise_failed_step()
+        return logs
