@@ -51,12 +51,7 @@ class Axes:
         )
 
 
-def check_axes(
-    arrays: Mapping[str, Any],
-    axes: Mapping[str, Axes],
-    optional: Collection[str] = (),
-    lengths: dict[str, Any] | None = None,
-) -> None:
+def check_axes(arrays: Mapping[str, Any], axes: Mapping[str, Axes], optional: Collection[str] = ()) -> None:
     """Raise a `ValueError` unless all arrays hold numbers and agree on the lengths of their axes.
 
     Args:

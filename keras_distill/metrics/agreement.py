@@ -103,7 +103,7 @@ class ClassAgreement(FidelityMetric):
         return {"classes": self.classes, **super().get_config()}
 
 
-@checked(teacher_outputs="[...]", student_outputs="[...]")
+@checked(teacher_outputs="[...]", student_outputs="[*...]")
 def agreement(teacher_outputs: Any, student_outputs: Any) -> float:
     """Return the fraction of samples for which two arrays of outputs predict the same class.
 
@@ -125,7 +125,7 @@ def agreement(teacher_outputs: Any, student_outputs: Any) -> float:
     return mean(same_prediction(*as_pair(teacher_outputs, student_outputs)))
 
 
-@checked(teacher_outputs="[...]", student_outputs="[...]")
+@checked(teacher_outputs="[...]", student_outputs="[*...]")
 def class_agreement(teacher_outputs: Any, student_outputs: Any) -> np.ndarray:
     """Return, for each class that the teacher predicts, the fraction of its samples on which the student agrees.
 

@@ -79,7 +79,7 @@ class TeacherDivergence(FidelityMetric):
         return {"temperature": self.temperature, "from_logits": self.from_logits, **super().get_config()}
 
 
-@checked(teacher_outputs="[...]", student_outputs="[...]")
+@checked(teacher_outputs="[...]", student_outputs="[*...]")
 def teacher_divergence(
     teacher_outputs: Any, student_outputs: Any, temperature: Any = 1.0, from_logits: bool = True
 ) -> float:
