@@ -43,7 +43,7 @@ _KINDS: dict[Any, Kind] = {
     int: (lambda value: _is_tensor(value) or is_whole_number(value), "a whole number"),
     float: (lambda value: _is_tensor(value) or is_number(value), "a number"),
     str: (is_text, "a string that is not empty"),
-    os.PathLike: (is_path, "a path"),
+    os.PathLike: (is_path, "the path of a file or folder"),
     collections.abc.Callable: (callable, "a function"),
     collections.abc.Mapping: (lambda value: isinstance(value, Mapping), "a dict"),
     dict: (lambda value: isinstance(value, dict), "a dict"),
@@ -148,7 +148,7 @@ def _check_range(bounds, whole, optional, name, value):
     if whole:
         check_whole_number(name, value, int(low), None if math.isinf(high) else int(high))
     else:
-        check_number(name, value, low, high)
+        check_number(name, value, *((0.0, high, True) if low == POSITIVE[0] else bounds))
 
 
 def _check_temperature(name, value):

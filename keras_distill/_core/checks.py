@@ -3,7 +3,7 @@
 import math
 import operator
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -118,27 +118,6 @@ def check_text(name: str, value: Any) -> str:
     """Return a string that is not empty, such as a name; raise a `ValueError` otherwise."""
     if not is_text(value):
         raise ValueError(expected(f"{name} to be a string that is not empty", f"{name}={value!r}"))
-    return value
-
-
-def check_path(name: str, value: Any, what: str = "a path") -> str:
-    """Return a path as a string; raise a `ValueError` for what no file or folder can be called.
-
-    Args:
-        name: Name of the argument, for the message.
-        value: A string or an `os.PathLike`.
-        what: What the argument takes, for the message. Defaults to `"a path"`.
-    """
-    if not is_path(value):
-        received = value if len(repr(value)) < 200 else f"a string of {len(value)} characters"
-        raise ValueError(expected(f"{name} to be {what}", f"{name}={received!r}"))
-    return os.fspath(value)
-
-
-def check_callable(name: str, value: Any) -> Callable[..., Any]:
-    """Return something that can be called; raise a `ValueError` otherwise."""
-    if not callable(value):
-        raise ValueError(expected(f"{name} to be callable", f"{name}={value!r}"))
     return value
 
 

@@ -76,7 +76,7 @@ class DarkKnowledge(keras.callbacks.Callback):
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
 
-    @checked()
+    @checked(temperatures=Any, shown=Any, every=Any, floor=Any)
     def __init__(
         self,
         log_dir: str | os.PathLike,

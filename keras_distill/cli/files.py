@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import zipfile
+import zlib
 from typing import Any
 
 from keras_distill._core.messages import expected
@@ -41,8 +43,8 @@ def samples(path: str | os.PathLike | None) -> Any:
         # A pickle could run code.
         with np.load(path, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError) as error:
-        raise ValueError(expected(f"{path} to be a NumPy file without pickles", str(error))) from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(expected(f"{path} to be a whole NumPy file without pickles", str(error))) from error
     labels = held.pop("y", None)
     # NumPy names arrays so if the user gave no name.
     if all(name.startswith("arr_") for name in held):
@@ -56,8 +58,12 @@ def lines(path: str | os.PathLike | None, what: str) -> list[str] | None:
 
     Raises:
         FileNotFoundError: If the file does not exist.
+        ValueError: If it is not text in UTF-8.
     """
     if path is None:
         return None
-    text = existing(path, ".txt", what).read_text(encoding="utf-8")
+    try:
+        text = existing(path, ".txt", what).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(expected(f"{path} to be text in UTF-8", str(error), "Save it in this encoding.")) from error
     return [line.strip() for line in text.splitlines() if line.strip()]

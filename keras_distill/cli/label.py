@@ -106,7 +106,9 @@ def _load_model(path: str | pathlib.Path, outputs: str) -> Any:
 
     try:
         model = as_teacher(path, outputs=outputs)
-    except (TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
+        if str(error).startswith("Expected "):
+            raise
         raise ValueError(
             expected(f"{path} to be a model that loads in safe mode", str(error).splitlines()[0])
         ) from error

@@ -6,12 +6,12 @@ from typing import Any
 import keras
 
 from keras_distill._core.checked import checked
-from keras_distill._core.checks import check_whole_number
+from keras_distill._core.checks import check_whole_number, is_number
 from keras_distill._core.messages import expected
 from keras_distill.data.samples import Samples
 
 
-@checked(batch_size=Any, seed=(0, math.inf))
+@checked(ratio=Any, batch_size=Any, seed=(0, math.inf))
 def mix(
     labelled: Any,
     unlabelled: Any,
@@ -82,7 +82,7 @@ def mix(
 def _split_batch(ratio: float, batch_size: int) -> tuple[int, int]:
     """Return how many labelled and how many unlabelled samples a batch holds."""
     batch_size = check_whole_number("batch_size", batch_size, 2)
-    unlabelled = round(ratio * batch_size) if 0.0 < ratio < 1.0 else 0
+    unlabelled = round(ratio * batch_size) if is_number(ratio) and 0.0 < ratio < 1.0 else 0
     if not 0 < unlabelled < batch_size:
         fix = "Pass samples of a single kind to `fit()` directly."
         received = f"ratio={ratio!r} with batch_size={batch_size}"

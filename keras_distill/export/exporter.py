@@ -230,7 +230,7 @@ def _export_format(
         with quiet() as transcript:
             entry.write(source, path)
     except Exception as error:
-        _raise_if_full(error)
+        _raise_if_full(error, folder)
         publishing.remove(path)
         log = getattr(error, "log", "") + transcript.text
         return Artifact(entry.name, f"{report.FAILED}: {_shorten(error)}", log=log)
@@ -263,14 +263,14 @@ def _verify(path, entry, request, source, limits) -> tuple[dict[str, Any], list[
             complaints += metadata.find_complaints(path, request.signature, request.class_names)
             figures["operators"] = flatbuffer.describe(path)["operators"]
     except Exception as error:
-        _raise_if_full(error)
+        _raise_if_full(error, path.parent)
         return {}, [f"it cannot be run: {_shorten(error)}"], getattr(error, "log", "")
     return figures, complaints, ""
 
 
-def _raise_if_full(error: Exception) -> None:
+def _raise_if_full(error: Exception, folder: pathlib.Path) -> None:
     """Raise an `OSError` for a full disk, which is no fault of the format and would fail the next one as well."""
-    if publishing.is_full_disk(error):
+    if publishing.is_full_disk(error) or publishing.has_no_space(folder):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 

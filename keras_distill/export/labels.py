@@ -1,5 +1,6 @@
 """Labels of the data, matched to the outputs, and the class names that go into the files."""
 
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from keras_distill.export.signature import Tensor
 _UNLABELLED = -1
 _VOID = 255
 """Label of pixels that belong to no class, in many data sets of segmentation."""
+# Categories of characters that end a line or a text for some reader of the list of labels.
+_CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def read_labels(labels: Any, outputs: tuple[Tensor, ...], count: int, what: str, sample_weight: Any = None) -> Arrays:
@@ -89,7 +92,7 @@ def _check_class_names(names: Any, output: Tensor) -> tuple[str, ...]:
     if len(names) != output.shape[-1]:
         raise ValueError(expected(f"{output.shape[-1]} {what}, as many as it has classes", len(names)))
     for name in names:
-        if not isinstance(name, str) or not name.strip() or len(name.splitlines()) > 1:
+        if not isinstance(name, str) or not name.strip() or _CONTROLS & set(map(unicodedata.category, name)):
             raise ValueError(expected(f"{what} to be text of one line each", repr(name)))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

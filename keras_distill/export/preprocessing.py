@@ -57,7 +57,8 @@ class Preprocessing:
         check_choice("input_dtype", self.input_dtype, _DTYPES)
         check_flag("in_graph", self.in_graph)
         for name in ("scale", "offset"):
-            check_number(name, getattr(self, name), -math.inf, math.inf)
+            if not isinstance(getattr(self, name), (list, tuple, np.ndarray)):
+                check_number(name, getattr(self, name), -math.inf, math.inf)
         for name in ("scale", "offset", "mean", "std"):
             object.__setattr__(self, name, _check_numbers(getattr(self, name), name, name in ("scale", "std")))
         for name in ("scale", "offset"):

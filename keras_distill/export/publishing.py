@@ -17,6 +17,7 @@ MANIFEST = "export.json"
 PRODUCER = "keras_distill.export"
 # Names of the model card: the second is for directories in which users have a file of the first name.
 CARDS = ("README.md", "MODEL_CARD.md")
+_NO_SPACE = 1 << 16
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -92,7 +93,14 @@ def is_full_disk(error: Exception) -> bool:
         >>> is_full_disk(RuntimeError("OSError: [Errno 28] No space left on device"))
         True
     """
-    return getattr(error, "errno", None) in _FULL or any(f"[Errno {number}]" in str(error) for number in _FULL)
+    # TensorFlow's errors have no number.
+    texts = [text for number in _FULL for text in (f"[Errno {number}]", os.strerror(number))]
+    return getattr(error, "errno", None) in _FULL or any(text in str(error) for text in texts)
+
+
+def has_no_space(folder: pathlib.Path) -> bool:
+    """Return whether a disk is so full that a process on it cannot even write why it failed."""
+    return shutil.disk_usage(folder).free < _NO_SPACE
 
 
 def replace(path: pathlib.Path, staged: pathlib.Path) -> None:

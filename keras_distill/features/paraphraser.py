@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_distill._core.checked import POSITIVE, checked
+from keras_distill._core.checks import check_number
 from keras_distill._core.messages import expected
 from keras_distill._core.models import Untracked
 from keras_distill.features.taps import FeatureExtractor, tap
@@ -41,12 +42,10 @@ class Paraphraser(keras.layers.Layer):
         arXiv:1802.04977.
     """
 
-    @checked(ratio=POSITIVE)
+    @checked(ratio=Any)
     def __init__(self, ratio: float = 0.5, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
-        if not ratio > 0:
-            raise ValueError(expected("ratio to be a number > 0", f"ratio={ratio!r}"))
-        self.ratio = float(ratio)
+        self.ratio = check_number("ratio", ratio, 0.0, math.inf, open_low=True)
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 4:

@@ -126,7 +126,7 @@ class ClassAgreement(FidelityMetric):
         return {"classes": self.classes, **super().get_config(), "head": self.head}
 
 
-@checked(teacher_outputs="[...]", student_outputs="[...]")
+@checked(teacher_outputs="[...]", student_outputs="[*...]")
 def agreement(teacher_outputs: Any, student_outputs: Any, head: str | None = None) -> float:
     """Return the fraction of samples for which two arrays of outputs predict the same class, or the same labels.
 
@@ -152,7 +152,7 @@ def agreement(teacher_outputs: Any, student_outputs: Any, head: str | None = Non
     return mean(same_prediction(teacher, student, find_head(teacher, student, head=check_head(head))))
 
 
-@checked(teacher_outputs="[...]", student_outputs="[...]")
+@checked(teacher_outputs="[...]", student_outputs="[*...]")
 def class_agreement(teacher_outputs: Any, student_outputs: Any, head: str | None = None) -> np.ndarray:
     """Return, for each class that the teacher predicts, the fraction of its samples on which the student agrees.
 

@@ -65,7 +65,7 @@ class DarkKnowledgeCorrelation(FidelityMetric):
         self._add_rows(values, ops.where(ops.isnan(values), ops.zeros_like(weights), weights))
 
 
-@checked(teacher_outputs="[...]", student_outputs="[...]", labels="[*...]")
+@checked(teacher_outputs="[...]", student_outputs="[*...]", labels="[*...]")
 def dark_knowledge_correlation(teacher_outputs: Any, student_outputs: Any, labels: Any = None) -> float:
     """Return the mean rank correlation of two arrays of outputs over the classes other than the predicted one.
 

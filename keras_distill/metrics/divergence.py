@@ -90,7 +90,7 @@ class TeacherDivergence(FidelityMetric):
         return {**settings, **super().get_config()}
 
 
-@checked(teacher_outputs="[...]", student_outputs="[...]")
+@checked(teacher_outputs="[...]", student_outputs="[*...]")
 def teacher_divergence(
     teacher_outputs: Any,
     student_outputs: Any,

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from keras_distill._core.checked import checked
-from keras_distill._core.checks import check_number
+from keras_distill._core.checks import check_items, check_number
 from keras_distill._core.messages import expected
 from keras_distill.schedules.basic import Schedule, constant, linear
 from keras_distill.schedules.driven import takes_logs
 
 
-@checked()
+@checked(boundaries=Any, values=Any)
 def piecewise(boundaries: Iterable[float], values: Iterable[Schedule | float]) -> Schedule:
     """Return a schedule that consists of pieces: values, or schedules that count from the start of their piece.
 
@@ -31,8 +31,8 @@ def piecewise(boundaries: Iterable[float], values: Iterable[Schedule | float]) -
     >>> [schedule(epoch) for epoch in range(6)]
     [8.0, 8.0, 4.0, 3.0, 2.0, 1.0]
     """
-    boundaries = list(boundaries)
-    pieces = [_as_schedule(value) for value in values]
+    boundaries = check_items("boundaries", boundaries, "a list of positions")
+    pieces = [_as_schedule(value) for value in check_items("values", values, "a list of numbers or schedules")]
     for boundary in boundaries:
         check_number("boundary", boundary, -math.inf, math.inf)
     if boundaries != sorted(set(boundaries)) or len(pieces) != len(boundaries) + 1:

@@ -8,7 +8,7 @@ from keras_distill._core.messages import expected
 from keras_distill._core.models import accepts
 
 
-@checked()
+@checked(function=Any)
 def driven(metric: str, function: Callable[[float], Any]) -> Callable[..., Any]:
     """Return a schedule that depends on a metric in the logs, such as the agreement with the teacher.
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._core.arrays import Axes, check_axes
 from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
@@ -17,7 +18,16 @@ _ROUNDS = 100
 _BATCH = 256
 
 
-@checked(predictions="[examples, classes]", clusters=Any, seed=(0, math.inf))
+def _check_predictions(name, predictions):
+    if not isinstance(predictions, (list, tuple)):
+        check_axes({name: predictions}, {name: Axes("[...]")})
+    elif len(predictions) != 2:
+        raise ValueError(
+            expected(f"{name} to be an array, or a pair of a generalist and inputs", f"{predictions!r:.200}")
+        )
+
+
+@checked(predictions=_check_predictions, clusters=Any, seed=(0, math.inf))
 def find_clusters(predictions: Any, clusters: Any, size: Any = None, seed: int = 0) -> Any:
     """Find groups of classes that a model often confuses.
 

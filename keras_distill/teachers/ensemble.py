@@ -117,7 +117,7 @@ class Ensemble(CombinedTeacher):
         return {**super().get_config(), "members": members, "weights": weights, "combine": self.combine}
 
 
-@checked(logits="[members, ..., classes]", weights="[members]")
+@checked(logits="[members, ..., classes]", weights="[members, *...]")
 def mean_of_probabilities(logits: Any, weights: Any = None, temperature: Any = 1.0) -> Any:
     """Compute logits `v` of the arithmetic mean: `softmax(v / T) = sum_k w_k softmax(z_k / T)`.
 
@@ -146,7 +146,7 @@ def mean_of_probabilities(logits: Any, weights: Any = None, temperature: Any = 1
     return exactly(temperature, mean.dtype) * mean - math.log(logits.shape[-1])
 
 
-@checked(logits="[members, ..., classes]", weights="[members]")
+@checked(logits="[members, ..., classes]", weights="[members, *...]")
 def geometric_mean(logits: Any, weights: Any = None, temperature: Any = 1.0) -> Any:
     """Compute logits `v` of the geometric mean: `softmax(v / T)` is `prod_k softmax(z_k / T)^w_k` over its sum.
 
@@ -175,7 +175,7 @@ def geometric_mean(logits: Any, weights: Any = None, temperature: Any = 1.0) -> 
     return temperature * _up_to_a_constant(mean, temperature) - math.log(mean.shape[-1])
 
 
-@checked(logits="[members, ..., classes]", weights="[members]")
+@checked(logits="[members, ..., classes]", weights="[members, *...]")
 def mean_of_logits(logits: Any, weights: Any = None, temperature: Any = None) -> Any:
     """Compute the weighted mean of logits.
 

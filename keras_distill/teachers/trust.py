@@ -5,9 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill._core.arrays import Axes, check_axes
 from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice, check_number
-from keras_distill.answers.answer import Logits, TemperedLogits
+from keras_distill.answers.answer import Answer, Logits, TemperedLogits
 from keras_distill.losses.base import class_indices
 from keras_distill.teachers.combined import as_logits
 from keras_distill.teachers.log_space import log_probabilities
@@ -145,7 +146,12 @@ def trust_weights(
     return ops.where(contradicts(logits, labels), ops.zeros_like(weights), weights)
 
 
-@checked(teacher_logits="[..., classes]", labels="[*...]")
+def _check_logits(name, logits):
+    if not isinstance(logits, Answer):
+        check_axes({name: logits}, {name: Axes("[..., classes]")})
+
+
+@checked(teacher_logits=_check_logits, labels="[*...]")
 def corrected(teacher_logits: Any, labels: Any) -> Any:
     """Exchange the logits of the label and of the most probable class where they differ.
 

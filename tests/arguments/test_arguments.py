@@ -15,7 +15,6 @@ import keras_distill as kd
 from tests.arguments import valid
 from tests.arguments.exceptions import ACCEPTED, COSTLY, LEFT_OUT, OBSCURE
 
-PACKAGE = os.path.dirname(kd.__file__)
 NAN = float("nan")
 
 
@@ -131,6 +130,7 @@ def label(value):
     return f"{type(value).__name__} {value!r:.30}"
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated")
 @pytest.mark.parametrize("name", PUBLIC)
 def test_bad_arguments_are_refused(name):
     function = PUBLIC[name]

@@ -94,6 +94,26 @@ def test_as_a_module():
     assert "Traceback" not in result.stderr
 
 
+def test_broken_files_are_one_line_and_2(tmp_path, model, arrays):
+    content = arrays.read_bytes()
+    changed = bytearray(content)
+    changed[len(content) // 2] ^= 255
+    for name, broken in (("cut", content[: len(content) // 2]), ("empty", b""), ("changed", bytes(changed))):
+        (tmp_path / f"{name}.npz").write_bytes(broken)
+        command = ("label", model, "--data", tmp_path / f"{name}.npz", "--directory", tmp_path / "store")
+        assert f"{name}.npz to be a whole NumPy file" in refused(*command)
+    (tmp_path / "labels.txt").write_bytes("caf\xe9\nwren".encode("latin-1"))
+    command = ("export", model, "--evaluation-data", arrays, "--labels", tmp_path / "labels.txt")
+    assert "labels.txt to be text in UTF-8" in refused(*command)
+    unsafe = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Lambda(lambda x: 2 * x), keras.layers.Flatten()])
+    unsafe.save(tmp_path / "unsafe.keras")
+    command = ("label", tmp_path / "unsafe.keras", "--data", arrays, "--directory", tmp_path / "store")
+    assert "unsafe.keras to be a model that loads in safe mode" in refused(*command)
+    assert "the path of a recipe file" in refused("label", tmp_path / "none.py", "--directory", tmp_path / "store")
+    command = ("label", model, "--data", arrays, "--directory", arrays / "below")
+    assert "the path of a folder that can be made" in refused(*command)
+
+
 def test_users_errors_are_one_line_and_2(tmp_path, model, arrays):
     assert "Did you mean 'digits'?" in refused("run", "digit", "--directory", tmp_path / "run")
     assert "--download" in refused("run", "mnist", "--data-dir", tmp_path / "none", "--directory", tmp_path / "run")

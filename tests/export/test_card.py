@@ -16,7 +16,7 @@ from keras_distill.export.reporting import card
 from keras_distill.export.reporting.card_cpp import name_method
 from keras_distill.export.reporting.report import Artifact
 from keras_distill.export.runtimes.litert import LiteRTRuntime
-from keras_distill.export.signature import read_inputs, read_signature
+from keras_distill.export.signature import Signature, Tensor, read_inputs, read_signature
 from keras_distill.export.tflite import flatbuffer, metadata
 from keras_distill.export.tflite.c_array import write_c_array
 
@@ -24,6 +24,16 @@ RNG = np.random.default_rng(0)
 DATA = {"image": RNG.random((8, 6, 6, 1), dtype="float32"), "model": RNG.random((8, 2), dtype="float32")}
 LABELS = {"species": ["shrike", "wren", "crow"]}
 FILES = {"tflite": "student.tflite", "tflite_int8": "student_int8.tflite"}
+
+
+def test_names_are_text_rather_than_markdown(tmp_path):
+    output = Tensor("species", "species", (None, 3), "float32")
+    names = ["<img src=x>", "a|b *c* `d`", "[e](http://f) & g"]
+    manifest = {"student": {"name": "<b>_s_</b>"}}
+    signature = Signature((), (output,), None, {})
+    text = card.write(tmp_path, [], signature, labels={"species": names}, manifest=manifest).read_text()
+    assert r"# \<b\>\_s\_\</b\>" in text
+    assert r"0 \<img src=x\>, 1 a\|b \*c\* \`d\`, 2 \[e\](http://f) \& g." in text
 
 
 @pytest.fixture(scope="module")

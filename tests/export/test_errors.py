@@ -133,6 +133,11 @@ ERRORS = {
         ValueError,
         "to be class indices of shape (6,) or one-hot (6, 3). Received: (6, 2).",
     ),
+    "class name of two lines": ({"labels": ["a", "b", "c\n"]}, ValueError, "text of one line each. Received: 'c\\n'."),
+    "class name with a line separator": ({"labels": ["a\u2028b", "b", "c"]}, ValueError, "text of one line each."),
+    "class name with a zero": ({"labels": ["a\0", "b", "c"]}, ValueError, "text of one line each."),
+    "class names as one string": ({"labels": "abc"}, ValueError, "a list of names, one for each class."),
+    "limit that is NaN": ({"min_agreement": float("nan")}, ValueError, "min_agreement to be a number from 0 to 1."),
     "label not finite": ({"evaluation_data": (x(), np.full((6, 3), np.nan))}, ValueError, "to be finite."),
     "labels of no output": (
         {"evaluation_data": (x(), {"other": LABELS})},

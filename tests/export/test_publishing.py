@@ -6,10 +6,12 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
+import tensorflow as tf
 
-from keras_distill.export import publishing, swapping
+from keras_distill.export import exporter, publishing, swapping
 
 KILLING = pathlib.Path(__file__).with_name("killing.py")
 
@@ -99,6 +101,30 @@ def test_a_full_disk_leaves_the_old_folder_and_is_reported(put, tmp_path, monkey
     ):
         put("new")
     assert (path / "model").read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (tf.errors.ResourceExhaustedError(None, None, "part-0_temp; No space left on device"), True),
+        (RuntimeError("OSError: [Errno 28] No space left on device: 'x'"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (ValueError("a layer that is unknown"), False),
+    ],
+)
+def test_a_format_that_finds_the_disk_full_is_no_failed_row(error, is_full, tmp_path):
+    if is_full:
+        with pytest.raises(OSError, match="No space left on device") as raised:
+            exporter._raise_if_full(error, tmp_path)
+        assert raised.value.errno == errno.ENOSPC
+    else:
+        exporter._raise_if_full(error, tmp_path)
+
+
+def test_a_process_that_died_on_a_full_disk_is_no_failed_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=4096))
+    with pytest.raises(OSError, match="No space left on device"):
+        exporter._raise_if_full(RuntimeError("its process died, with exit status 120"), tmp_path)
 
 
 def test_files_that_users_added_stay(put, tmp_path):

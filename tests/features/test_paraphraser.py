@@ -89,7 +89,7 @@ def test_a_translator_carries_the_frozen_paraphraser(tmp_path):
 
 def test_bad_input():
     for ratio in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="ratio to be a number > 0"):
+        with pytest.raises(ValueError, match="ratio to be a finite number > 0"):
             Paraphraser(ratio)
     with pytest.raises(ValueError, match="feature maps"):
         train_paraphraser(teacher_model(), "head", images(2), epochs=1, verbose=0)

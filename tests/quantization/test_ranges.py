@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.quantization import FakeQuantization
+from keras_distill.quantization import FakeQuantization, calibrate, quantize_aware, ranges
 
 FIRST, SECOND = np.array([-1.0, 3.0], "float32"), np.array([-5.0, 1.0], "float32")
 
@@ -81,11 +81,41 @@ def test_a_learned_range_that_lost_zero_stays_valid():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    (({"ranges": "percentile"}, "ranges to be one of"), ({"momentum": 1.0}, "below 1"), ({"momentum": -1}, "momentum")),
+    (
+        *(({"bits": bits}, "bits to be a whole number from 2 to 16") for bits in (0, -1, 1, 17, 1.5, "8", True)),
+        *(({"limits": limits}, "limits from a number <= 0 to a larger") for limits in ((1, -1), (0, 0), (1, 2))),
+        ({"limits": (1,)}, "limits to be a pair of numbers"),
+        ({"limits": "x"}, "limits to be a pair of numbers"),
+        ({"limits": (float("nan"), 1)}, "each of the limits to be a finite number"),
+        ({"ranges": "percentile"}, "ranges to be one of"),
+        ({"momentum": 1.0}, "below 1"),
+        ({"momentum": -1}, "momentum"),
+    ),
 )
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
         FakeQuantization(**arguments)
+
+
+@pytest.mark.parametrize("value", (np.nan, np.inf))
+def test_a_sample_that_is_not_finite_leaves_the_ranges_as_they_were(value):
+    student = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="sums")])
+    model = quantize_aware(student)
+    calibrate(model, np.ones((4, 2), "float32"))
+    before = ranges(model)
+    batch = np.ones((4, 2), "float32")
+    batch[1, 0] = value
+    with pytest.raises(ValueError, match="x to be finite. Received: NaN or infinity in 1 of 4 samples"):
+        calibrate(model, batch)
+    assert ranges(model) == before
+
+
+def test_activations_that_overflow_leave_the_ranges_as_they_were():
+    dense = keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant(1e38), name="sums")
+    model = quantize_aware(keras.Sequential([keras.Input((2,)), dense]))
+    with pytest.raises(ValueError, match="activations are finite in 'sums'"):
+        calibrate(model, np.full((4, 2), 1e38, "float32"))
+    assert all(each is None for each in ranges(model).values())
 
 
 def test_config_round_trip():

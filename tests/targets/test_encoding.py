@@ -83,7 +83,7 @@ def test_values_that_cannot_be_stored_are_refused(value, dtype):
         ({"dtype": "bfloat16"}, "dtype to be one of"),
         ({"k": 3}, 'k=None for kind="dense"'),
         ({"kind": "top_k", "k": 41}, "from 1 to 40"),
-        ({"temperatures": (1.0, -1.0)}, "temperatures > 0"),
+        ({"temperatures": (1.0, -1.0)}, "temperature > 0 in temperatures"),
     ],
 )
 def test_attributes_are_checked(change, words):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def write(
     kept = {row.format: folder / pathlib.Path(row.path or "").name for row in rows if row.passed}
     files = _read_tflite_files(rows, kept)
     parts = [
-        f"# {manifest.get('student', {}).get('name', 'Student')}",
+        f"# {escape(manifest.get('student', {}).get('name', 'Student'))}",
         "A Keras student, exported to files by `keras_distill`. Another runtime than Keras ran each file on real data, "
         "and its outputs agreed with the student's.",
         "## Files\n\n" + _describe_files(rows, kept),
@@ -61,6 +62,17 @@ def write(
     path = folder / name
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
+
+
+def escape(text: str) -> str:
+    """Return a text of one line that Markdown shows as it is.
+
+    Example:
+
+    >>> print(escape("<b>cat</b> | *dog* [x](y)"))
+    \\<b\\>cat\\</b\\> \\| \\*dog\\* \\[x\\](y)
+    """
+    return re.sub(r"([\\`*_\[\]<>|~&#$])", r"\\\1", text)
 
 
 Files = dict[str, tuple[list[flatbuffer.End], list[flatbuffer.End]]]
@@ -118,7 +130,7 @@ def _describe_outputs(signature: Signature, labels: dict[str, tuple[str, ...]]) 
         classes = "" if names is None else f"{len(names)}, listed below and in each TFLite file"
         lines.append(f"| `{tensor.name}` | {_format_shape(tensor)} | {tensor.dtype} | {classes} |")
     for name, names in labels.items():
-        shown = ", ".join(f"{place} {label}" for place, label in enumerate(names[:_SHOWN_LABELS]))
+        shown = ", ".join(f"{place} {escape(label)}" for place, label in enumerate(names[:_SHOWN_LABELS]))
         more = f", and {len(names) - _SHOWN_LABELS} more" if len(names) > _SHOWN_LABELS else ""
         lines.append(f"\nLabels of `{name}`: {shown}{more}.")
     if labels:

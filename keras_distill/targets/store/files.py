@@ -54,8 +54,17 @@ def size(path: str) -> int:
 
 
 def make_folder(path: str) -> None:
-    """Make a folder and its parents."""
-    _gfile().makedirs(path)
+    """Make a folder and its parents.
+
+    Raises:
+        OSError: If it cannot be made, such as where a parent is a file or belongs to another user.
+    """
+    import tensorflow as tf
+
+    try:
+        _gfile().makedirs(path)
+    except (tf.errors.OpError, OSError) as error:
+        raise OSError(expected("the path of a folder that can be made", f"{path}: {error}")) from error
 
 
 def remove(path: str) -> None:
