@@ -21,6 +21,10 @@ def bend(x):
     return ops.where(x > 0, x, 0.3 * x)
 
 
+def raise_floor(x):
+    return ops.maximum(x, 0.3 * x)
+
+
 STUDENTS = {
     "upsampling_1d": lambda x: layers.UpSampling1D(3)(layers.Reshape((12, 9))(x)),
     "upsampling_2d": lambda x: layers.UpSampling2D((2, 3))(layers.Conv2D(4, 3)(x)),
@@ -28,6 +32,7 @@ STUDENTS = {
     "repetition": lambda x: layers.RepeatVector(4)(dense(x)),
     "repeat": lambda x: ops.repeat(dense(x), 2, -1),
     "where": lambda x: bend(layers.Conv2D(4, 3)(x)),
+    "maximum": lambda x: raise_floor(layers.Conv2D(4, 3)(x)),
     "selu": lambda x: layers.Activation("selu")(dense(x)),
 }
 # Microcontrollers have no BROADCAST_TO of six axes, and no EXP of int8.

@@ -46,7 +46,7 @@ def take_signed_bytes(path: str | os.PathLike) -> None:
         if flatbuffer.name_type(graph.tensors[index].type) != "UINT8" or names != {"CAST"} or not floats:
             continue
         quantization = schema.QuantizationParametersT()
-        quantization.scale, quantization.zeroPoint = np.float32([1.0]), np.int64([-128])
+        quantization.scale, quantization.zeroPoint = np.array([1.0], np.float32), np.array([-128], np.int64)
         graph.tensors[index].type, graph.tensors[index].quantization = schema.TensorType.INT8, quantization
         for cast in readers:
             _read_bytes(model, graph, cast)
@@ -63,7 +63,7 @@ def _read_bytes(model: Any, graph: Any, cast: Any) -> None:
     names = {flatbuffer.name_operator(model.operatorCodes[operator.opcodeIndex]) for operator in after}
     if names == {"QUANTIZE"}:
         for quantize in after:
-            quantize.inputs = np.int32([source])
+            quantize.inputs = np.array([source], np.int32)
         graph.operators.remove(cast)
     else:
         _set_operator(model, cast, "DEQUANTIZE", schema.DequantizeOptionsT())
@@ -91,10 +91,10 @@ def _tile(model: Any, graph: Any, operator: Any) -> bool:
     shape, buffer = schema.TensorT(), schema.BufferT()
     buffer.data = np.array(target.shape, np.int32).view(np.uint8)
     shape.name, shape.type = b"%s/shape" % target.name, schema.TensorType.INT32
-    shape.shape, shape.buffer = np.int32([len(target.shape)]), len(model.buffers)
+    shape.shape, shape.buffer = np.array([len(target.shape)], np.int32), len(model.buffers)
     model.buffers.append(buffer)
     graph.tensors.append(shape)
-    operator.inputs = np.int32([operator.inputs[0], len(graph.tensors) - 1])
+    operator.inputs = np.array([operator.inputs[0], len(graph.tensors) - 1], np.int32)
     _set_operator(model, operator, "BROADCAST_TO", schema.BroadcastToOptionsT())
     return True
 
