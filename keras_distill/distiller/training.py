@@ -97,7 +97,7 @@ class Training(ModelMixin):
         bookkeeping, watch, steps = Bookkeeping(), InputWatch(), StepWatch()
         x = x if hasattr(x, "element_spec") else watch.watch(x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            first = [steps, BackupGuard(callbacks.callbacks), bookkeeping]
+            first: list[Any] = [steps, BackupGuard(callbacks.callbacks), bookkeeping]
             callbacks.callbacks[:0] = first
             for callback in first:
                 callback.set_model(self)

@@ -13,10 +13,14 @@ from keras_distill.export.conversion.sources import Source
 from keras_distill.export.formats import Format
 from keras_distill.export.reporting.report import Artifact
 from keras_distill.export.runtimes.remote import RemoteRuntime, require
+from keras_distill.export.tflite.flatbuffer import list_operators, load_model
 
 PASSED = "passed"
 _SAMPLES = 1000
 """Samples to compare on, of all: reference kernels and microcontrollers' interpreters are slow."""
+_REFERENCE = "litert_reference"
+# How LiteRT says that it has no kernel of an operator, or of its types.
+_NO_KERNEL = "Didn't find op for builtin opcode"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Device:
 
 
 DEVICES = {
-    "android": Device(runtimes=("litert", "litert_reference")),
+    # Phones have LiteRT's default kernels. The reference kernels confirm what these compute, if they can.
+    "android": Device(runtimes=("litert", _REFERENCE)),
     "microcontroller": Device(runtimes=("microcontroller",), formats=("litert", "c_array")),
     "web": Device(runtimes=(), elsewhere="a browser is needed: `python -m benchmarks.edge.web` of the source tree"),
     "arm64": Device(runtimes=(), elsewhere="an arm64 machine is needed, or `python -m benchmarks.edge.arm64`"),
@@ -106,6 +111,8 @@ def _run(device, path, source, samples, limits, facts) -> str:
     if not device.runtimes:
         return f"not run: {device.elsewhere}"
     for runtime in device.runtimes:
+        if runtime == _REFERENCE and _is_beyond_reference(path):
+            continue
         try:
             require(runtime)
         except ImportError as error:
@@ -113,10 +120,18 @@ def _run(device, path, source, samples, limits, facts) -> str:
         try:
             complaints = _compare(runtime, path, source, samples, limits, facts)
         except Exception as error:
+            if runtime == _REFERENCE and _NO_KERNEL in f"{error}":
+                continue
             complaints = [f"{error}"]
         if complaints:
             return f"failed: {runtime}: {'; '.join(complaints)}"
     return PASSED
+
+
+def _is_beyond_reference(path: pathlib.Path) -> bool:
+    """Return whether a file adds up integers, which LiteRT's reference kernel does wrongly up to version 2.3."""
+    found = list_operators(load_model(path))
+    return any(name == "SUM" and types[0] in ("INT8", "INT16") for name, types in found)
 
 
 def _compare(runtime, path, source, samples, limits, facts) -> list[str]:

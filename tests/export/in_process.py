@@ -36,14 +36,15 @@ class Files:
 
     def __init__(self, student, x, work):
         structure, inputs = signature.read_inputs(student, x)
-        self.student, self.work = student, work
+        self.student, self.folder = student, work / "files"
+        self.folder.mkdir()
         self.inputs = samples.name_arrays(x, inputs, "x")
         self.signature = signature.read_signature(student, structure, inputs, self.inputs)
         self._source = Source(student, self.signature, self.inputs, work, InProcess(), 600.0)
 
     def write(self, name):
         """Write a format, and return the path of its file."""
-        path = self.work / FORMATS[name].filename
+        path = self.folder / FORMATS[name].filename
         if not path.exists():
             FORMATS[name].write(self._source, path)
         return path

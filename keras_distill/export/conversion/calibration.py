@@ -4,6 +4,7 @@ TensorFlow's own calibration is not used: in larger graphs it records ranges tha
 minima below zero), probably because it reads them after operators that work in place have overwritten them.
 """
 
+import collections
 import contextlib
 import math
 import os
@@ -19,6 +20,8 @@ from keras_distill.export.tflite import flatbuffer
 
 METHODS = {"min_max": 1.0, "percentile": 0.9999}
 """Method to the share of a tensor's values that lies below the end of its range, and above its start."""
+
+_CHOOSING = frozenset({"MAXIMUM", "MINIMUM", "SELECT", "SELECT_V2"})
 
 
 def check_method(name: str) -> str:
@@ -92,7 +95,8 @@ def calibrate(model: str | os.PathLike, samples: str | os.PathLike, method: str,
     masks = Masks(content)
     found = _measure(model, content, arrays.load(samples), share, masks)
     ranges = {index: ends for index, seen in found.items() if (ends := seen.ends())}
-    for index, ends in masks.replace(ranges, {index for index, seen in found.items() if seen.masked}).items():
+    ranges = masks.replace(ranges, {index for index, seen in found.items() if seen.masked})
+    for index, ends in _widen_choices(content, ranges).items():
         flatbuffer.set_range(content.subgraphs[0].tensors[index], *sorted(masks.signs[index] * end for end in ends))
     pathlib.Path(output).write_bytes(flatbuffer.serialize(content))
 
@@ -106,6 +110,24 @@ def read_ranges(path: str | os.PathLike) -> dict[str, dict[str, np.float32]]:
         for name, quantization in recorded
         if quantization is not None and quantization.min is not None and len(quantization.min)
     }
+
+
+def _widen_choices(model: Any, ranges: dict[int, tuple[Any, Any]]) -> dict[int, tuple[Any, Any]]:
+    """Return the ranges, where what is chosen from covers what it is chosen for.
+
+    TensorFlow's quantizer gives the inputs of these operators the range of the output. That cuts off an input that
+    another operator reads too, such as `x` in `where(x > 0, x, 0.3 * x)`.
+    """
+    graph, widened = model.subgraphs[0], dict(ranges)
+    readers = collections.Counter(index for operator in graph.operators for index in operator.inputs)
+    for operator in reversed(graph.operators):
+        if flatbuffer.name_operator(model.operatorCodes[operator.opcodeIndex]) in _CHOOSING:
+            output = operator.outputs[0]
+            shared = [index for index in operator.inputs if index in widened and readers[index] > 1]
+            if output in widened and shared:
+                ends = [widened[index] for index in (output, *shared)]
+                widened[output] = min(low for low, _ in ends), max(high for _, high in ends)
+    return widened
 
 
 def _measure(

@@ -8,7 +8,7 @@ from typing import Any
 
 # Each output of a node in a function is referred to by the name of the operator's output argument.
 _OUTPUTS = {"Const": "output", "Relu": "activations"} | dict.fromkeys(("Abs", "Exp", "Log", "Sigmoid"), "y")
-_OUTPUTS |= dict.fromkeys(("AddV2", "Minimum", "Mul", "Sub"), "z")
+_OUTPUTS |= dict.fromkeys(("AddV2", "Maximum", "Minimum", "Mul", "Sub"), "z")
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
@@ -34,7 +34,7 @@ def rewrite(path: str | os.PathLike) -> None:
 
 
 class _Editor:
-    """Adds nodes of float32 to a function, and remembers which outputs replace which."""
+    """Adds nodes to a function, of the type of the nodes that they replace."""
 
     def __init__(self, function: Any):
         self._function = function
@@ -59,15 +59,18 @@ class _Editor:
         ends = (self.follow(name, *operators[1:]) for name in node.input[:2])
         return next((end for end in ends if end is not None), None)
 
+    def find_inputs(self, output: str, operator: str) -> list[str]:
+        """Return the inputs of the node of an output, if it has that operator."""
+        node = self._nodes.get(output.split(":")[0])
+        return list(node.input[:2]) if node is not None and node.op == operator else []
+
     def add(self, operator: str, *inputs: str, near: Any) -> str:
         """Add a node named after the node `near`; return the name of its output."""
-        import tensorflow as tf
-
         names = (f"{near.name}/{operator.lower()}_{number}" for number in itertools.count())
         name = next(name for name in names if name not in self._taken)
         self._taken.add(name)
         node = self._function.node_def.add(name=name, op=operator, input=inputs)
-        node.attr["T"].type = tf.float32.as_datatype_enum
+        node.attr["T"].type = near.attr["T"].type
         return f"{name}:{_OUTPUTS[operator]}:0"
 
     def add_constant(self, value: float, near: Any) -> str:
@@ -77,8 +80,8 @@ class _Editor:
         output = self.add("Const", near=near)
         node = self._function.node_def[-1]
         node.attr.clear()
-        node.attr["dtype"].type = tf.float32.as_datatype_enum
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.float32))
+        node.attr["dtype"].type = near.attr["T"].type
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.as_dtype(near.attr["T"].type)))
         return output
 
     def finish(self, results: dict[str, str]) -> None:
@@ -118,6 +121,18 @@ def _choose(editor: _Editor, node: Any) -> str | None:
     return source if source is not None and source == node.input[2] else None
 
 
+def _count_from_the_end(editor: _Editor, node: Any) -> str | None:
+    """Compute `x + size if x < 0 else x` by arithmetic, since microcontrollers cannot choose between indices."""
+    x = node.input[2]
+    addends = editor.find_inputs(node.input[1], "AddV2")
+    if editor.follow(node.input[0], "Less") != x or len(addends) != 2 or x not in addends:
+        return None
+    size = addends[1 - addends.index(x)]
+    below = editor.add("Minimum", x, editor.add_constant(0, node), near=node)
+    sign = editor.add("Maximum", below, editor.add_constant(-1, node), near=node)
+    return editor.add("Sub", x, editor.add("Mul", sign, size, near=node), near=node)
+
+
 def _soften(editor: _Editor, node: Any) -> str:
     """Compute softplus(x) as relu(x) - log(sigmoid(|x|)), whose parts neither overflow nor need a wide range."""
     (x,) = node.input[:1]
@@ -138,31 +153,34 @@ def _scale_exponential(editor: _Editor, node: Any) -> str:
     return add("AddV2", above, add("Mul", below, _SELU_SCALE * _SELU_ALPHA))
 
 
-_RULES: dict[str, Callable[[_Editor, Any], str | None]] = {
-    "Neg": _negate,
-    "SelectV2": _choose,
-    "Selu": _scale_exponential,
-    "Softplus": _soften,
-    "Square": _square,
-    "SquaredDifference": _square_difference,
+# DT_FLOAT, DT_INT32 and DT_INT64 of TensorFlow, which this file need not import to say so.
+_FLOAT32, _INT32, _INT64 = 1, 3, 9
+_RULES: dict[tuple[int, str], Callable[[_Editor, Any], str | None]] = {
+    (_FLOAT32, "Neg"): _negate,
+    (_FLOAT32, "SelectV2"): _choose,
+    (_FLOAT32, "Selu"): _scale_exponential,
+    (_FLOAT32, "Softplus"): _soften,
+    (_FLOAT32, "Square"): _square,
+    (_FLOAT32, "SquaredDifference"): _square_difference,
+    (_INT32, "SelectV2"): _count_from_the_end,
+    (_INT64, "SelectV2"): _count_from_the_end,
 }
-"""Operator to the function that adds its replacement and returns the name of its output; `None` if the node stays."""
+"""Type and operator to the function that adds its replacement and returns its output; `None` if the node stays."""
 
 
 def _rewrite_function(function: Any) -> None:
-    import tensorflow as tf
-
     # The converter recognises exact GELU only in the form erfc(-x * constant).
     untouched = _find_nodes_before(function, "Erfc", steps=2)
-    replaced = [
-        node
-        for node in function.node_def
-        if node.op in _RULES and node.attr["T"].type == tf.float32.as_datatype_enum and node.name not in untouched
-    ]
+    replaced = [node for node in function.node_def if node.name not in untouched and _find_kind(node) in _RULES]
     if replaced:
         editor = _Editor(function)
-        results = {node.name: _RULES[node.op](editor, node) for node in replaced}
+        results = {node.name: _RULES[_find_kind(node)](editor, node) for node in replaced}
         editor.finish({name: output for name, output in results.items() if output is not None})
+
+
+def _find_kind(node: Any) -> tuple[int, str]:
+    # Reading an attribute that a node lacks would add it.
+    return (node.attr["T"].type if "T" in node.attr else 0), node.op
 
 
 def _find_nodes_before(function: Any, operator: str, steps: int) -> set[str]:

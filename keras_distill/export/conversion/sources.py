@@ -12,6 +12,7 @@ from keras_distill.export.conversion.graph import save_graph
 from keras_distill.export.conversion.rewriting import rewrite
 from keras_distill.export.rebuilding import unroll
 from keras_distill.export.signature import Signature
+from keras_distill.export.tflite.portability import replace_operators
 from keras_distill.export.worker import Process
 
 _FUNCTIONS = "keras_distill.export.conversion.functions"
@@ -122,6 +123,7 @@ class Source:
 
     def _convert(self, saved_model: pathlib.Path, path: pathlib.Path) -> None:
         self.converter.ask("convert", saved_model=str(saved_model), output=str(path), settings={})
+        replace_operators(path)
 
     def _calibrate(self, path: pathlib.Path) -> None:
         model = self.float_file

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_distill.export.conversion.sources import Source
 from keras_distill.export.tflite.c_array import write_c_array
+from keras_distill.export.tflite.portability import replace_operators, take_signed_bytes
 from keras_distill.quantization.aware import is_quantize_aware
 
 _OPSET = 17
@@ -22,6 +23,7 @@ def saved_model(source: Source, path: pathlib.Path) -> None:
 def float32(source: Source, path: pathlib.Path) -> None:
     """Write a float32 TFLite file of batch 1."""
     shutil.copyfile(source.float_file, path)
+    replace_operators(path)
 
 
 def tflite(**settings: Any) -> Writer:
@@ -34,6 +36,7 @@ def tflite(**settings: Any) -> Writer:
 
     def write(source: Source, path: pathlib.Path) -> None:
         source.converter.ask("convert", saved_model=str(source.static_saved_model), output=str(path), settings=settings)
+        replace_operators(path)
 
     return write
 
@@ -41,6 +44,7 @@ def tflite(**settings: Any) -> Writer:
 def dynamic_batch(source: Source, path: pathlib.Path) -> None:
     """Write a float32 TFLite file of any batch."""
     source.converter.ask("convert", saved_model=str(source.batched_saved_model), output=str(path), settings={})
+    replace_operators(path)
 
 
 def int8(inference_type: str) -> Writer:
@@ -58,6 +62,7 @@ def int8(inference_type: str) -> Writer:
         else:
             request = {"calibrated": str(source.calibrated_file), "output": str(path)}
             source.converter.ask("quantize_int8", inference_type=inference_type, **request)
+            replace_operators(path)
 
     def shared(source: Source, path: pathlib.Path) -> None:
         shutil.copyfile(source.shared(f"int8_{inference_type}.tflite", lambda file: write(source, file)), path)
@@ -72,6 +77,7 @@ def quantized(recipe: str, algorithm: str | None = None, calibrated: bool = Fals
         model = source.calibrated_file if calibrated else source.float_file
         request = {"recipe": recipe, "algorithm": algorithm, "calibrated": calibrated}
         source.converter.ask("quantize", model=str(model), output=str(path), **request)
+        replace_operators(path)
 
     return write
 
@@ -92,6 +98,7 @@ def c_array(write: Writer, name: str) -> Writer:
     def write_folder(source: Source, path: pathlib.Path) -> None:
         model = source.work / f"{name}.tflite"
         write(source, model)
+        take_signed_bytes(model)
         path.mkdir()
         write_c_array(model, path / f"{name}.cc", name=name)
 
