@@ -227,8 +227,8 @@ def test_evaluation_and_single_batches_are_checked_too():
 
 def test_probabilities_where_logits_should_be_stop_the_first_batch():
     inputs = keras.Input((4,))
-    hidden = keras.ops.softmax(keras.layers.Dense(3)(inputs))
-    teacher = keras.Model(inputs, keras.layers.Identity()(hidden))
+    scores = keras.ops.softplus(keras.layers.Dense(3)(inputs))
+    teacher = keras.Model(inputs, scores / keras.ops.sum(scores, axis=-1, keepdims=True))
     with pytest.raises(ValueError, match="Expected logits from the teacher. Received: rows of probabilities"):
         fit(make(teacher=teacher))
 
