@@ -5,12 +5,14 @@ from typing import Any
 
 import keras
 
+from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_model
 from keras_distill._core.messages import expected
 
 _EACH_BY_ITSELF = ("linear", "sigmoid", "tanh", "relu", "relu6", "softplus", "softsign", "exponential", "elu", "selu")
 
 
+@checked()
 def split_head(student: keras.Model, names: Sequence[str] | None = None) -> keras.Model:
     """Return the student with one output for each unit of its last layer.
 

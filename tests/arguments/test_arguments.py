@@ -96,10 +96,16 @@ def bad_values(parameter):
     return [value for value in BAD[kind] if not (optional and value is None)]
 
 
+def parameters_of(function):
+    """Return the parameters of a function, or of a class's `__init__`: `__new__` may take anything."""
+    called = function.__init__ if isinstance(function, type) else function
+    return [each for each in inspect.signature(called).parameters.values() if each.name != "self"]
+
+
 def arguments_of(name, function):
     """Return the valid arguments of a function: those that it requires, and those that its row adds."""
     special, chosen = valid.OF.get(name, {}), {}
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters_of(function):
         required = parameter.default is parameter.empty and parameter.kind.name not in ("VAR_POSITIONAL", "VAR_KEYWORD")
         if parameter.name in special or required:
             chosen[parameter.name] = (special.get(parameter.name) or valid.BY_NAME[parameter.name])()
@@ -120,7 +126,7 @@ def answer(function, arguments):
 
 
 def cases(name, function):
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters_of(function):
         if parameter.kind.name not in ("VAR_POSITIONAL", "VAR_KEYWORD", "POSITIONAL_ONLY"):
             for value in bad_values(parameter):
                 yield parameter.name, value

@@ -89,8 +89,8 @@ class TargetStore:
         if isinstance(index, slice):
             return self.gather(np.arange(*index.indices(len(self))))
         positions = np.asarray(index)
-        outside = (positions < -len(self)) | (positions >= len(self))
-        if positions.dtype.kind not in "iu" or outside.any():
+        whole = positions.dtype.kind in "iu"
+        if not whole or ((positions < -len(self)) | (positions >= len(self))).any():
             raise IndexError(expected(f"positions from 0 to {len(self) - 1}", repr(index)))
         fields = self.gather(np.atleast_1d(positions % len(self)))
         return fields if positions.ndim else {name: field[0] for name, field in fields.items()}
@@ -148,6 +148,9 @@ class TargetStore:
             ValueError: If a key is not in the store.
         """
         wanted = np.atleast_2d(wanted)
+        if wanted.dtype.kind not in "iu" or wanted.shape[1:] != (2,):
+            received = f"{wanted.dtype} of shape {wanted.shape}"
+            raise ValueError(expected("keys, uint64 [batch, 2], see key_of", received))
         positions = self.index.find(wanted)
         if (positions < 0).any():
             row = int(np.argmax(positions < 0))
