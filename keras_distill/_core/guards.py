@@ -35,7 +35,7 @@ def check(condition: Any, message: str, values: Any = (), error: Any = ValueErro
     Returns:
         `then`, after the check.
     """
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or _is_collected(condition, error):
         _collect((error.__name__, message), condition, list(values))
         return then
     import tensorflow as tf
@@ -58,24 +58,55 @@ def _assertion(condition, data):
 
 
 class _Collections(threading.local):
-    """The collections that are open in this thread, the innermost last."""
+    """The collections that are open in this thread, the innermost last, and what TensorFlow collects in each."""
 
     def __init__(self):
         self.open = []
+        self.taken = []
 
 
 _COLLECTIONS = _Collections()
 
 
 @contextlib.contextmanager
-def collected() -> Any:
-    """Collect the checks of a step while it is traced, in a dict for the step to return."""
+def collected(errors: Any = (Exception,)) -> Any:
+    """Collect the checks of a step while it is traced, in a dict for the step to return.
+
+    Args:
+        errors: On TensorFlow, the types of the errors whose checks are collected; others stop the step where they
+            fail. Defaults to all.
+    """
     checks: dict[Any, Any] = {}
     _COLLECTIONS.open.append(checks)
+    _COLLECTIONS.taken.append((tuple(errors), _graph()))
     try:
         yield checks
     finally:
         _COLLECTIONS.open.pop()
+        _COLLECTIONS.taken.pop()
+
+
+def _graph():
+    """Return the graph of TensorFlow that is being traced, `None` outside one."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def _is_collected(condition, error):
+    if not _COLLECTIONS.open:
+        return False
+    errors, graph = _COLLECTIONS.taken[-1]
+    # The condition within a loop or a branch has no value outside it.
+    return issubclass(error, errors) and (graph is None or getattr(condition, "graph", graph) is graph)
+
+
+def assert_passed(checks: Any) -> None:
+    """Stop the step of TensorFlow that is being traced at the first check of a collection that failed."""
+    for (_, kind, message), (condition, values) in checks.items():
+        check(condition, message, values, _ERRORS[kind])
 
 
 def all_passed(checks: Any) -> Any:

@@ -18,8 +18,6 @@ from keras_distill.metrics.agreement import Agreement
 from keras_distill.metrics.base import FidelityMetric
 from keras_distill.metrics.heads import heads_by_output
 
-_LOOKED_AT = 50
-
 
 class Logs(ModelMixin):
     """Keep the logs of the `Distiller`: losses, temperature, the user's metrics, agreement."""
@@ -161,8 +159,7 @@ class Bookkeeping(keras.callbacks.Callback):
     """Count epochs, sort logs, and stop at a term that is not finite.
 
     It runs before all other callbacks, so that what they save at the end of an epoch counts that epoch, and the logs
-    they show are in order (Keras sorts logs by name). The steps check their terms themselves, but XLA drops those
-    checks. Then this callback reads the logs after the first and every 50th batch: reading waits for the device.
+    they show are in order (Keras sorts logs by name). The steps check their terms themselves.
     """
 
     async_safe = True
@@ -173,7 +170,7 @@ class Bookkeeping(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: Any, logs: Any = None) -> None:
         self._saw_a_batch = True
-        self._tidy(logs, check=self._model.jit_compile and batch % _LOOKED_AT == 0)
+        self._tidy(logs, check=False)
 
     def on_test_batch_end(self, batch: Any, logs: Any = None) -> None:
         self._tidy(logs, check=False)

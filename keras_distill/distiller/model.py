@@ -18,6 +18,7 @@ from keras_distill.distiller.batch import Batch, CurrentBatch, takes_outputs
 from keras_distill.distiller.coefficients import Coefficients
 from keras_distill.distiller.first_batch import check_first_batch
 from keras_distill.distiller.foreign_arguments import refuse_foreign_arguments
+from keras_distill.distiller.hints import warn_of_own_steps, warn_of_shared_layers
 from keras_distill.distiller.logs import Logs
 from keras_distill.distiller.naming import arrange
 from keras_distill.distiller.objective import Objective, layers_of, taps
@@ -126,6 +127,8 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         # In float32 whatever the models compute in, since coefficients, adapters and losses are.
         super().__init__(name=name, **{"dtype": "float32", **kwargs})
 
+        warn_of_shared_layers(teacher, student)
+        warn_of_own_steps(student)
         teacher.trainable = False
         self._teacher = Untracked(teacher)
         self.student = student
@@ -227,10 +230,11 @@ class Distiller(Coefficients, Logs, Overview, Saving, Training, Steps, keras.Mod
         batch = Batch.of(data)
         labels = self._has_hard_labels(batch.y)
         with_teacher = bool(self.fidelity_metrics) or not labels
-        with self._current.content.set_to(batch):
+        with self._checked(), self._current.content.set_to(batch):
             if with_teacher:
                 batch.teacher_outputs = self.teacher_outputs(batch.x)
                 batch.student_outputs = self.student_outputs(batch.x, training=False)
+                check_first_batch(self, batch, training=False)
             else:
                 batch.student_outputs = {FINAL_OUTPUT: self(batch.x, training=False)}
             self._loss_of(batch, training=False)

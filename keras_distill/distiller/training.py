@@ -16,6 +16,7 @@ from keras_distill.distiller.foreign_arguments import check_no_text, refuse_fore
 from keras_distill.distiller.logs import Bookkeeping, split_fidelity
 from keras_distill.distiller.objective import taps
 from keras_distill.distiller.outputs import check_have_no_loss
+from keras_distill.distiller.progress import StepWatch
 from keras_distill.distiller.progress_bar import ProgressBar
 from keras_distill.losses.hard_labels import wrap_losses
 from keras_distill.losses.label_checks import check_numeric
@@ -93,22 +94,22 @@ class Training(ModelMixin):
             kwargs.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle a `tf.data.Dataset`.
             if kwargs.get("class_weight") and hasattr(x, "map"):
                 x = weigh_classes(x, kwargs.pop("class_weight"))
-        bookkeeping, watch = Bookkeeping(), InputWatch()
+        bookkeeping, watch, steps = Bookkeeping(), InputWatch(), StepWatch()
         x = x if hasattr(x, "element_spec") else watch.watch(x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             guard = BackupGuard(callbacks.callbacks)
-            for each in (bookkeeping, guard):
+            for each in (bookkeeping, guard, steps):
                 callbacks.callbacks.insert(0, each)
                 each.set_model(self)
         else:
             # Bookkeeping comes first, so that what others save at the end of an epoch counts that epoch; then the
             # schedulers, whose temperature and weights are saved with it.
             callbacks = sorted(keras.tree.flatten(callbacks or []), key=lambda each: not isinstance(each, Scheduler))
-            callbacks[:0] = [BackupGuard(callbacks), bookkeeping, watch]
+            callbacks[:0] = [steps, BackupGuard(callbacks), bookkeeping, watch]
             if verbose != 0 and not any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks):
                 callbacks.append(ProgressBar())
         self._build_optimizer()
-        with guards.explained():
+        with steps.located(), guards.explained():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -118,9 +119,12 @@ class Training(ModelMixin):
         check_no_text(x, student=self.student, teacher=self.teacher)
         with guards.explained():
             logs = super().evaluate(x, *args, **kwargs)
+        self.raise_failed_step()
         return self.in_order(logs) if isinstance(logs, dict) else logs
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Train the student on one batch. See `keras.Model.train_on_batch`."""
         with guards.explained():
-            return super().train_on_batch(*args, **kwargs)
+            logs = super().train_on_batch(*args, **kwargs)
+        self.raise_failed_step()
+        return logs

@@ -199,7 +199,11 @@ def spoilt(kind):
 @pytest.mark.parametrize(
     "kind, error, message",
     [
-        ("nan", FloatingPointError, "Expected a finite student_loss in every training step. Received: nan."),
+        (
+            "nan",
+            FloatingPointError,
+            "Expected a finite student_loss in every training step. Received: nan in batch 3 of epoch 1.",
+        ),
         ("label", ValueError, "Expected labels from 0 to 2. Received: 0 to 7."),
     ],
 )

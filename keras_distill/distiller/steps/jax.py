@@ -1,5 +1,7 @@
 """Training on JAX: the step is a function of the state and of the teacher's weights."""
 
+import contextlib
+import warnings
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ from keras_distill._core.batches import unpack
 from keras_distill._core.messages import expected
 from keras_distill._core.models import ModelMixin
 from keras_distill._core.tensors import mask_of, set_mask
+from keras_distill.distiller.steps.finite import changed_by_forward_pass, check_gradients, check_statistics
 from keras_distill.features.taps import FINAL_OUTPUT
 
 # By the names that Keras has for them, in its order; a step of an evaluation has no optimizer.
@@ -23,11 +26,19 @@ class _Running:
 
     Attributes:
         teacher: Values of the teacher's variables in the step that is being traced, `None` outside a step.
-        checks: Whether the last step passed its checks, and the checks; `None` once they were looked at.
+        before: Whether all steps before the one that is being traced have passed, `True` outside a step.
+        checks: Whether the last step passed its checks, the checks, and `steps`; `None` once they were looked at.
+        passed: Whether the last step and all before it have passed, on the device; `None` before the first.
+        steps: Number of steps of this epoch that have begun.
+        looked_at: Number of steps of this epoch that are known to have passed.
     """
 
     teacher = None
+    before: Any = True
     checks = None
+    passed: Any = None
+    steps = 0
+    looked_at = 0
 
 
 class Steps(ModelMixin):
@@ -57,14 +68,19 @@ class Steps(ModelMixin):
         gradients, (y_pred, masks, found, checks) = jax.grad(loss_of, has_aux=True)(state[0])
         for output, mask in zip(keras.tree.flatten(y_pred), masks, strict=True):
             set_mask(output, mask)  # `jax.grad` has returned other tensors.
-        passed = True
-        for each in (of_teacher, checks):
+        with self._stateless([state[0], found[1], *state[2:]]), guards.collected() as of_results:
+            check_gradients(self.optimizer, gradients, batch.x)
+            check_statistics([ops.convert_to_tensor(each) for each in changed_by_forward_pass(self)])
+        passed = self._running.before
+        for each in (of_teacher, checks, of_results):
             guards.hand_on(each)
             passed = ops.logical_and(passed, guards.all_passed(each))
+        if not state[0]:
+            warnings.warn("The student has no trainable weights: nothing is trained.", stacklevel=2)
         trainable, optimizer = self.optimizer.stateless_apply(state[2], gradients, state[0])
         with self._stateless([trainable, found[1], optimizer, found[3]]) as scope:
             logs = self.compute_metrics(batch.x, batch.y, y_pred, batch.sample_weight)
-        # A batch that fails a check changes nothing, as on TensorFlow.
+        # A batch that fails a check changes nothing, nor do those that run before the host has seen it.
         return logs, jax.tree.map(lambda new, old: ops.where(passed, new, old), self._values(scope), tuple(state))
 
     def _stateless_test_step(self, state, data):
@@ -106,32 +122,53 @@ class Steps(ModelMixin):
 
     def _executed(self, step, names):
         """Return a step as Keras runs it: compiled, with the teacher's current weights, stopped by a failed check."""
-        teacher = self._teacher_variables()
+        teacher, trains = self._teacher_variables(), names == _STATE
 
-        def with_teacher(state: Any, values: Any, data: Any) -> Any:
-            self._running.teacher = values
+        def with_teacher(state: Any, values: Any, data: Any, before: Any) -> Any:
+            self._running.teacher, self._running.before = values, before
             try:
                 with guards.collected() as checks:
                     logs, state = step(state, data)
             finally:
-                self._running.teacher = None
-            return logs, state, (guards.all_passed(checks), checks)
+                self._running.teacher, self._running.before = None, True
+            passed = guards.all_passed(checks)
+            return logs, state, (passed, checks), ops.logical_and(before, passed)
 
         if self.jit_compile and not self.run_eagerly:
             with_teacher = jax.jit(with_teacher, donate_argnums=0, out_shardings=self._shardings(names, teacher))
 
         def execute(state: Any, data: Any) -> Any:
             try:
-                logs, state, checks = with_teacher(state, [variable.value for variable in teacher], data)
+                before = self._all_passed(state, trains)
+                values = [variable.value for variable in teacher]
+                logs, state, checks, passed = with_teacher(state, values, data, before)
                 # Look at the checks of the step before while this one runs, so that the device never waits.
-                due, self._running.checks = self._running.checks, checks
-                _raise_failed(checks if due is None else due)
+                self._running.steps += trains
+                due, self._running.checks = self._running.checks, (checks, self._running.steps)
+                self._running.passed = passed if trains else None
+                self._look_at(due or self._running.checks)
             except Exception:
                 self._reattach(names, state)
                 raise
             return logs, state
 
         return execute
+
+    def _all_passed(self, state, trains):
+        """Return whether all steps of the training so far have passed, a scalar on the devices of the training."""
+        if trains and self._running.passed is not None:
+            return self._running.passed
+        passed = jax.numpy.ones((), bool)
+        if keras.distribution.distribution() is None:
+            return passed
+        counter = next(leaf for leaf in jax.tree.leaves(state) if leaf.ndim == 0)
+        return jax.device_put(passed, counter.sharding)
+
+    def _look_at(self, due):
+        (passed, checks), steps = due
+        if not bool(passed):
+            guards.raise_failed(checks)
+        self._running.looked_at = steps
 
     def _shardings(self, names, teacher):
         distribution = keras.distribution.distribution()
@@ -142,11 +179,11 @@ class Steps(ModelMixin):
             fix = "Call keras.distribution.set_distribution before you make or load the models."
             raise ValueError(expected("teacher and student on all devices", f"{local[0].path!r} on one", fix))
         shardings = dict(zip(_STATE, self._get_state_sharding_spec(), strict=True))
-        return None, tuple(shardings[name] for name in names), None
+        return None, tuple(shardings[name] for name in names), None, None
 
     def _reattach(self, names, state):
         """Give the variables their values back: Keras has taken them out and would lose them."""
-        self._running.checks = None
+        self._running.checks = self._running.passed = None
         self._jax_state, self._jax_state_synced = dict(zip(names, state, strict=True)), False
         super().jax_state_sync()
 
@@ -155,7 +192,24 @@ class Steps(ModelMixin):
         super().jax_state_sync()
         due, self._running.checks = self._running.checks, None
         if due is not None:
-            _raise_failed(due)
+            self._look_at(due)
+
+    # Called by the `Distiller` ---------------------------------------------------------------------------------------
+
+    def begin_epoch(self) -> None:
+        """Count the steps from zero."""
+        self._running.steps = self._running.looked_at = 0
+
+    def completed_steps(self) -> Any:
+        """Return the number of steps of this epoch that have passed."""
+        return self._running.looked_at
+
+    def raise_failed_step(self) -> None:
+        """Do nothing: the next step raises, or whoever reads the weights."""
+
+    def _checked(self):
+        """Return a context for a step of an evaluation: its checks are collected around it."""
+        return contextlib.nullcontext()
 
     def _symbolic_build(self, iterator=None, data_batch=None):
         # Keras expects batches of three parts.
@@ -172,9 +226,3 @@ class Steps(ModelMixin):
 
     def _build_optimizer(self):
         """Do nothing: Keras builds the optimizer before the first step."""
-
-
-def _raise_failed(due):
-    passed, checks = due
-    if not bool(passed):
-        guards.raise_failed(checks)
