@@ -35,7 +35,7 @@ class _Running:
 
     teacher = None
     before: Any = True
-    checks = None
+    checks: Any = None
     passed: Any = None
     steps = 0
     looked_at = 0
