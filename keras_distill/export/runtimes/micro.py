@@ -83,8 +83,9 @@ class MicroRuntime(Runtime):
         return {name: np.concatenate([row[name] for row in rows]) for name in self._outputs}
 
     def prepared(self, inputs: Arrays) -> Callable[[], Any]:
-        self._set({name: quantized(inputs[name], detail) for name, detail in self._inputs.items()})
-        return self._interpreter.invoke
+        integers = {name: quantized(inputs[name], detail) for name, detail in self._inputs.items()}
+        # Other tensors take the memory of an input once it was read, so each run needs it anew.
+        return lambda: self._run(integers)
 
     def facts(self) -> dict[str, Any]:
         """Return how much memory the file needs on a device, in addition to its own bytes."""
