@@ -16,7 +16,7 @@ from keras_distill._core.backend import check_tensorflow
 from keras_distill._core.checked import SECONDS, checked
 from keras_distill._core.deprecation import renamed_arguments
 from keras_distill.export import devices as devices_
-from keras_distill.export import publishing, samples, verification
+from keras_distill.export import publishing, reasons, samples, verification
 from keras_distill.export.conversion.sources import Converter, Source
 from keras_distill.export.formats import FORMATS, Format
 from keras_distill.export.quiet import Transcript, quiet
@@ -276,7 +276,7 @@ def _raise_if_full(error: Exception, folder: pathlib.Path) -> None:
 
 def _shorten(error: Exception) -> str:
     """Return an error as one line of limited length; the log has the rest."""
-    line = " ".join(_TERMINAL_COLOURS.sub("", f"{error}").split()) or type(error).__name__
+    line = " ".join(reasons.explain(_TERMINAL_COLOURS.sub("", f"{error}")).split()) or type(error).__name__
     return line if len(line) <= _REASON_LENGTH else f"{line[:_REASON_LENGTH]}…"
 
 

@@ -149,6 +149,15 @@ def _check_student(student: keras.Model) -> None:
     if not student.built:
         fix = "Call it on a batch, or give it a keras.Input."
         raise ValueError(expected("student to be built", f"{student.name!r}, which has no weights yet", fix))
+    for layer in student._flatten_layers():
+        if getattr(layer, "quantization_mode", None):
+            received = f"layer {layer.name!r}, quantized by Keras to {layer.quantization_mode}"
+            fix = "Export the float student that you quantized; 'tflite_int8' and others quantize it."
+            raise ValueError(expected("a student of floats", received, fix))
+        if getattr(layer, "stateful", False):
+            received = f"layer {layer.name!r} with stateful=True, whose answers depend on the calls before"
+            fix = "Build it with stateful=False and the same weights; or make its state an input and an output."
+            raise ValueError(expected("a student without a state between calls", received, fix))
 
 
 def _check_data(entries: list[Format], student: keras.Model, calibration_data: Any, evaluation_data: Any) -> None:

@@ -10,7 +10,7 @@ from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.teachers.foreign import OUTPUTS
 from keras_distill.teachers.kinds import KINDS, Request, file_with, is_path, kind
-from keras_distill.teachers.reading import HALF_A_KERAS_FILE, check_archive, explain_unreadable
+from keras_distill.teachers.reading import HALF_A_KERAS_FILE, check_archive, explain_old_keras, explain_unreadable
 
 _KINDS = "a keras.Model, a path (a SavedModel folder, .keras, .tflite or .onnx, or a store of soft targets), or a "
 _KINDS += "callable on NumPy arrays"
@@ -116,7 +116,7 @@ def _load_teacher(teacher, request):
     if isinstance(teacher, keras.Model):
         return teacher
     path = os.fspath(teacher)
-    with explain_unreadable(path, "Keras file", HALF_A_KERAS_FILE):
+    with explain_unreadable(path, "Keras file", HALF_A_KERAS_FILE), explain_old_keras(path):
         check_archive(path)
         return keras.saving.load_model(path, compile=False)
 

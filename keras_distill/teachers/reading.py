@@ -38,3 +38,28 @@ def check_archive(path: str) -> None:
     """Raise what `zipfile` raises unless a `.keras` file can be opened: Keras would say that it does not exist."""
     if path.lower().endswith(".keras"):
         zipfile.ZipFile(path).close()
+
+
+@contextlib.contextmanager
+def explain_old_keras(path: str) -> Iterator[None]:
+    """Raise a `ValueError` that says what to do with an `.h5` file of Keras 2 whose layers Keras 3 does not know."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        version = _read_keras_version(path)
+        if version is None or version >= "3":
+            raise
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        fix = "Where it was trained, write a SavedModel with `model.save(folder)`, and pass that folder."
+        raise ValueError(expected("a model file of Keras 3", f"{path!r} of Keras {version}: {reason}", fix)) from error
+
+
+def _read_keras_version(path: str) -> str | None:
+    """Return the version of Keras that wrote an `.h5` file; `None` for other files."""
+    if not path.lower().endswith((".h5", ".hdf5")):
+        return None
+    import h5py
+
+    with h5py.File(path) as file:
+        version = file.attrs.get("keras_version")
+    return version.decode() if isinstance(version, bytes) else version

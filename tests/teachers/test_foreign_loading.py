@@ -1,5 +1,7 @@
 """One door for every teacher: what is made of what, and what is refused."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -90,3 +92,27 @@ def test_a_function_is_no_class_and_no_layer():
     for wrong in (keras.Sequential, keras.layers.Dense(3), "text"):
         with pytest.raises(ValueError, match="^Expected a function of NumPy arrays"):
             CallableTeacher(wrong)
+
+
+def write_h5(path, version, *classes):
+    """Write a model file as Keras 2 did, with a layer of each class."""
+    h5py = pytest.importorskip("h5py", reason="Keras reads .h5 files with h5py")
+    layers = [{"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4], "name": "first"}}]
+    layers += [{"class_name": name, "config": {"name": name.lower(), "trainable": True}} for name in classes]
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"], file.attrs["backend"] = version, "tensorflow"
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"name": "s", "layers": layers}})
+        file.create_group("model_weights").attrs["layer_names"] = []
+
+
+def test_a_file_of_keras_2_says_what_to_do(tmp_path):
+    path = str(tmp_path / "old.h5")
+    write_h5(path, "2.11.0", "TFOpLambda")
+    with pytest.raises(
+        ValueError, match=r"^Expected a model file of Keras 3\. Received: '.*old.h5' of Keras 2\.11\.0.*TFOpL"
+    ):
+        as_teacher(path)
+    write_h5(path, "3.15.1", "Unheard")
+    with pytest.raises((ValueError, TypeError), match="Unheard") as raised:
+        as_teacher(path)
+    assert "SavedModel" not in str(raised.value)
