@@ -43,7 +43,7 @@ def _stored_names(teacher, names, preactivation):
         return None
     if not isinstance(names, str):
         return keras.tree.flatten([_stored_names(teacher, name, preactivation) for name in names])
-    suffix = tap("", preactivation)
+    suffix = tap("layer", preactivation).removeprefix("layer")
     plain = [key.removesuffix(suffix) for key in teacher.features if key.endswith(suffix)]
     if names in plain:
         return names
