@@ -12,7 +12,7 @@ from keras_distill._core.checked import SECONDS, checked
 from keras_distill._core.checks import check_whole_number
 from keras_distill._core.messages import expected
 from keras_distill.export.arrays import Arrays
-from keras_distill.export.comparison.tally import Tally
+from keras_distill.export.comparison.tally import Tally, condense
 from keras_distill.export.labels import read_labels
 from keras_distill.export.reporting.benchmark_report import BenchmarkReport, Measured
 from keras_distill.export.reporting.report import FAILED, PASSED
@@ -139,7 +139,8 @@ class _Trial:
             return  # Files of different tasks are compared by their cost only.
         for place, (one, other) in enumerate(pairs):
             figures = _tally(one, other, y if place == 0 else None)
-            self._found["agreement"] = _choose_known(min, self._found.get("agreement"), figures["agreement"])
+            for figure in ("agreement", "worst"):
+                self._found[figure] = _choose_known(min, self._found.get(figure), figures[figure])
             largest = self._found.get("max_difference"), figures["max_difference"]
             self._found["max_difference"] = _choose_known(max, *largest)
             self._found["accuracy"] = figures["accuracy"] if place == 0 else self._found["accuracy"]
@@ -207,7 +208,9 @@ def _tally(first: np.ndarray, other: np.ndarray, y: Any) -> dict[str, Any]:
         output = Tensor("output", "first output", (None, *first.shape[1:]), "float32")
         held = read_labels(np.asarray(y), (output,), len(first), "data").get("output")
     tally.add(first, other, held)
-    return tally.figures()
+    figures = condense(tally.figures())
+    worst = figures["worst"]
+    return figures | {"worst": worst and worst["kept"] / worst["support"]}
 
 
 def _choose_known(choose: Callable, *values: float | None) -> float | None:

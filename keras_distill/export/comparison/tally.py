@@ -14,8 +14,8 @@ class Tally:
     """The running comparison of one output of the student and of a file.
 
     Args:
-        kind: One of `kinds.KINDS`. Defaults to `None`: `"classes"` if the output has several units and its labels are
-            not the targets of a regression, else `"numbers"`.
+        kind: One of `kinds.KINDS`. Defaults to `None`: `"indices"` for integers, `"classes"` if the output has several
+            units and its labels are not the targets of a regression, else `"numbers"`.
     """
 
     def __init__(self, kind: str | None = None):
@@ -40,6 +40,8 @@ class Tally:
         if self._kind is None:
             named = labels is None or labels.dtype.kind == "i"
             self._kind = "classes" if student.ndim > 1 and student.shape[-1] > 1 and named else "numbers"
+            if student.dtype.kind in "iu":
+                self._kind = "indices"
         if self._decisions is None:
             self._decisions = make_decisions(self._kind, student, labels)
         student, file = student.astype(np.float64), file.astype(np.float64)

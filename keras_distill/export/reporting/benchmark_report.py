@@ -26,6 +26,7 @@ class Measured:
         latency_range_us: 10th and 90th percentile of that time, by the number of threads.
         peak_memory: Bytes that opening and running the file took; `None` where the system does not report it.
         agreement: Share of samples with the first file's top-1 answer; `None` without data or classes.
+        worst: The same share for the class on which the files agree least; `None` likewise.
         max_difference: Largest difference from the first file's outputs; `None` without data.
         accuracy: Share of right answers; `None` without labels.
         samples: Number of samples that it was compared on.
@@ -43,6 +44,7 @@ class Measured:
     latency_range_us: dict[int, tuple[float, float]] = dataclasses.field(default_factory=dict)
     peak_memory: int | None = None
     agreement: float | None = None
+    worst: float | None = None
     max_difference: float | None = None
     accuracy: float | None = None
     samples: int = 0
