@@ -15,7 +15,11 @@ from keras_distill.losses.base import DistillationLoss
 LayerNames = str | Sequence[str | None] | None
 """The layers to compare: a name, path or pattern, a list of them, `None` for the final output, or `"auto"`."""
 
-_RANKS = {2: "embeddings [batch, width]", 4: "feature maps [batch, height, width, channels]"}
+_RANKS = {
+    None: "features [batch, ...]",
+    2: "embeddings [batch, width]",
+    4: "feature maps [batch, height, width, channels]",
+}
 
 
 class LayerPair:
@@ -102,7 +106,7 @@ class FeatureLoss(LayerPair, DistillationLoss):
             shapes: One shape for each layer.
         """
         for shape in shapes:
-            if self.rank and len(shape) != self.rank:
+            if len(shape) < 2 or (self.rank and len(shape) != self.rank):
                 received = f"{owner} features of shape {tuple(shape)}"
                 raise ValueError(expected(f"{_RANKS[self.rank]} for the loss {self.name!r}", received))
 

@@ -79,7 +79,9 @@ def one_batch():
 
 def recipe():
     x, y, _ = data(200)
-    splits = kd.data.Data(train=(x[:96], y[:96]), validation=(x[96:], y[96:]), test=(x[:1], y[:1]), class_names=list("abc"))
+    splits = kd.data.Data(
+        train=(x[:96], y[:96]), validation=(x[96:], y[96:]), test=(x[:1], y[:1]), class_names=list("abc")
+    )
     made = Recipe(
         name="small",
         summary="small",

@@ -124,7 +124,7 @@ def test_manifest_is_true(exported):
     image = {"name": "image", "shape": [None, 8, 8, 1], "dtype": "float32", "preprocessing": None}
     assert manifest["inputs"] == [image]
     assert manifest["outputs"] == [{"name": "logits", "shape": [None, 10], "dtype": "float32", "labels": None}]
-    assert manifest["verified_on"] == {"argument": "evaluation_data", "samples": 397}
+    assert manifest["verified_on"] == {"argument": "evaluation_data", "samples": 397, "ranges": {"image": [0.0, 1.0]}}
     assert manifest["versions"]["tensorflow"] == tf.__version__
     assert [row["agreement"] for row in manifest["artifacts"]] == [row.agreement for row in report]
     assert [row["path"] for row in manifest["artifacts"]] == ["saved_model", "student.tflite", "student_int8.tflite"]

@@ -173,7 +173,7 @@ def test_shapes_must_fit(wrong):
         "labels": np.zeros((*TOKENS, CLASSES)),
     }
     labels = labels[0] if wrong == "labels" else labels
-    with pytest.raises(ValueError, match="Expected (soft targets of shape|one class index for each token)"):
+    with pytest.raises(ValueError, match="^Expected (soft targets of shape|hidden .*, labels)"):
         fused_distillation(*inputs, labels, given[wrong])
 
 

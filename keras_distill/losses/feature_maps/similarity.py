@@ -7,7 +7,6 @@ from keras import ops
 
 from keras_distill._core.checked import checked
 from keras_distill._core.checks import check_choice
-from keras_distill._core.messages import expected
 from keras_distill._core.tensors import expand_like
 from keras_distill.answers.answer import Tensor
 from keras_distill.features.adapters import match_each_width
@@ -137,15 +136,6 @@ class SP(FeatureLoss):
     """
 
     rank = None
-
-    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Raise a `ValueError` unless both have the same structure, and each tensor has two axes or more."""
-        super().validate_outputs(teacher_outputs, student_outputs)
-        for owner, outputs in (("teacher", teacher_outputs), ("student", student_outputs)):
-            for output in keras.tree.flatten(outputs):
-                if len(output.shape) < 2:
-                    received = f"{owner} features of shape {tuple(output.shape)}"
-                    raise ValueError(expected(f"features [batch, ...] for the loss {self.name!r}", received))
 
     def per_sample(self, teacher_output: Any, student_output: Any, mask: Tensor = None) -> Tensor:
         return sp(teacher_output, student_output, mask)
