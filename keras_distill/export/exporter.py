@@ -99,7 +99,7 @@ def export(
 
     Agreement is the share of samples on which file and student decide the same: the largest of the scores of classes,
     or each of several labels at a probability of one half. Every class, and every label's yes and no, is checked by
-    itself: it may lose twice the share that the table allows, and one sample more, but never all. Differences are
+    itself: it may lose twice the share that the table allows, at least one sample, but never all. Differences are
     limited as shares of the range of the student's output over the data; those of numbers unit by unit, each by its own
     range. At the ends of the data's range and half a range beyond, a file has to be finite where the student is.
 

@@ -76,6 +76,7 @@ _INT8 = Limits(min_agreement=0.95, max_difference=None, max_mean_difference=0.05
 _INT8_WEIGHTS = Limits(min_agreement=0.95, max_difference=None, max_mean_difference=0.03)
 _FLOAT = inspection.every(inspection.portable, inspection.static)
 _QUANTIZER = (("litert_quantizer", "edge"),)
+_LARGE = 1024
 _LARGE_ONLY = ": the converter leaves layers of less than 1,024 weights as they are; tflite_weights_int8 does not"
 
 FORMATS = {
@@ -117,7 +118,7 @@ FORMATS = {
             write=writers.tflite(optimizations=["DEFAULT"]),
             runtime="litert",
             limits=_INT8_WEIGHTS,
-            inspect=inspection.every(_FLOAT, inspection.weights_in("INT8", _LARGE_ONLY)),
+            inspect=inspection.every(_FLOAT, inspection.weights_in("INT8", _LARGE_ONLY, _LARGE)),
         ),
         # TensorFlow's quantizer with ranges from `calibration`: equal to litert-quantizer if that knows all operators.
         # litert-quantizer leaves PReLU, LeakyReLU, ELU, exponentials, minima and global maxima in floating point.

@@ -111,6 +111,13 @@ def test_integer_class_maps_agree_where_they_are_equal():
     assert complaints("indices", maps, others)
 
 
+def test_integer_classes_far_apart_are_one_wrong_answer():
+    maps = RNG.integers(0, 200, (20, 10, 10))
+    others = maps.copy()
+    others[0, 0, 0] = 199 - maps[0, 0, 0]
+    assert complaints("indices", maps, others, limits=FLOAT) == []
+
+
 def test_labels_that_are_unknown_do_not_count():
     tally = Tally("classes")
     tally.add(one_hot([0, 1, 1, 0], 2), one_hot([0, 1, 0, 0], 2), np.array([0, -1, -1, 1]))

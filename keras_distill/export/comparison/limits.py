@@ -18,9 +18,10 @@ _ROUNDING = 50 * float(np.finfo(np.float32).eps)
 class Limits:
     """Limits within which a file agrees with the student; `None` leaves a figure unlimited.
 
-    A class, or a label's yes or no, may lose twice the share of samples that the whole output may lose, and one more;
-    never all of them. The units of an output of numbers have the limits of differences each by its own range; a unit
-    of classes or labels may be shifted by twice the limit of the mean difference.
+    A class, or a label's yes or no, may lose twice the share of samples that the whole output may lose, or one sample
+    if that is less than one; never all of them. The units of an output of numbers have the limits of differences each
+    by its own range; a unit of classes or labels may be shifted by twice the limit of the mean difference. Classes as
+    integers are equal or not: how far apart two of them are has no limit.
 
     Attributes:
         min_agreement: Smallest share of samples with the student's decision: the class, or each label at one half.
@@ -44,7 +45,7 @@ class Limits:
             found.append(f"agreement of output {name!r} is {agreement:.4f}, less than {self.min_agreement:g}")
         for figure, limit in (("max", self.max_difference), ("mean", self.max_mean_difference)):
             difference = figures[f"{figure}_difference"]
-            if limit is not None and difference > limit * figures["range"]:
+            if figures["kind"] != "indices" and limit is not None and difference > limit * figures["range"]:
                 allowed = f"more than {limit:g} of the student's range {figures['range']:.3g}"
                 found.append(f"{figure} difference of output {name!r} is {difference:.3g}, {allowed}")
         lost = self._find_lost(figures)
@@ -60,7 +61,7 @@ class Limits:
 
         def excess(group: dict[str, Any]) -> float:
             support = group["support"]
-            allowed = min(share * support + 1, support - 1)
+            allowed = min(max(share * support, 1), support - 1)
             return (support - group["kept"] - allowed) / support
 
         checked = [group for group in figures["groups"] if group["support"] >= LEAST_SUPPORT]

@@ -137,12 +137,13 @@ def list_operators(model: Any) -> list[tuple[str, tuple[str, ...]]]:
     return found
 
 
-def count_weights(model: Any) -> dict[str, int]:
-    """Return the number of weights by type, without shapes and integer biases."""
+def count_weights(model: Any, least: int = 1) -> dict[str, int]:
+    """Return the number of weights by type, without shapes, integer biases, and constants of fewer than `least`."""
     counts: collections.Counter = collections.Counter()
     for tensor, _ in _iterate_constants(model):
-        if name_type(tensor.type) in _WEIGHTS:
-            counts[name_type(tensor.type)] += math.prod(() if tensor.shape is None else tensor.shape.tolist())
+        size = math.prod(() if tensor.shape is None else tensor.shape.tolist())
+        if name_type(tensor.type) in _WEIGHTS and size >= least:
+            counts[name_type(tensor.type)] += size
     return dict(counts)
 
 

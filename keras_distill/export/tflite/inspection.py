@@ -46,11 +46,17 @@ def free_batch(path: Path, signature: Signature | None) -> list[str]:
     ]
 
 
-def weights_in(wanted: str, hint: str = "") -> Inspection:
-    """Return an inspection that requires at least half of the weights to be of a type, such as `"INT8"`."""
+def weights_in(wanted: str, hint: str = "", least: int = 1) -> Inspection:
+    """Return an inspection that requires at least half of the weights to be of a type, such as `"INT8"`.
+
+    Args:
+        wanted: Name of the type.
+        hint: What to add to the complaint. Defaults to `""`.
+        least: Size from which on a constant counts, for writers that leave small ones as they are. Defaults to 1.
+    """
 
     def inspect(path: str, signature: Any) -> Any:
-        counts = count_weights(load_model(path))
+        counts = count_weights(load_model(path), least)
         share = counts.get(wanted, 0) / max(sum(counts.values()), 1)
         return [] if share >= 0.5 else [f"{share:.0%} of its weights are {wanted}{hint}"]
 
