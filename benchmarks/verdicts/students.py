@@ -150,6 +150,15 @@ def leaky_activations():
     return classify(image, layers.Flatten()(layers.ELU()(layers.Conv2D(24, 1)(x))), image_data())
 
 
+def tensor_arithmetic():
+    """Slices, sums, products and choices of tensors outside layers."""
+    image = image_input()
+    x = normalized(layers.Conv2D(16, 3, padding="same")(image))
+    x = x[:, 1:, 1:] * 2.0 - x[:, :-1, :-1]
+    x = ops.where(x > 0.0, x, 0.25 * x)
+    return classify(image, layers.Flatten()(layers.MaxPooling2D()(x)), image_data())
+
+
 # Masks and maps
 
 
@@ -265,6 +274,7 @@ SPATIAL = (
     without_gain,
     group_normalization,
     leaky_activations,
+    tensor_arithmetic,
     mask_of_one_channel,
     mask_of_a_rare_object,
     mask_of_three_channels,
