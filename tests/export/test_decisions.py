@@ -221,8 +221,9 @@ def test_unknown_kinds_and_outputs_are_refused():
 class Source:
     """A student that is a NumPy function."""
 
-    def __init__(self, function):
+    def __init__(self, function, kind="numbers"):
         self.student, self.signature, self._function = None, self, function
+        self.kinds = {"y": kind}
 
     def call(self, _, inputs):
         return {"y": self._function(inputs["x"])}
@@ -247,6 +248,13 @@ def test_files_are_run_beyond_the_data(limits, file, says):
     samples = [({"x": RNG.uniform(-80, 80, (20, 3)).astype("float32")}, {})]
     found = probe_beyond(Source(lambda x: np.logaddexp(0, x)), lambda inputs: {"y": file(inputs["x"])}, samples, limits)
     assert len(found) == (says is not None) and all(says in each for each in found)
+
+
+@pytest.mark.parametrize(("kind", "complaints"), [("numbers", 1), ("indices", 0)])
+def test_beyond_the_data_another_class_is_no_distance(kind, complaints):
+    samples = [({"x": RNG.uniform(0, 9, (20, 1)).astype("float32")}, {})]
+    found = probe_beyond(Source(np.rint, kind), lambda inputs: {"y": np.rint(inputs["x"]) % 5}, samples, FLOAT)
+    assert len(found) == complaints
 
 
 def test_tokens_are_left_as_they_are():
