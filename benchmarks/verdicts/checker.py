@@ -161,8 +161,9 @@ def find_excuse(path, name):
     tensors, operators = interpreter.get_tensor_details(), interpreter._get_ops_details()
     types = {tensor["index"]: np.dtype(tensor["dtype"]) for tensor in tensors}
     if name in INTEGERS:
-        computing = [each for each in operators if each["op_name"] != "DEQUANTIZE"]
-        floats = [each["op_name"] for each in computing if any(types.get(at) == np.float32 for at in each["outputs"])]
+        computing = [each for each in operators if each["op_name"] not in ("QUANTIZE", "DEQUANTIZE")]
+        ends = [(each["op_name"], (*each["inputs"], *each["outputs"])) for each in computing]
+        floats = [name for name, indices in ends if any(types.get(at) == np.float32 for at in indices)]
         return f"{floats[0]} computes in floating point" if floats else ""
     if name in ("tflite", "tflite_dynamic_batch"):
         return ""
