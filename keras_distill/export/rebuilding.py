@@ -75,6 +75,12 @@ def unroll(student: keras.Model, signature: Signature) -> keras.Model:
         return student
 
 
+def returns_sequences(student: keras.Model) -> bool:
+    """Return whether a student has a recurrent layer with a loop that returns its answer at every step."""
+    layers = [layer for layer in student._flatten_layers() if getattr(layer, "unroll", True) is False]
+    return any(getattr(layer, "return_sequences", False) for layer in layers)
+
+
 def _rebuild(student: keras.Model, edit: Callable[[Any], Any]) -> keras.Model:
     """Return a model of an edited config, with copies of the student's weights."""
     # The student's own classes are known to be safe, registered or not.

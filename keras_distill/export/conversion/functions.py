@@ -7,6 +7,7 @@ from typing import Any
 from keras_distill.export.conversion import calibration
 from keras_distill.export.conversion.biases import are_cut_off, fit_biases
 from keras_distill.export.conversion.freezing import frozen_graph
+from keras_distill.export.conversion.reversing import requantize_copies
 from keras_distill.export.tflite import flatbuffer
 
 _ATTEMPTS = 8
@@ -23,9 +24,11 @@ def convert(saved_model: str, output: str, settings: dict[str, Any]) -> None:
     content = _run_converter(saved_model, settings)
     if "inference_type" in settings:
         model = flatbuffer.parse(content)
-        if are_cut_off(model):
+        cut_off = are_cut_off(model)
+        if cut_off:
             # The same graph without integers holds the same biases in the same order.
             fit_biases(model, flatbuffer.parse(_run_converter(saved_model, {})))
+        if requantize_copies(model) or cut_off:
             content = flatbuffer.serialize(model)
     pathlib.Path(output).write_bytes(content)
 
@@ -65,7 +68,9 @@ def quantize_int8(calibrated: str, output: str, inference_type: str) -> None:
     attempts = _ATTEMPTS if any(unused for _, unused in _split_outputs(flatbuffer.parse(content))) else 1
     options: dict[str, Any] = {"input_data_type": dtype, "output_data_type": dtype}
     files: set[Any] = {mlir_quantize(content, **options) for _ in range(attempts)}
-    pathlib.Path(output).write_bytes(min(files, key=lambda file: (len(file), file)))
+    smallest = min(files, key=lambda file: (len(file), file))
+    model = flatbuffer.parse(smallest)
+    pathlib.Path(output).write_bytes(flatbuffer.serialize(model) if requantize_copies(model) else smallest)
 
 
 def quantize(model: str, output: str, recipe: str, algorithm: str | None = None, calibrated: bool = False) -> None:

@@ -112,6 +112,14 @@ class Source:
         return self.shared("float.tflite", lambda path: self._convert(self.static_saved_model, path))
 
     @property
+    def unrolled_file(self) -> pathlib.Path:
+        """Path of a float32 TFLite file of batch 1 whose recurrent layers are unrolled."""
+        if self.unrolled_student is self.student:
+            return self.float_file
+        saved_model = self.shared("unrolled", lambda folder: self._save(self.unrolled_student, 1, folder))
+        return self.shared("unrolled.tflite", lambda file: self._convert(saved_model, file))
+
+    @property
     def calibrated_file(self) -> pathlib.Path:
         """Path of a float32 TFLite file that holds the ranges of its tensors over the calibration samples."""
         return self.shared("calibrated.tflite", self._calibrate)
@@ -126,10 +134,7 @@ class Source:
         replace_operators(path)
 
     def _calibrate(self, path: pathlib.Path) -> None:
-        model = self.float_file
-        if self.unrolled_student is not self.student:
-            saved_model = self.shared("unrolled", lambda folder: self._save(self.unrolled_student, 1, folder))
-            model = self.shared("unrolled.tflite", lambda file: self._convert(saved_model, file))
+        model = self.unrolled_file
         samples = self.shared("calibration.npz", lambda file: arrays.save(file, self.calibration or {}))
         request = {"model": str(model), "samples": str(samples), "output": str(path)}
         self.converter.ask("calibrate", method=self.calibration_method, **request)

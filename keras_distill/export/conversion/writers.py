@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_distill.export.conversion.sources import Source
+from keras_distill.export.rebuilding import returns_sequences
 from keras_distill.export.tflite.c_array import write_c_array
 from keras_distill.export.tflite.portability import replace_operators, take_signed_bytes
 from keras_distill.quantization.aware import is_quantize_aware
@@ -24,6 +25,14 @@ def float32(source: Source, path: pathlib.Path) -> None:
     """Write a float32 TFLite file of batch 1."""
     shutil.copyfile(source.float_file, path)
     replace_operators(path)
+
+
+def float32_for_microcontrollers(source: Source, path: pathlib.Path) -> None:
+    """Write a float32 TFLite file of batch 1 in which no loop collects a sequence.
+
+    tflite-micro (0.dev20261023182759) runs such loops without an error, and its answers are wrong.
+    """
+    shutil.copyfile(source.unrolled_file if returns_sequences(source.student) else source.float_file, path)
 
 
 def tflite(**settings: Any) -> Writer:
