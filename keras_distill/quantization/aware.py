@@ -1,5 +1,6 @@
 """Quantization-aware copies of float students, which train with the arithmetic of their int8 file."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,13 @@ from keras_distill._core.checks import check_model, check_number
 from keras_distill._core.messages import expected
 from keras_distill.quantization.builder import Builder
 from keras_distill.quantization.graph import as_functional, find_structures, not_functional_message, transcribe
+from keras_distill.quantization.heads import cover_ends
 from keras_distill.quantization.kernels import check_weight_bits
 from keras_distill.quantization.ranges import FakeQuantization, check_ranges
 from keras_distill.quantization.rules import LAYERS
+
+# The weights that each model began with, for as long as it lives.
+_FIRST_WEIGHTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 @checked(ranges=Any, momentum=Any, weight_bits=Any, custom_layers=Any)
@@ -44,8 +49,12 @@ def quantize_aware(
 
     Args:
         student: Built and trained float32 `keras.Model`, Functional or Sequential. It is not changed.
-        ranges: How the ranges of activations are found: `"moving_average"` or `"learned"`, see `FakeQuantization`.
-            The first batch of training, or `calibrate`, initializes them. Defaults to `"moving_average"`.
+        ranges: How the ranges of activations are found: `"moving_average"`, `"learned"` or `"covering"`, see
+            `FakeQuantization`. The first batch of training, or `calibrate`, initializes them. Those of the inputs, and
+            of what comes after the last layer with weights, cover all batches either way. Where numbers are computed
+            instead of classes, no moving average cuts them off within the model either: all its ranges cover all
+            batches if an output without softmax or sigmoid has one unit, more than two axes or the shape of an input.
+            Pass `"covering"` for other regressors. Defaults to `"moving_average"`.
         momentum: Share of the old range in a moving average. Defaults to 0.99.
         weight_bits: Bits of the weights, 8 or 4. Defaults to 8.
         batch_statistics: Whether batch normalization uses and updates the statistics of the batches during training.
@@ -88,10 +97,12 @@ def quantize_aware(
         keras.tree.pack_sequence_as(output_structure, outputs),
         name=name or f"{student.name}_quantization_aware",
     )
+    cover_ends(model, values)
     if not student.trainable:
         # A student that was used as a teacher is frozen; its copy is for training.
         for layer in model._flatten_layers():
             layer.trainable = True
+    _FIRST_WEIGHTS[model] = model.get_weights()
     return model
 
 
@@ -155,6 +166,11 @@ def ranges(model: keras.Model) -> dict[str, tuple[float, float] | None]:
         ValueError: If the model is not quantization-aware.
     """
     return {layer.name: _read_range(layer) for layer in _range_layers(model)}
+
+
+def find_first_weights(model: keras.Model) -> list[np.ndarray] | None:
+    """Return the weights with which `quantize_aware` returned a model, `None` if it was loaded or cloned instead."""
+    return _FIRST_WEIGHTS.get(model)
 
 
 def is_quantize_aware(model: Any) -> bool:

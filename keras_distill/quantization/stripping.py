@@ -7,7 +7,7 @@ import keras
 from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.quantization.activations import QuantizedSiLU
-from keras_distill.quantization.aware import is_quantize_aware
+from keras_distill.quantization.aware import find_first_weights, is_quantize_aware
 from keras_distill.quantization.graph import copy_layer, find_structures, transcribe
 from keras_distill.quantization.kernels import QuantizedKernel
 from keras_distill.quantization.parts import Skipped, skip_part
@@ -68,6 +68,22 @@ def float_student(model: keras.Model, name: str | None = None) -> keras.Model:
         keras.tree.pack_sequence_as(output_structure, outputs),
         name=name or model.name.removesuffix("_quantization_aware"),
     )
+
+
+def restore_first_student(model: keras.Model) -> keras.Model | None:
+    """Return a copy of the float student that a quantization-aware model was made from, `None` if that is not known.
+
+    It is known for what `quantize_aware` returned in this process, and has the weights that the student had then.
+    """
+    first = find_first_weights(model)
+    if first is None:
+        return None
+    trained = model.get_weights()
+    model.set_weights(first)
+    try:
+        return float_student(model)
+    finally:
+        model.set_weights(trained)
 
 
 def _restore(layer: Any, name: str, skipped: Skipped, copies: dict[int, Any]) -> Any:
