@@ -16,6 +16,8 @@ from keras_distill.quantization.builder import Builder
 from keras_distill.quantization.graph import as_functional, find_structures, not_functional_message, transcribe
 from keras_distill.quantization.heads import cover_ends
 from keras_distill.quantization.kernels import check_weight_bits
+from keras_distill.quantization.normalization import ReciprocalRoot
+from keras_distill.quantization.operations import OPERATIONS
 from keras_distill.quantization.ranges import FakeQuantization, check_ranges
 from keras_distill.quantization.rules import LAYERS
 
@@ -87,7 +89,8 @@ def quantize_aware(
     _check_student(student)
     range_settings = {"ranges": check_ranges(ranges), "momentum": check_number("momentum", momentum, 0.0, 1.0)}
     kernel_settings = {"weight_bits": check_weight_bits(weight_bits), "batch_statistics": bool(batch_statistics)}
-    builder = Builder({**LAYERS, **_check_custom_layers(custom_layers)}, range_settings, kernel_settings)
+    rules = {**LAYERS, **_check_custom_layers(custom_layers)}
+    builder = Builder(rules, OPERATIONS, range_settings, kernel_settings)
     inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype, name=each.name) for each in student.inputs]
     values = transcribe(student, [builder.input(each) for each in inputs], builder.visit)
     outputs = [builder.output(value) for value in values]
@@ -145,7 +148,9 @@ def calibrate(model: keras.Model, x: Any) -> None:
     tensors = keras.Model(model.input, [layer.input for layer in layers])(x, training=False)
     tensors = keras.tree.flatten(tensors)
     for layer, tensor in zip(layers, tensors, strict=True):
-        if not np.isfinite(ops.convert_to_numpy(tensor)).all():
+        # The inverse root of a variance that was rounded to zero is infinite, see `FakeQuantization`.
+        is_root = isinstance(layer.input._keras_history.operation, ReciprocalRoot)
+        if not is_root and not np.isfinite(ops.convert_to_numpy(tensor)).all():
             raise ValueError(expected(f"a batch whose activations are finite in {layer.name!r}", "NaN or infinity"))
     for layer, tensor in zip(layers, tensors, strict=True):
         layer.observe(tensor)

@@ -38,6 +38,7 @@ class FakeQuantization(keras.layers.Layer):
         limits: Constant range, a pair of floats. Defaults to `None`.
         bits: Bits of the integers. Defaults to 8.
         covers: Whether the range covers all training batches, whatever `ranges` says. Defaults to `False`.
+        margin: How far the rounded range reaches below the one that was found. Defaults to 0.0.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Raises:
@@ -63,6 +64,7 @@ class FakeQuantization(keras.layers.Layer):
         limits: Any = None,
         bits: int = 8,
         covers: bool = False,
+        margin: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -70,6 +72,7 @@ class FakeQuantization(keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, 0.0, 1.0)
         if self.momentum == 1.0:
             raise ValueError(expected("momentum below 1, so that the range can change", f"momentum={momentum!r}"))
+        self.margin = check_number("margin", margin, 0.0, math.inf)
         self.limits: tuple[float, float] | None = None
         if limits is not None:
             self.limits = _check_limits(limits)
@@ -91,8 +94,10 @@ class FakeQuantization(keras.layers.Layer):
             # Inputs may be integers, such as the bytes of a camera.
             return fake_quantize(ops.cast(inputs, "float32"), *self.limits, self.bits)
         if training and observe and self.trainable:
-            return fake_quantize(inputs, *_make_valid(*self._update(inputs)), self.bits)
-        return fake_quantize(inputs, *_make_valid(*self._choose_range(inputs)), self.bits)
+            lowest, highest = self._update(inputs)
+        else:
+            lowest, highest = self._choose_range(inputs)
+        return fake_quantize(inputs, *_make_valid(lowest - self.margin, highest), self.bits)
 
     def observe(self, inputs: Any) -> None:
         """Set the range to that of a batch."""
@@ -149,7 +154,7 @@ class FakeQuantization(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         own = {"ranges": self.ranges, "momentum": self.momentum, "limits": self.limits, "bits": self.bits}
-        return {**super().get_config(), **own, "covers": self.covers}
+        return {**super().get_config(), **own, "covers": self.covers, "margin": self.margin}
 
 
 def _check_limits(limits: Any) -> tuple[float, float]:

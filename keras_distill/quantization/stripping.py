@@ -8,6 +8,7 @@ from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.quantization.activations import QuantizedSiLU
 from keras_distill.quantization.aware import find_first_weights, is_quantize_aware
+from keras_distill.quantization.constants import WithConstant
 from keras_distill.quantization.graph import copy_layer, find_structures, transcribe
 from keras_distill.quantization.kernels import QuantizedKernel
 from keras_distill.quantization.parts import Skipped, skip_part
@@ -57,6 +58,8 @@ def float_student(model: keras.Model, name: str | None = None) -> keras.Model:
             copies[id(layer)] = _make_float(layer, names[layer.name])
         if isinstance(layer, QuantizedKernel):
             return copies[id(layer)](tensors[0])
+        if isinstance(layer, WithConstant):
+            return layer.apply(tensors[0], layer.constant)
         arguments, keywords = step.arguments(tensors)
         return copies[id(layer)](*arguments, **keywords)
 
@@ -97,7 +100,7 @@ def _restore(layer: Any, name: str, skipped: Skipped, copies: dict[int, Any]) ->
 
 def _find_names(model: Any) -> dict[str, str]:
     """Return the student's name of each layer."""
-    kept = [layer.name for layer in model.layers if not isinstance(layer, FakeQuantization)]
+    kept = [layer.name for layer in model.operations if not isinstance(layer, FakeQuantization)]
     own = {name: name.removesuffix("_unrounded") for name in kept}
     return {name: name if own[name] in kept else own[name] for name in kept}
 
