@@ -92,7 +92,7 @@ class Output(Part, QuantizedDense):
 
 def build_attention(builder: Builder, step: Step, values: list[Value]) -> Value:
     """Build the projections to heads, the scores, weights and sums of values, and the projection back."""
-    query, key, value, masks = _check_inputs(step, values)
+    query, key, value, masks = _check_inputs(builder, step, values)
     layer = step.operation
     config = layer.get_config()
     heads, factor = config["num_heads"], config["key_dim"] ** -0.5
@@ -124,6 +124,22 @@ def _build_heads(
     make = functools.partial(_make_layer, builder, step)
     split = make(layers.Reshape, f"{role}_split", target_shape=(rounded.shape[1], heads, dense.units // heads))
     return make(layers.Permute, f"{role}_heads", dims=order)(split(rounded))
+
+
+def _find_masks(builder: Builder, step: Step, values: list[Value], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the masks that a call passes, and those that its inputs carry."""
+    tensors = dict(zip(map(id, values), step.node.input_tensors, strict=True))
+    masks: dict[str, Any] = {}
+    for name in _ARGUMENTS[3:]:
+        if isinstance(given.get(name), Value):
+            masks[name] = given[name].tensor
+        elif given.get(name) is not None:
+            fix = "Use use_causal_mask=True, or compute the mask from an input."
+            raise_unsupported(step, "a mask that is computed by the model", f"a constant {name}", fix)
+    for role in ("query", "value", "key"):
+        if f"{role}_mask" not in masks and given.get(role) is not None:
+            masks[f"{role}_mask"] = builder.find_mask(tensors[id(given[role])])
+    return masks
 
 
 def _make_layer(builder: Builder, step: Step, kind: Any, part: str, **settings: Any) -> Any:
@@ -166,7 +182,7 @@ def _hide(builder: Builder, scores: Value, layer: Any, mask: Any) -> Value:
     return Value(hidden, scores.range_name, range=scores.range, rounded=again)
 
 
-def _check_inputs(step: Step, values: list[Value]) -> tuple[Value, Value, Value, dict[str, Any]]:
+def _check_inputs(builder: Builder, step: Step, values: list[Value]) -> tuple[Value, Value, Value, dict[str, Any]]:
     """Return query, key and value of an attention layer, and its masks; raise a `ValueError` for unsupported options.
 
     The masks are `"causal"`, a bool, and `"mask"`, a tensor or `None`; the dict is empty if there is neither.
@@ -184,6 +200,8 @@ def _check_inputs(step: Step, values: list[Value]) -> tuple[Value, Value, Value,
         raise_unsupported(step, "inputs and outputs of [batch, length, width], length and width known", f"{shapes}")
     query, value = given["query"], given["value"]
     key = given.get("key") or value
-    explicit = {name: each.tensor if isinstance(each, Value) else each for name, each in given.items()}
-    masks = {"causal": bool(given.get("use_causal_mask")), "mask": combine_masks(explicit)}
+    masks = {
+        "causal": bool(given.get("use_causal_mask")),
+        "mask": combine_masks(_find_masks(builder, step, values, given)),
+    }
     return query, key, value, masks if masks["causal"] or masks["mask"] is not None else {}

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import keras
 
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import get_tensor_attr
 from keras_distill.quantization.graph import Step, copy_layer
 from keras_distill.quantization.ranges import FakeQuantization
 from keras_distill.quantization.refusals import check_unmasked, describe_unknown
@@ -58,9 +59,11 @@ class Builder:
         self._layers: dict[Any, Any] = {}
         self._names: set[str] = set()
         self._folded: set[int] = set()
+        self._known: dict[int, Value] = {}
 
     def visit(self, step: Step, values: list[Value]) -> Value:
         """Return the `Value` of a step, given those of its inputs."""
+        self._known.update(zip(map(id, step.node.input_tensors), values, strict=True))
         if id(step.operation) in self._folded:
             values[0].fusable = values[0].fusable and len(step.following) == 1
             return values[0]
@@ -73,6 +76,25 @@ class Builder:
         if data_format != "channels_last":
             raise_unsupported(step, "channels last", f"data_format={data_format!r}")
         return rule(self, step, values)
+
+    def find_mask(self, tensor: Any) -> Any:
+        """Return the mask that a tensor of the float graph carries, computed by the new graph; `None` without one.
+
+        Keras's layers pass masks on outside of the graph. Layers of the new graph carry no masks.
+        """
+        mask = get_tensor_attr(tensor, "_keras_mask")
+        return None if mask is None else self._compute(mask)
+
+    def _compute(self, tensor: Any) -> Any:
+        """Return a tensor, computed by copies of operations of the float graph from what the new graph has."""
+        if id(tensor) not in self._known:
+            history = tensor._keras_history
+            operation, node = history.operation, history.operation._inbound_nodes[history.node_index]
+            inputs = {id(each): self._compute(each) for each in node.input_tensors}
+            arguments, keywords = node.arguments.fill_in(inputs)
+            outputs = copy_layer(operation, self.unique(operation.name))(*arguments, **keywords)
+            self._known[id(tensor)] = Value(outputs, tensor.name, rounded=outputs)
+        return self._known[id(tensor)].tensor
 
     def _find_rule(self, step: Step) -> Callable | None:
         if isinstance(step.operation, keras.layers.Layer):

@@ -50,7 +50,7 @@ def combine_masks(given: dict[str, Any]) -> Any:
     """Return the mask `[batch, queries, keys]` of a call of attention, or `None`, without the causal one.
 
     Args:
-        given: Dict of argument name to what the call passes. Keras passes the masks that inputs carry, too.
+        given: Dict of `"query_mask"`, `"value_mask"`, `"key_mask"` and `"attention_mask"` to a tensor or `None`.
     """
     parts = [(given.get("query_mask"), -1), (given.get("value_mask"), -2), (given.get("key_mask"), -2)]
     masks = [ops.expand_dims(ops.cast(mask, "bool"), axis) for mask, axis in parts if mask is not None]

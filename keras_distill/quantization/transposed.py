@@ -6,7 +6,7 @@ import keras
 
 from keras_distill.quantization.builder import raise_unsupported
 from keras_distill.quantization.graph import Step
-from keras_distill.quantization.kernels import QuantizedDepthwiseConv2D, QuantizedKernel, expand_sequence
+from keras_distill.quantization.kernels import QuantizedDepthwiseConv2D, QuantizedKernel
 
 ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
 
@@ -57,17 +57,18 @@ class QuantizedDepthwiseConv1D(QuantizedDepthwiseConv2D):
 
     def rounded(self, kernel: Any) -> Any:
         """Return the rounded kernel of the two-dimensional convolution that the file computes."""
-        return super().rounded(ops.expand_dims(kernel, 0))
+        return super().rounded(ops.expand_dims(kernel, 1))
 
     def compute(self, inputs: Any, kernel: Any) -> Any:
         """Return the convolution, computed in two dimensions as in the file."""
         layer = self.layer
-        images, padding = expand_sequence(inputs, layer)
-        kernel = kernel if len(kernel.shape) == 4 else ops.expand_dims(kernel, 0)
-        # Depthwise kernels of TensorFlow stride alike in both directions; the first has one row.
-        dilation = (1, *layer.dilation_rate)
-        outputs = ops.depthwise_conv(images, kernel, layer.strides[0], padding, "channels_last", dilation)
-        return ops.squeeze(outputs, 1)
+        # Not the axis before the sequence: where a pooling adds that one to the same inputs, the converter shares them
+        # and leaves this operation in floating point.
+        images, kernel = ops.expand_dims(inputs, 2), kernel if len(kernel.shape) == 4 else ops.expand_dims(kernel, 1)
+        # TensorFlow's depthwise kernels stride alike in both directions; the second has one column.
+        dilation = (*layer.dilation_rate, 1)
+        outputs = ops.depthwise_conv(images, kernel, layer.strides[0], layer.padding, "channels_last", dilation)
+        return ops.squeeze(outputs, 2)
 
 
 def check_transposed(step: Step) -> None:

@@ -131,7 +131,10 @@ CASES = {
         IMAGE,
         lambda x: ops.squeeze(ops.expand_dims(ops.transpose(ops.reshape(x, (-1, 8, 24)), (0, 2, 1)), 1), 1),
     ),
-    "more moves": (IMAGE, lambda x: ops.swapaxes(ops.moveaxis(ops.stop_gradient(ops.copy(x)), 1, 2), 1, 3)),
+    "more moves": (
+        IMAGE,
+        lambda x: ops.swapaxes(ops.moveaxis(ops.stop_gradient(ops.cast(ops.copy(x), "float32")), 1, 2), 1, 3),
+    ),
     "flat": (IMAGE, lambda x: ops.max(conv(x), axis=(1, 2))),
     "sums": (SEQUENCE, lambda x: ops.mean(ops.sum(layers.Dense(4)(x), axis=1, keepdims=True), axis=-1)),
     "pools": (IMAGE, lambda x: ops.max_pool(x, 2) + ops.average_pool(conv(x, 3), 2)),
