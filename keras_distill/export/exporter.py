@@ -95,7 +95,8 @@ def export(
     TFLite files and C arrays have batch 1 unless the table says otherwise. Each conversion and each run happens in
     another process, so a crash or a hang of a converter or a runtime costs one row. Calibrated formats take int8
     ranges from `calibration_data`. Quantization-aware students (`keras_distill.quantization`) have learned theirs; the
-    other formats of such a student are written from `keras_distill.quantization.float_student(student)`.
+    other formats of such a student are written from `keras_distill.quantization.float_student(student)`. Its files are
+    compared with the float student that training began from as well, if this process made the copy.
 
     Agreement is the share of samples on which file and student decide the same: the largest of the scores of classes,
     or each of several labels at a probability of one half. Every class, and every label's yes and no, is checked by
@@ -211,8 +212,17 @@ def _make_source(
     request: Request, student: keras.Model, work: pathlib.Path, converter: Converter, time_limit: float
 ) -> Source:
     work.mkdir()
-    method = request.calibration_method
-    return Source(student, request.signature, request.calibration, work, converter, time_limit, method, request.kinds)
+    return Source(
+        student,
+        request.signature,
+        request.calibration,
+        work,
+        converter,
+        time_limit,
+        request.calibration_method,
+        request.kinds,
+        request.first_student,
+    )
 
 
 def _export_format(

@@ -21,6 +21,7 @@ from keras_distill.export.formats import FORMATS, Format, needs_calibration
 from keras_distill.export.rebuilding import check_rebuilt, convert_to_float32
 from keras_distill.quantization.aware import check_trained, is_quantize_aware
 from keras_distill.quantization.stripping import float_student as remove_ranges
+from keras_distill.quantization.stripping import restore_first_student
 
 _COMPARED = 256
 
@@ -33,6 +34,7 @@ class Request:
         student: Float32 `keras.Model`, with the preprocessing that goes into the files.
         plain_student: The same model without its ranges if it is quantization-aware, for formats that do not use them;
             else the student itself.
+        first_student: The float student that a quantization-aware one was made from; `None` if that is not known.
         signature: `Signature` of the student.
         entries: Rows of `FORMATS` to write.
         devices: Names in `DEVICES`.
@@ -50,6 +52,7 @@ class Request:
 
     student: keras.Model
     plain_student: keras.Model
+    first_student: keras.Model | None
     signature: signature.Signature
     entries: list[Format]
     devices: list[str]
@@ -86,8 +89,11 @@ def make_request(
     _check_data(entries, student, calibration_data, evaluation_data)
     float_student = convert_to_float32(student)
     wrapped = plain = _wrap(float_student, preprocessing)
+    first = None
     if is_quantize_aware(student):
         plain = _wrap(remove_ranges(student), preprocessing)
+        first = restore_first_student(student)
+        first = first and _wrap(first, preprocessing)
     what = "calibration_data" if evaluation_data is None else "evaluation_data"
     data = calibration_data if evaluation_data is None else evaluation_data
     found = _read_signature(wrapped, data, what)
@@ -110,6 +116,7 @@ def make_request(
     return Request(
         student=wrapped,
         plain_student=plain,
+        first_student=first,
         signature=dataclasses.replace(found, example_shapes=fixed.example_shapes),
         entries=entries,
         devices=devices,

@@ -14,6 +14,7 @@ from keras_distill.export.signature import Signature
 
 _PROBED = 16
 _BEYOND = 1.5
+_OF_FIRST = ("agreement", "max_difference", "mean_difference", "student_accuracy")
 
 
 def verify(
@@ -46,24 +47,48 @@ def verify(
         if complaints:
             return types, complaints
         measured = _measure(runtime, samples)
-        tallies = compare(source, runtime, samples)
+        first = _make_tallies(source) if source.first_student is not None else {}
+        tallies = compare(source, runtime, samples, first)
         beyond = probe_beyond(source, runtime, samples, limits)
     outputs = {name: tally.figures() for name, tally in tallies.items()}
     for name, figures in outputs.items():
         complaints += limits.complaints(name, figures, (class_names or {}).get(name, ()))
     outputs = {name: condense(figures) for name, figures in outputs.items()}
-    return types | _summarize(outputs) | measured, complaints or beyond
+    compared = _summarize({name: tally.figures() for name, tally in first.items()}) if first else {}
+    compared = {name: compared[name] for name in _OF_FIRST if name in compared}
+    return types | _summarize(outputs) | measured | {"first_student": compared}, complaints or beyond
 
 
-def compare(source: Any, runtime: RemoteRuntime, samples: Iterable[tuple[Arrays, Arrays]]) -> dict[str, Tally]:
-    """Compare the student of a `Source` and a file on all samples; return a dict of output name to `Tally`."""
-    tallies = {tensor.name: Tally(source.kinds.get(tensor.name)) for tensor in source.signature.outputs}
+def compare(
+    source: Any,
+    runtime: RemoteRuntime,
+    samples: Iterable[tuple[Arrays, Arrays]],
+    first: dict[str, Tally] | None = None,
+) -> dict[str, Tally]:
+    """Compare the student of a `Source` and a file on all samples; return a dict of output name to `Tally`.
+
+    Args:
+        source: The `Source`.
+        runtime: The runtime of the file.
+        samples: `(inputs, labels)` batches.
+        first: Dict of output name to `Tally`, to which the comparison with `source.first_student` is added. Defaults to
+            `None`, no such comparison.
+    """
+    tallies = _make_tallies(source)
     for inputs, labels in samples:
         student_outputs = _run_student(source, inputs)
         file_outputs = runtime(inputs)
         for name, tally in tallies.items():
             tally.add(student_outputs[name], file_outputs[name], labels.get(name))
+        if first:
+            first_outputs = _run_student(source, inputs, source.first_student)
+            for name, tally in first.items():
+                tally.add(first_outputs[name], file_outputs[name], labels.get(name))
     return tallies
+
+
+def _make_tallies(source: Any) -> dict[str, Tally]:
+    return {tensor.name: Tally(source.kinds.get(tensor.name)) for tensor in source.signature.outputs}
 
 
 def probe_beyond(
@@ -118,12 +143,12 @@ def reach_beyond(inputs: Arrays) -> Arrays | None:
     return {name: probe(array) for name, array in inputs.items()}
 
 
-def _run_student(source: Any, inputs: Arrays) -> Arrays:
+def _run_student(source: Any, inputs: Arrays, student: Any = None) -> Arrays:
     import tensorflow as tf
 
     # GPUs may round float32 in matrix products; the files are compared with exact products.
     with tf.device("CPU:0"):
-        outputs = source.signature.call(source.student, inputs)
+        outputs = source.signature.call(source.student if student is None else student, inputs)
     return {name: np.asarray(output) for name, output in outputs.items()}
 
 

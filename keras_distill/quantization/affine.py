@@ -19,7 +19,7 @@ _RAMP = 1e-6
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class QuantizedAffine(QuantizedDepthwiseConv2D):
-    """A `keras.layers.BatchNormalization` or `keras.layers.Rescaling` as a depthwise convolution of size 1.
+    """A `BatchNormalization`, `Normalization` or `Rescaling` of `keras.layers` as a depthwise convolution of size 1.
 
     One operation of the file then computes both the product and the sum. It normalizes by the moving statistics. The
     weights, one per channel, always have 8 bits.
@@ -35,6 +35,9 @@ class QuantizedAffine(QuantizedDepthwiseConv2D):
         """Return the factor of each channel, as a depthwise kernel, and the summand."""
         if isinstance(self.layer, keras.layers.BatchNormalization):
             scale, shift = fold(None, self.layer)
+        elif isinstance(self.layer, keras.layers.Normalization):
+            scale, shift = (self._broadcast(each) for each in _read_statistics(self.layer))
+            shift = self.make_distinct(shift)
         else:
             scale, shift = (self._broadcast(each) for each in (self.layer.scale, self.layer.offset))
             shift = self.make_distinct(shift)
@@ -58,7 +61,8 @@ class QuantizedAffine(QuantizedDepthwiseConv2D):
         return ops.reshape(ops.depthwise_conv(maps, kernel), (-1, *shape[1:]))
 
     def _broadcast(self, numbers: Any) -> Any:
-        return ops.convert_to_tensor(np.broadcast_to(np.asarray(numbers, "float32"), self._input_shape[-1:]))
+        numbers = ops.reshape(ops.convert_to_tensor(numbers, "float32"), (-1,))
+        return ops.broadcast_to(numbers, self._input_shape[-1:])
 
     def float_layer(self, name: str) -> keras.layers.Layer:
         """Return a copy of the float layer."""
@@ -74,12 +78,24 @@ class QuantizedAffine(QuantizedDepthwiseConv2D):
         return input_shape
 
 
+def _read_statistics(layer: Any) -> tuple[Any, Any]:
+    """Return the factor and the summand of a `keras.layers.Normalization`."""
+    adapted = layer.input_mean is None
+    mean = layer.adapt_mean if adapted else np.asarray(layer.input_mean, "float32")
+    variance = layer.adapt_variance if adapted else np.asarray(layer.input_variance, "float32")
+    deviation = ops.maximum(ops.sqrt(variance), keras.config.epsilon())
+    return (deviation, mean) if layer.invert else (1.0 / deviation, -mean / deviation)
+
+
 def check_affine(step: Step) -> None:
     """Raise a `ValueError` unless a normalization or rescaling acts on channels, the last axis."""
     layer, shape = step.operation, step.node.input_tensors[0].shape
     if isinstance(layer, keras.layers.BatchNormalization):
         if layer.axis not in (-1, len(shape) - 1):
             raise_unsupported(step, "a batch normalization over the last axis", f"axis={layer.axis}")
+    elif isinstance(layer, keras.layers.Normalization):
+        if layer.axis not in ((), (-1,), (len(shape) - 1,)) and layer.axis not in (None, -1, len(shape) - 1):
+            raise_unsupported(step, "a normalization over the last axis", f"axis={layer.axis}")
     elif any(np.shape(each) not in ((), (1,), (shape[-1],)) for each in (layer.scale, layer.offset)):
         raise_unsupported(
             step, "one scale and offset, or one per channel", f"{np.shape(layer.scale)}, {np.shape(layer.offset)}"

@@ -11,6 +11,7 @@ from keras_distill.quantization.activations import UNIT
 from keras_distill.quantization.builder import Builder, Value, raise_unsupported
 from keras_distill.quantization.graph import Step
 from keras_distill.quantization.kernels import QuantizedDense
+from keras_distill.quantization.masks import MARGIN, MaskedScores, combine_masks
 from keras_distill.quantization.parts import Part
 
 _ARGUMENTS = ("query", "value", "key", "query_mask", "value_mask", "key_mask", "attention_mask")
@@ -68,7 +69,8 @@ class Output(Part, QuantizedDense):
     def whole(self, name: str, parts: list[Part], tensors: list[Any]) -> keras.layers.Layer:
         """Return the float attention layer."""
         layer: Any = layers.MultiHeadAttention.from_config({**(self.attention or {}), "name": name})
-        query, key, value = tensors
+        query, key, *_, value = tensors
+        self._causal = any(getattr(part, "causal", False) for part in parts)
         layer.build(query.shape, value.shape, key.shape)
         first = [part for part in parts if isinstance(part, Projection)]
         for part, dense in zip((*first, self), _list_dense_layers(layer), strict=True):
@@ -79,8 +81,9 @@ class Output(Part, QuantizedDense):
 
     def call_float(self, layer: Any, tensors: list[Any]) -> Any:
         """Return the output of the float layer."""
-        query, key, value = tensors
-        return layer(query, value=value, key=key)
+        query, key, *masks, value = tensors
+        mask = masks[0] if masks else None
+        return layer(query, value=value, key=key, attention_mask=mask, use_causal_mask=self._causal)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -89,7 +92,7 @@ class Output(Part, QuantizedDense):
 
 def build_attention(builder: Builder, step: Step, values: list[Value]) -> Value:
     """Build the projections to heads, the scores, weights and sums of values, and the projection back."""
-    query, key, value = _check_inputs(step, values)
+    query, key, value, masks = _check_inputs(builder, step, values)
     layer = step.operation
     config = layer.get_config()
     heads, factor = config["num_heads"], config["key_dim"] ** -0.5
@@ -98,6 +101,8 @@ def build_attention(builder: Builder, step: Step, values: list[Value]) -> Value:
     k = _build_heads(builder, step, "key", key, heads, (2, 3, 1))
     v = _build_heads(builder, step, "value", value, heads, (2, 1, 3))
     scores = Value(make(Product, "scores")([q, k]), f"{step.name}_scores_range")
+    if masks:
+        scores = _hide(builder, scores, make(MaskedScores, "masked", causal=masks["causal"]), masks["mask"])
     weights = Value(make(layers.Softmax, "weights")(builder.rounded(scores)), f"{step.name}_weights_range", limits=UNIT)
     kept = make(layers.Dropout, "dropout", rate=config["dropout"])(builder.rounded(weights))
     sums = Value(make(Product, "sums")([kept, v]), f"{step.name}_sums_range")
@@ -119,6 +124,22 @@ def _build_heads(
     make = functools.partial(_make_layer, builder, step)
     split = make(layers.Reshape, f"{role}_split", target_shape=(rounded.shape[1], heads, dense.units // heads))
     return make(layers.Permute, f"{role}_heads", dims=order)(split(rounded))
+
+
+def _find_masks(builder: Builder, step: Step, values: list[Value], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the masks that a call passes, and those that its inputs carry."""
+    tensors = dict(zip(map(id, values), step.node.input_tensors, strict=True))
+    masks: dict[str, Any] = {}
+    for name in _ARGUMENTS[3:]:
+        if isinstance(given.get(name), Value):
+            masks[name] = given[name].tensor
+        elif given.get(name) is not None:
+            fix = "Use use_causal_mask=True, or compute the mask from an input."
+            raise_unsupported(step, "a mask that is computed by the model", f"a constant {name}", fix)
+    for role in ("query", "value", "key"):
+        if f"{role}_mask" not in masks and given.get(role) is not None:
+            masks[f"{role}_mask"] = builder.find_mask(tensors[id(given[role])])
+    return masks
 
 
 def _make_layer(builder: Builder, step: Step, kind: Any, part: str, **settings: Any) -> Any:
@@ -151,21 +172,36 @@ def _make_dense(layer: Any, role: str, inputs: int) -> Any:
     return dense
 
 
-def _check_inputs(step: Step, values: list[Value]) -> tuple[Value, Value, Value]:
-    """Return the query, key and value of an attention layer; raise a `ValueError` for unsupported options."""
+def _hide(builder: Builder, scores: Value, layer: Any, mask: Any) -> Value:
+    """Return scores of which the masked ones are the smallest number of their range."""
+    scores.margin = MARGIN
+    rounded = builder.rounded(scores)
+    hidden = layer(rounded if mask is None else [rounded, mask])
+    assert scores.range is not None
+    again = scores.range(hidden, observe=False)
+    return Value(hidden, scores.range_name, range=scores.range, rounded=again)
+
+
+def _check_inputs(builder: Builder, step: Step, values: list[Value]) -> tuple[Value, Value, Value, dict[str, Any]]:
+    """Return query, key and value of an attention layer, and its masks; raise a `ValueError` for unsupported options.
+
+    The masks are `"causal"`, a bool, and `"mask"`, a tensor or `None`; the dict is empty if there is neither.
+    """
     config = step.operation.get_config()
     arguments, keywords = step.arguments(values)
     given = dict(zip(_ARGUMENTS, arguments, strict=False)) | keywords
-    for name in _ARGUMENTS[3:]:
-        if given.get(name) is not None:
-            raise_unsupported(step, "attention without a mask", name, "Use inputs of one length.")
-    for name in ("use_causal_mask", "return_attention_scores"):
-        if given.get(name):
-            raise_unsupported(step, f"attention without {name}", f"{name}=True")
+    if given.get("return_attention_scores"):
+        raise_unsupported(step, "attention without return_attention_scores", "return_attention_scores=True")
     for name in _WITHOUT:
         if config.get(name):
             raise_unsupported(step, f"attention without {name}", f"{name}={config[name]!r}")
-    shapes = [each.shape for each in step.node.input_tensors]
+    shapes = [each.tensor.shape for each in (given["query"], given["value"])]
     if any(len(shape) != 3 or None in shape[1:] for shape in shapes) or len(config["output_shape"] or (0,)) != 1:
         raise_unsupported(step, "inputs and outputs of [batch, length, width], length and width known", f"{shapes}")
-    return given["query"], given.get("key") or given["value"], given["value"]
+    query, value = given["query"], given["value"]
+    key = given.get("key") or value
+    masks = {
+        "causal": bool(given.get("use_causal_mask")),
+        "mask": combine_masks(_find_masks(builder, step, values, given)),
+    }
+    return query, key, value, masks if masks["causal"] or masks["mask"] is not None else {}

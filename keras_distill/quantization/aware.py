@@ -1,5 +1,6 @@
 """Quantization-aware copies of float students, which train with the arithmetic of their int8 file."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,15 @@ from keras_distill._core.checks import check_model, check_number
 from keras_distill._core.messages import expected
 from keras_distill.quantization.builder import Builder
 from keras_distill.quantization.graph import as_functional, find_structures, not_functional_message, transcribe
+from keras_distill.quantization.heads import cover_ends
 from keras_distill.quantization.kernels import check_weight_bits
+from keras_distill.quantization.normalization import ReciprocalRoot
+from keras_distill.quantization.operations import OPERATIONS
 from keras_distill.quantization.ranges import FakeQuantization, check_ranges
 from keras_distill.quantization.rules import LAYERS
+
+# The weights that each model began with, for as long as it lives.
+_FIRST_WEIGHTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 @checked(ranges=Any, momentum=Any, weight_bits=Any, custom_layers=Any)
@@ -44,8 +51,12 @@ def quantize_aware(
 
     Args:
         student: Built and trained float32 `keras.Model`, Functional or Sequential. It is not changed.
-        ranges: How the ranges of activations are found: `"moving_average"` or `"learned"`, see `FakeQuantization`.
-            The first batch of training, or `calibrate`, initializes them. Defaults to `"moving_average"`.
+        ranges: How the ranges of activations are found: `"moving_average"`, `"learned"` or `"covering"`, see
+            `FakeQuantization`. The first batch of training, or `calibrate`, initializes them. Those of the inputs, and
+            of what comes after the last layer with weights, cover all batches either way. Where numbers are computed
+            instead of classes, no moving average cuts them off within the model either: all its ranges cover all
+            batches if an output without softmax or sigmoid has one unit, more than two axes or the shape of an input.
+            Pass `"covering"` for other regressors. Defaults to `"moving_average"`.
         momentum: Share of the old range in a moving average. Defaults to 0.99.
         weight_bits: Bits of the weights, 8 or 4. Defaults to 8.
         batch_statistics: Whether batch normalization uses and updates the statistics of the batches during training.
@@ -78,7 +89,8 @@ def quantize_aware(
     _check_student(student)
     range_settings = {"ranges": check_ranges(ranges), "momentum": check_number("momentum", momentum, 0.0, 1.0)}
     kernel_settings = {"weight_bits": check_weight_bits(weight_bits), "batch_statistics": bool(batch_statistics)}
-    builder = Builder({**LAYERS, **_check_custom_layers(custom_layers)}, range_settings, kernel_settings)
+    rules = {**LAYERS, **_check_custom_layers(custom_layers)}
+    builder = Builder(rules, OPERATIONS, range_settings, kernel_settings)
     inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype, name=each.name) for each in student.inputs]
     values = transcribe(student, [builder.input(each) for each in inputs], builder.visit)
     outputs = [builder.output(value) for value in values]
@@ -88,10 +100,12 @@ def quantize_aware(
         keras.tree.pack_sequence_as(output_structure, outputs),
         name=name or f"{student.name}_quantization_aware",
     )
+    cover_ends(model, values)
     if not student.trainable:
         # A student that was used as a teacher is frozen; its copy is for training.
         for layer in model._flatten_layers():
             layer.trainable = True
+    _FIRST_WEIGHTS[model] = model.get_weights()
     return model
 
 
@@ -134,7 +148,9 @@ def calibrate(model: keras.Model, x: Any) -> None:
     tensors = keras.Model(model.input, [layer.input for layer in layers])(x, training=False)
     tensors = keras.tree.flatten(tensors)
     for layer, tensor in zip(layers, tensors, strict=True):
-        if not np.isfinite(ops.convert_to_numpy(tensor)).all():
+        # The inverse root of a variance that was rounded to zero is infinite, see `FakeQuantization`.
+        is_root = isinstance(layer.input._keras_history.operation, ReciprocalRoot)
+        if not is_root and not np.isfinite(ops.convert_to_numpy(tensor)).all():
             raise ValueError(expected(f"a batch whose activations are finite in {layer.name!r}", "NaN or infinity"))
     for layer, tensor in zip(layers, tensors, strict=True):
         layer.observe(tensor)
@@ -155,6 +171,11 @@ def ranges(model: keras.Model) -> dict[str, tuple[float, float] | None]:
         ValueError: If the model is not quantization-aware.
     """
     return {layer.name: _read_range(layer) for layer in _range_layers(model)}
+
+
+def find_first_weights(model: keras.Model) -> list[np.ndarray] | None:
+    """Return the weights with which `quantize_aware` returned a model, `None` if it was loaded or cloned instead."""
+    return _FIRST_WEIGHTS.get(model)
 
 
 def is_quantize_aware(model: Any) -> bool:

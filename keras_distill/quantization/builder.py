@@ -7,8 +7,10 @@ from typing import Any, NoReturn
 import keras
 
 from keras_distill._core.messages import expected
+from keras_distill._core.tensors import get_tensor_attr
 from keras_distill.quantization.graph import Step, copy_layer
 from keras_distill.quantization.ranges import FakeQuantization
+from keras_distill.quantization.refusals import check_unmasked, describe_unknown
 
 
 @dataclasses.dataclass
@@ -21,6 +23,7 @@ class Value:
         fusable: Whether the next layer may take it unrounded, since one operation of the file computes both. Defaults
             to `False`.
         limits: Range that the file's kernels fix for it. Defaults to `None`.
+        margin: How far its range reaches below its smallest number. Defaults to 0.0.
         range: `FakeQuantization` that rounds it. Defaults to `None`.
         rounded: Symbolic tensor of the rounded values. Defaults to `None`: not rounded yet.
     """
@@ -29,6 +32,7 @@ class Value:
     range_name: str
     fusable: bool = False
     limits: tuple[float, float] | None = None
+    margin: float = 0.0
     range: FakeQuantization | None = None
     rounded: Any = None
 
@@ -38,29 +42,67 @@ class Builder:
 
     Args:
         rules: Dict of class to rule, see `rules`.
+        operations: Dict of the name of a Keras operation's class to rule, see `operations`.
         range_settings: Arguments of `FakeQuantization`.
         kernel_settings: Arguments of `QuantizedKernel`.
     """
 
-    def __init__(self, rules: dict[type, Callable], range_settings: dict[str, Any], kernel_settings: dict[str, Any]):
-        self._rules, self._range_settings, self._kernel_settings = rules, range_settings, kernel_settings
+    def __init__(
+        self,
+        rules: dict[type, Callable],
+        operations: dict[str, Callable],
+        range_settings: dict[str, Any],
+        kernel_settings: dict[str, Any],
+    ):
+        self._rules, self._operations = rules, operations
+        self._range_settings, self._kernel_settings = range_settings, kernel_settings
         self._layers: dict[Any, Any] = {}
         self._names: set[str] = set()
         self._folded: set[int] = set()
+        self._known: dict[int, Value] = {}
 
     def visit(self, step: Step, values: list[Value]) -> Value:
         """Return the `Value` of a step, given those of its inputs."""
+        self._known.update(zip(map(id, step.node.input_tensors), values, strict=True))
         if id(step.operation) in self._folded:
             values[0].fusable = values[0].fusable and len(step.following) == 1
             return values[0]
-        rule = self._rules.get(type(step.operation))
+        rule = self._find_rule(step)
         if rule is None:
-            raise ValueError(self._unknown_layer_message(step))
+            raise ValueError(describe_unknown(step.operation))
         check_float32(step.operation)
+        check_unmasked(step.operation, step.node.input_tensors)
         data_format = getattr(step.operation, "data_format", None) or "channels_last"
         if data_format != "channels_last":
             raise_unsupported(step, "channels last", f"data_format={data_format!r}")
         return rule(self, step, values)
+
+    def find_mask(self, tensor: Any) -> Any:
+        """Return the mask that a tensor of the float graph carries, computed by the new graph; `None` without one.
+
+        Keras's layers pass masks on outside of the graph. Layers of the new graph carry no masks.
+        """
+        mask = get_tensor_attr(tensor, "_keras_mask")
+        return None if mask is None else self._compute(mask)
+
+    def _compute(self, tensor: Any) -> Any:
+        """Return a tensor, computed by copies of operations of the float graph from what the new graph has."""
+        if id(tensor) not in self._known:
+            history = tensor._keras_history
+            operation, node = history.operation, history.operation._inbound_nodes[history.node_index]
+            inputs = {id(each): self._compute(each) for each in node.input_tensors}
+            arguments, keywords = node.arguments.fill_in(inputs)
+            outputs = copy_layer(operation, self.unique(operation.name))(*arguments, **keywords)
+            self._known[id(tensor)] = Value(outputs, tensor.name, rounded=outputs)
+        return self._known[id(tensor)].tensor
+
+    def _find_rule(self, step: Step) -> Callable | None:
+        if isinstance(step.operation, keras.layers.Layer):
+            return self._rules.get(type(step.operation))
+        tensors = (*step.node.input_tensors, *step.node.outputs)
+        if not any("float" in tensor.dtype for tensor in tensors):
+            return keep_integers
+        return self._operations.get(type(step.operation).__name__)
 
     def input(self, tensor: Any) -> Value:
         """Return the `Value` of a model input."""
@@ -73,7 +115,7 @@ class Builder:
         """Return a value's tensor rounded to its range, the same tensor for all layers that take it."""
         if value.rounded is None:
             limits: dict[str, Any] = {"limits": value.limits}
-            settings = self._range_settings if value.limits is None else limits
+            settings = {**self._range_settings, "margin": value.margin} if value.limits is None else limits
             rounding = FakeQuantization(name=self.unique(value.range_name), dtype="float32", **settings)
             value.range, value.rounded = rounding, rounding(value.tensor)
         return value.rounded
@@ -159,14 +201,13 @@ class Builder:
         self._names.add(unique)
         return unique
 
-    def _unknown_layer_message(self, step: Step) -> str:
-        known = sorted(kind.__name__ for kind in self._rules)
-        what = f"layers of these kinds: {', '.join(known)}"
-        fix = (
-            "Replace it or, if the converter computes it in integers, pass the rule that rounds it: "
-            f"custom_layers={{{type(step.operation).__name__}: kd.quantization.own_range}}."
-        )
-        return expected(what, f"layer {step.operation.name!r} of type {type(step.operation).__name__}", fix)
+
+def keep_integers(builder: Builder, step: Step, values: list[Value]) -> Any:
+    """Keep an operation on integers or truth values, which need no range."""
+    outputs = builder.call_copy(step, values)
+    several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    built = [Value(each, f"{step.name}_range", rounded=each) for each in several]
+    return built if len(built) > 1 else built[0]
 
 
 def check_float32(layer: Any) -> None:

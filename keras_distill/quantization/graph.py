@@ -62,7 +62,8 @@ def transcribe(model: Any, values: list[Any], visit: Callable[[Step, list[Any]],
     Args:
         model: Functional or Sequential model.
         values: One value per input, of any type.
-        visit: Function of a `Step` and the values of its inputs that returns the value of its output.
+        visit: Function of a `Step` and the values of its inputs that returns the value of its output, or a list of
+            several.
         prefix: Prefix of the layers' names, see `Step`. Defaults to `""`.
 
     Returns:
@@ -87,7 +88,8 @@ def transcribe(model: Any, values: list[Any], visit: Callable[[Step, list[Any]],
             outputs = _transcribe_nested(operation, inputs, visit, prefix)
         else:
             after = tuple(following[id(node.outputs[0])]) if len(node.outputs) == 1 else (None, None)
-            outputs = [visit(Step(operation, node, after, calls, prefix), inputs)]
+            result = visit(Step(operation, node, after, calls, prefix), inputs)
+            outputs = result if isinstance(result, (list, tuple)) else [result]
         known.update(zip(map(id, node.outputs), outputs, strict=True))
     return [known[id(tensor)] for tensor in graph.outputs]
 
@@ -115,9 +117,11 @@ def find_structures(model: Any) -> tuple[Any, Any]:
 
 
 def copy_layer(layer: Any, name: str) -> Any:
-    """Return a layer of the same class, config and weights, built for the same inputs, with another name."""
+    """Return a layer or operation of the same class, config, weights and input shape, with another name."""
     copy = type(layer).from_config({**layer.get_config(), "name": name})
-    if layer.built and layer.weights:
+    if isinstance(layer, keras.layers.Layer) and layer.built and layer.weights:
         copy.build_from_config(layer.get_build_config())
         copy.set_weights([ops.convert_to_numpy(weight) for weight in layer.weights])
+        if isinstance(copy, keras.layers.Normalization):
+            copy.finalize_state()
     return copy

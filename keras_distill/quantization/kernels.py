@@ -58,7 +58,7 @@ class QuantizedKernel(keras.layers.Layer):
             outputs = self._normalize_by_batch(inputs)
         else:
             kernel, bias = self.folded()
-            outputs = self.compute(inputs, self.rounded(kernel))
+            outputs, bias = self.compute(inputs, self.rounded(kernel)), self.make_convertible(bias)
             outputs = outputs if bias is None else ops.add(outputs, bias)
         return self.activation(outputs)
 
@@ -73,6 +73,10 @@ class QuantizedKernel(keras.layers.Layer):
             return self.kernel, self.bias
         scale, bias = fold(self.bias, self.normalization)
         return self.scaled(self.kernel, scale), bias
+
+    def make_convertible(self, bias: Any) -> Any:
+        """Return the bias, or `None`, in a form that the converter accepts."""
+        return bias
 
     def rounded(self, kernel: Any) -> Any:
         """Return a kernel rounded to the values that the file stores."""
@@ -172,14 +176,19 @@ class QuantizedConv1D(QuantizedKernel):
     def compute(self, inputs: Any, kernel: Any) -> Any:
         """Return the convolution, computed in two dimensions as in the file."""
         (stride,), (dilation,) = self.layer.strides, self.layer.dilation_rate
-        padding = self.layer.padding
-        if padding == "causal":
-            before = dilation * (self.layer.kernel_size[0] - 1)
-            inputs, padding = ops.pad(inputs, ((0, 0), (before, 0), (0, 0))), "valid"
+        inputs, padding = expand_sequence(inputs, self.layer)
         kernel = kernel if len(kernel.shape) == 4 else ops.expand_dims(kernel, 0)
-        inputs = ops.expand_dims(inputs, 1)
         outputs = ops.conv(inputs, kernel, (1, stride), padding, "channels_last", (1, dilation))
         return ops.squeeze(outputs, 1)
+
+
+def expand_sequence(inputs: Any, layer: Any) -> tuple[Any, str]:
+    """Return sequences as images of one row, padded if the layer's padding is causal, and the padding that is left."""
+    padding = layer.padding
+    if padding == "causal":
+        before = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
+        inputs, padding = ops.pad(inputs, ((0, 0), (before, 0), (0, 0))), "valid"
+    return ops.expand_dims(inputs, 1), padding
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")

@@ -12,9 +12,12 @@ from keras_distill._core.checks import check_choice, check_items, check_number
 from keras_distill._core.messages import expected
 from keras_distill.quantization.fake import fake_quantize
 
-RANGES = ("moving_average", "learned")
+RANGES = ("moving_average", "learned", "covering")
 # An activation that is always zero still needs a scale.
 _LEAST_WIDTH = 1e-5
+# Batches that widen a learned range to what they hold, before only gradients change it: one batch seldom holds the
+# largest values, and an optimizer moves a range by its learning rate whatever the size of the activations.
+_WARM_UP = 100
 
 
 @keras.saving.register_keras_serializable(package="keras_distill")
@@ -25,12 +28,17 @@ class FakeQuantization(keras.layers.Layer):
     the batches, or is learned. The range always contains zero, as integers require. Inference rounds to the current
     range or, before it is initialized, to the range of its own batch. With `trainable=False` the range is constant.
 
+    A learned range covers the first 100 batches. Its gradient is divided by the root of the number of values of one
+    sample times that of the integers, as in the paper, so that a range learns about as fast as the weights.
+
     Args:
-        ranges: `"moving_average"` of the minima and maxima of the training batches, or `"learned"` by gradients
-            together with the weights. Defaults to `"moving_average"`.
+        ranges: `"moving_average"` of the minima and maxima of the training batches, `"learned"` by gradients together
+            with the weights, or `"covering"` all values of all training batches. Defaults to `"moving_average"`.
         momentum: Share of the old range in each moving average, from 0 to below 1. Defaults to 0.99.
         limits: Constant range, a pair of floats. Defaults to `None`.
         bits: Bits of the integers. Defaults to 8.
+        covers: Whether the range covers all training batches, whatever `ranges` says. Defaults to `False`.
+        margin: How far the rounded range reaches below the one that was found. Defaults to 0.0.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Raises:
@@ -55,13 +63,16 @@ class FakeQuantization(keras.layers.Layer):
         momentum: float = 0.99,
         limits: Any = None,
         bits: int = 8,
+        covers: bool = False,
+        margin: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.ranges, self.bits = check_ranges(ranges), bits
+        self.ranges, self.bits, self.covers = check_ranges(ranges), bits, covers or ranges == "covering"
         self.momentum = check_number("momentum", momentum, 0.0, 1.0)
         if self.momentum == 1.0:
             raise ValueError(expected("momentum below 1, so that the range can change", f"momentum={momentum!r}"))
+        self.margin = check_number("margin", margin, 0.0, math.inf)
         self.limits: tuple[float, float] | None = None
         if limits is not None:
             self.limits = _check_limits(limits)
@@ -83,8 +94,10 @@ class FakeQuantization(keras.layers.Layer):
             # Inputs may be integers, such as the bytes of a camera.
             return fake_quantize(ops.cast(inputs, "float32"), *self.limits, self.bits)
         if training and observe and self.trainable:
-            return fake_quantize(inputs, *_make_valid(*self._update(inputs)), self.bits)
-        return fake_quantize(inputs, *_make_valid(*self._choose_range(inputs)), self.bits)
+            lowest, highest = self._update(inputs)
+        else:
+            lowest, highest = self._choose_range(inputs)
+        return fake_quantize(inputs, *_make_valid(lowest - self.margin, highest), self.bits)
 
     def observe(self, inputs: Any) -> None:
         """Set the range to that of a batch."""
@@ -101,15 +114,22 @@ class FakeQuantization(keras.layers.Layer):
     def _update(self, inputs: Any) -> tuple[Any, Any]:
         """Move the range towards that of a training batch, and return it."""
         lowest, highest = _measure(inputs)
-        if self.ranges == "learned":
-            first = self.observed < 0.5
-            lowest, highest = ops.where(first, lowest, self.minimum), ops.where(first, highest, self.maximum)
+        widest = ops.minimum(self.minimum, lowest), ops.maximum(self.maximum, highest)
+        if self.covers:
+            lowest, highest = widest
+        elif self.ranges == "learned":
+            early = self.observed < _WARM_UP - 0.5
+            lowest = ops.where(early, widest[0], self.minimum)
+            highest = ops.where(early, widest[1], self.maximum)
         else:
-            keep = self.observed * self.momentum
+            keep = ops.minimum(self.observed, 1.0) * self.momentum
             lowest = keep * self.minimum + (1.0 - keep) * lowest
             highest = keep * self.maximum + (1.0 - keep) * highest
-        self._assign(lowest, highest)
-        return lowest, highest
+        self._assign(lowest, highest, self.observed + 1.0)
+        if self.ranges != "learned":
+            return lowest, highest
+        share = (math.prod(inputs.shape[1:]) * (2**self.bits - 1)) ** -0.5
+        return _learn(lowest, self.minimum, share), _learn(highest, self.maximum, share)
 
     def _choose_range(self, inputs: Any) -> tuple[Any, Any]:
         """Return the range or, before it is initialized, that of a batch."""
@@ -126,15 +146,15 @@ class FakeQuantization(keras.layers.Layer):
         with tf.init_scope():
             return tf.executing_eagerly() and self.has_range
 
-    def _assign(self, lowest: Any, highest: Any) -> None:
+    def _assign(self, lowest: Any, highest: Any, observed: Any = 1.0) -> None:
         self.minimum.assign(ops.stop_gradient(lowest))
         self.maximum.assign(ops.stop_gradient(highest))
-        self.observed.assign(ops.ones(()))
+        self.observed.assign(ops.minimum(observed, float(_WARM_UP)))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         own = {"ranges": self.ranges, "momentum": self.momentum, "limits": self.limits, "bits": self.bits}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "covers": self.covers, "margin": self.margin}
 
 
 def _check_limits(limits: Any) -> tuple[float, float]:
@@ -159,6 +179,11 @@ def _measure(inputs: Any) -> tuple[Any, Any]:
     # The inverse root of a variance that was rounded to zero is infinite; the file returns the end of the range.
     inputs = ops.where(ops.isinf(inputs), ops.zeros_like(inputs), inputs)
     return ops.minimum(ops.min(inputs), 0.0), ops.maximum(ops.max(inputs), 0.0)
+
+
+def _learn(value: Any, variable: Any, share: float) -> Any:
+    """Return a value whose gradient reaches the variable, multiplied by a share."""
+    return ops.stop_gradient(value) + share * (variable - ops.stop_gradient(variable))
 
 
 def _make_valid(lowest: Any, highest: Any) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from keras_distill.quantization.activations import UNIT, Activation, find_activa
 from keras_distill.quantization.affine import QuantizedAffine, check_affine
 from keras_distill.quantization.attention import build_attention
 from keras_distill.quantization.builder import Builder, Value, raise_unsupported
+from keras_distill.quantization.embedding import build_embedding
 from keras_distill.quantization.graph import Step
 from keras_distill.quantization.kernels import (
     QuantizedConv1D,
@@ -22,28 +23,17 @@ from keras_distill.quantization.kernels import (
     QuantizedDepthwiseConv2D,
 )
 from keras_distill.quantization.normalization import build_layer_normalization
+from keras_distill.quantization.resizing import build_repetition, build_resizing, build_upsampling
+from keras_distill.quantization.rounding import build_augmentation, build_average_pooling, own_range, same_range
+from keras_distill.quantization.transposed import (
+    QuantizedConv1DTranspose,
+    QuantizedConv2DTranspose,
+    QuantizedDepthwiseConv1D,
+    check_transposed,
+)
+from keras_distill.quantization.weights import build_prelu
 
 _SEPARABLE = ("strides", "padding", "data_format", "depth_multiplier", "kernel_size", "dilation_rate")
-
-
-def own_range(builder: Builder, step: Step, values: list[Value]) -> Value:
-    """Keep the layer, and round its outputs to a range of their own."""
-    name, range_name = builder.names(step)
-    return Value(builder.call_copy(step, values, name), range_name)
-
-
-def same_range(builder: Builder, step: Step, values: list[Value]) -> Value:
-    """Keep the layer, which only moves or drops values, so that they stay rounded."""
-    outputs = builder.call_copy(step, values[:1])
-    return Value(outputs, f"{step.name}_range", range=values[0].range, rounded=outputs)
-
-
-def _average_pooling(builder: Builder, step: Step, values: list[Value]) -> Value:
-    """Keep the layer, whose means the file rounds to the range of the inputs."""
-    value = same_range(builder, step, values)
-    if value.range is not None:
-        value.rounded = value.range(value.tensor, observe=False)
-    return value
 
 
 def _pairwise(builder: Builder, step: Step, values: list[Value]) -> Value:
@@ -61,7 +51,7 @@ def _pairwise(builder: Builder, step: Step, values: list[Value]) -> Value:
     return value
 
 
-def _concatenation(builder: Builder, step: Step, values: list[Value]) -> Value:
+def build_concatenation(builder: Builder, step: Step, values: list[Value]) -> Value:
     """Keep the layer; inputs that nothing else uses are rounded only once, to the range of the result."""
     name, range_name = builder.names(step)
     outputs = builder.call(builder.copy(step, name), step, [builder.fused(value) for value in values])
@@ -78,33 +68,37 @@ def _make_kernel_rule(quantized: type) -> Callable[[Builder, Step, list[Value]],
 def _separable(builder: Builder, step: Step, values: list[Value]) -> Value:
     first, second = _split_separable(step.operation)
     name = f"{step.name}_depthwise"
-    depthwise = builder.kernel(QuantizedDepthwiseConv2D, step, first, name, is_last=False)
+    is_image = isinstance(step.operation, layers.SeparableConv2D)
+    kind = QuantizedDepthwiseConv2D if is_image else QuantizedDepthwiseConv1D
+    depthwise = builder.kernel(kind, step, first, name, is_last=False)
     value = Value(depthwise(builder.rounded(values[0])), f"{name}_range")
-    return _build_kernel(builder, step, second, QuantizedConv2D, value)
+    return _build_kernel(builder, step, second, QuantizedConv2D if is_image else QuantizedConv1D, value)
 
 
 def _split_separable(layer: Any) -> tuple[Any, Any]:
     """Split a separable convolution into the two that the file computes, with copies of its weights.
 
     Args:
-        layer: Built `keras.layers.SeparableConv2D`.
+        layer: Built `keras.layers.SeparableConv2D` or `keras.layers.SeparableConv1D`.
 
     Returns:
-        A `keras.layers.DepthwiseConv2D` without a bias and a `keras.layers.Conv2D` of size 1 with the bias and the
-        activation, both built.
+        A depthwise convolution without a bias and a convolution of size 1 with the bias and the activation, both built.
     """
     config = layer.get_config()
     depthwise = {name: value for name, value in config.items() if name in _SEPARABLE or name.startswith("depthwise_")}
-    first = layers.DepthwiseConv2D.from_config({**depthwise, "use_bias": False, "name": f"{layer.name}_depthwise"})
+    is_image = isinstance(layer, layers.SeparableConv2D)
+    one, other = (layers.DepthwiseConv2D, layers.Conv2D) if is_image else (layers.DepthwiseConv1D, layers.Conv1D)
+    first = one.from_config({**depthwise, "use_bias": False, "name": f"{layer.name}_depthwise"})
     pointwise = {
         name.replace("pointwise", "kernel"): value for name, value in config.items() if name.startswith("pointwise_")
     }
     biases = {name: value for name, value in config.items() if "bias" in name}
     settings = {"filters": config["filters"], "kernel_size": 1, "activation": config["activation"], "name": layer.name}
-    second = layers.Conv2D.from_config(settings | pointwise | biases)
-    channels = layer.depthwise_kernel.shape[2]
-    first.build((None, None, None, channels))
-    second.build((None, None, None, channels * layer.depth_multiplier))
+    second = other.from_config(settings | pointwise | biases)
+    free = (None,) * (len(layer.depthwise_kernel.shape) - 1)
+    channels = layer.depthwise_kernel.shape[-2]
+    first.build((*free, channels))
+    second.build((*free, channels * layer.depth_multiplier))
     first.set_weights([ops.convert_to_numpy(layer.depthwise_kernel)])
     rest = [layer.pointwise_kernel, *([layer.bias] if layer.use_bias else [])]
     second.set_weights([ops.convert_to_numpy(weight) for weight in rest])
@@ -113,7 +107,8 @@ def _split_separable(layer: Any) -> tuple[Any, Any]:
 
 def _build_kernel(builder: Builder, step: Step, layer: Any, quantized: type, value: Value) -> Value:
     """Build a layer with weights, the normalization after it, and its activation."""
-    _check_groups(step)
+    if hasattr(layer, "output_padding"):
+        check_transposed(step)
     row, function = find_activation(layer.activation, step), layer.activation
     name, range_name = builder.names(step)
     kernel = builder.kernel(quantized, step, layer, name)
@@ -123,28 +118,24 @@ def _build_kernel(builder: Builder, step: Step, layer: Any, quantized: type, val
     if row.fused:
         alone = len(step.following) == 1 and function is keras.activations.linear
         return Value(outputs, range_name, fusable=alone)
-    return _build_activation(builder, step, row, function, Value(outputs, f"{name}_range"))
-
-
-def _check_groups(step: Step) -> None:
-    if getattr(step.operation, "groups", 1) != 1:
-        fix = "Use a DepthwiseConv2D, or a Conv2D for each group."
-        raise_unsupported(step, "one group", f"groups={step.operation.groups}", fix)
+    return build_activation(builder, step, row, function, Value(outputs, f"{name}_range"))
 
 
 def _activation(builder: Builder, step: Step, values: list[Value]) -> Value:
     row, function = find_activation(step.operation.activation, step), step.operation.activation
-    return _build_activation(builder, step, row, function, values[0])
+    return build_activation(builder, step, row, function, values[0])
 
 
-def _build_activation(builder: Builder, step: Step, row: Activation, function: Callable, value: Value) -> Value:
-    is_argument = not isinstance(step.operation, layers.Activation)
+def build_activation(builder: Builder, step: Step, row: Activation, function: Callable, value: Value) -> Value:
+    """Build an activation function as a layer of its own."""
+    is_argument = isinstance(step.operation, layers.Layer) and not isinstance(step.operation, layers.Activation)
     name, range_name = builder.names(step)
     if row.limits is not None and step.is_output:
         name = step.name
     elif is_argument:
         name, range_name = f"{step.name}_{function.__name__}", f"{step.name}_{function.__name__}_range"
         range_name = step.name if step.is_output else range_name
+    name = builder.unique(name)
     layer = row.layer(name=name, dtype="float32") if row.layer else layers.Activation(function, name=name)
     before = builder.fused(value) if row.fused else builder.rounded(value)
     return Value(layer(before), range_name, limits=row.limits)
@@ -177,6 +168,7 @@ def _affine(builder: Builder, step: Step, values: list[Value]) -> Value:
 
 
 _SAME_RANGE = (
+    layers.CenterCrop,
     layers.Cropping1D,
     layers.Cropping2D,
     layers.Dropout,
@@ -187,6 +179,7 @@ _SAME_RANGE = (
     layers.MaxPooling1D,
     layers.MaxPooling2D,
     layers.Permute,
+    layers.RandomCrop,
     layers.Reshape,
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
@@ -198,25 +191,46 @@ _OWN_RANGE = (
     layers.GlobalAveragePooling2D,
     layers.LeakyReLU,
 )
+_AUGMENTATION_NAMES = (
+    *("ActivityRegularization", "AlphaDropout", "AugMix", "GaussianDropout", "GaussianNoise", "RandAugment"),
+    *("RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform"),
+    *("RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert"),
+    *("RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness"),
+    *("RandomShear", "RandomTranslation", "RandomZoom"),
+)
+# Not every version of Keras has all of them.
+AUGMENTATION = tuple(getattr(layers, name) for name in _AUGMENTATION_NAMES if hasattr(layers, name))
 _PAIRWISE = (layers.Add, layers.Maximum, layers.Minimum, layers.Multiply, layers.Subtract)
 LAYERS: dict[type, Callable[[Builder, Step, list[Value]], Value]] = {
     **dict.fromkeys(_SAME_RANGE, same_range),
     **dict.fromkeys(_OWN_RANGE, own_range),
     **dict.fromkeys(_PAIRWISE, _pairwise),
+    **dict.fromkeys(AUGMENTATION, build_augmentation),
     layers.Activation: _activation,
-    layers.AveragePooling1D: _average_pooling,
-    layers.AveragePooling2D: _average_pooling,
+    layers.AveragePooling1D: build_average_pooling,
+    layers.AveragePooling2D: build_average_pooling,
     layers.BatchNormalization: _affine,
-    layers.Concatenate: _concatenation,
+    layers.Concatenate: build_concatenation,
     layers.Conv1D: _make_kernel_rule(QuantizedConv1D),
+    layers.Conv1DTranspose: _make_kernel_rule(QuantizedConv1DTranspose),
     layers.Conv2D: _make_kernel_rule(QuantizedConv2D),
+    layers.Conv2DTranspose: _make_kernel_rule(QuantizedConv2DTranspose),
     layers.Dense: _make_kernel_rule(QuantizedDense),
+    layers.DepthwiseConv1D: _make_kernel_rule(QuantizedDepthwiseConv1D),
     layers.DepthwiseConv2D: _make_kernel_rule(QuantizedDepthwiseConv2D),
+    layers.Embedding: build_embedding,
     layers.LayerNormalization: build_layer_normalization,
     layers.MultiHeadAttention: build_attention,
+    layers.Normalization: _affine,
+    layers.PReLU: build_prelu,
     layers.ReLU: _relu,
+    layers.RepeatVector: build_repetition,
     layers.Rescaling: _affine,
+    layers.Resizing: build_resizing,
+    layers.SeparableConv1D: _separable,
     layers.SeparableConv2D: _separable,
     layers.Softmax: _softmax,
+    layers.UpSampling1D: build_repetition,
+    layers.UpSampling2D: build_upsampling,
 }
 """Layer class to the rule that builds it."""

@@ -7,7 +7,8 @@ import keras
 from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.quantization.activations import QuantizedSiLU
-from keras_distill.quantization.aware import is_quantize_aware
+from keras_distill.quantization.aware import find_first_weights, is_quantize_aware
+from keras_distill.quantization.constants import WithConstant
 from keras_distill.quantization.graph import copy_layer, find_structures, transcribe
 from keras_distill.quantization.kernels import QuantizedKernel
 from keras_distill.quantization.parts import Skipped, skip_part
@@ -57,6 +58,8 @@ def float_student(model: keras.Model, name: str | None = None) -> keras.Model:
             copies[id(layer)] = _make_float(layer, names[layer.name])
         if isinstance(layer, QuantizedKernel):
             return copies[id(layer)](tensors[0])
+        if isinstance(layer, WithConstant):
+            return layer.apply(tensors[0], layer.constant)
         arguments, keywords = step.arguments(tensors)
         return copies[id(layer)](*arguments, **keywords)
 
@@ -70,6 +73,22 @@ def float_student(model: keras.Model, name: str | None = None) -> keras.Model:
     )
 
 
+def restore_first_student(model: keras.Model) -> keras.Model | None:
+    """Return a copy of the float student that a quantization-aware model was made from, `None` if that is not known.
+
+    It is known for what `quantize_aware` returned in this process, and has the weights that the student had then.
+    """
+    first = find_first_weights(model)
+    if first is None:
+        return None
+    trained = model.get_weights()
+    model.set_weights(first)
+    try:
+        return float_student(model)
+    finally:
+        model.set_weights(trained)
+
+
 def _restore(layer: Any, name: str, skipped: Skipped, copies: dict[int, Any]) -> Any:
     """Return the output of a float layer after its last part, and the placeholder before that."""
     if not getattr(layer, "ends", False):
@@ -81,7 +100,7 @@ def _restore(layer: Any, name: str, skipped: Skipped, copies: dict[int, Any]) ->
 
 def _find_names(model: Any) -> dict[str, str]:
     """Return the student's name of each layer."""
-    kept = [layer.name for layer in model.layers if not isinstance(layer, FakeQuantization)]
+    kept = [layer.name for layer in model.operations if not isinstance(layer, FakeQuantization)]
     own = {name: name.removesuffix("_unrounded") for name in kept}
     return {name: name if own[name] in kept else own[name] for name in kept}
 

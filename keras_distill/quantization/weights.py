@@ -8,6 +8,10 @@ from keras_distill.quantization.builder import Builder, Value
 from keras_distill.quantization.fake import fake_quantize_kernel
 from keras_distill.quantization.graph import Step, copy_layer
 
+ops: Any = keras.ops  # Keras infers `None` among the types of its operations.
+
+_LEAST_SLOPE = 1e-6
+
 
 @keras.saving.register_keras_serializable(package="keras_distill")
 class RoundedWeights(keras.layers.Layer):
@@ -42,13 +46,35 @@ class RoundedWeights(keras.layers.Layer):
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
 
 
+@keras.saving.register_keras_serializable(package="keras_distill")
+class QuantizedPReLU(RoundedWeights):
+    """A `keras.layers.PReLU` with rounded slopes."""
+
+    def call(self, inputs: Any) -> Any:
+        """Compute a batch."""
+        # The converter joins these operations to one, and then loses the range of TensorFlow's own fake quantization.
+        slopes = ops.convert_to_tensor(self.layer.alpha)
+        step = ops.maximum(ops.max(ops.abs(slopes)), _LEAST_SLOPE) / 127.0
+        rounded = slopes + ops.stop_gradient(ops.round(slopes / step) * step - slopes)
+        return ops.relu(inputs) + -rounded * ops.relu(-inputs)
+
+
+def build_prelu(builder: Builder, step: Step, values: list[Value]) -> Value:
+    """Build a PReLU with rounded slopes and a range of its own."""
+    return _round_weights(builder, step, values, QuantizedPReLU)
+
+
 def rounded_weights(builder: Builder, step: Step, values: list[Value]) -> Value:
     """Keep a layer that adds or multiplies weights of its own, and round the weights and the outputs."""
+    return _round_weights(builder, step, values, RoundedWeights)
+
+
+def _round_weights(builder: Builder, step: Step, values: list[Value], kind: type[RoundedWeights]) -> Value:
     name, range_name = builder.names(step)
 
     def make() -> RoundedWeights:
         wrapped = copy_layer(step.operation, step.operation.name)
-        return RoundedWeights(wrapped, name=builder.unique(name), dtype="float32")
+        return kind(wrapped, name=builder.unique(name), dtype="float32")
 
     layer = builder.make_once(step, make)
     return Value(layer(builder.rounded(values[0])), range_name)

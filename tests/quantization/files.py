@@ -37,7 +37,7 @@ def convert(model, folder):
 
 def _outputs(model, inputs):
     answer = model(keras.tree.pack_sequence_as(model.input, list(inputs)), training=False)
-    return {f"output_{index:02}": each for index, each in enumerate(keras.tree.flatten(answer))}
+    return {f"output_{index:03}": each for index, each in enumerate(keras.tree.flatten(answer))}
 
 
 def run(path, *inputs, kernels=FAST):

@@ -122,8 +122,10 @@ def normalizing(**settings):
 
 
 REFUSED = {
-    "causal": (lambda: attending(use_causal_mask=True), "use_causal_mask=True"),
-    "masked": (lambda: attending(attention_mask=np.ones((1, 6, 6), bool)), "without a mask in layer 'odd'"),
+    "constant mask": (
+        lambda: attending(attention_mask=np.ones((1, 6, 6), bool)),
+        "computed by the model in layer 'odd'",
+    ),
     "scores": (lambda: attending(return_attention_scores=True), "return_attention_scores=True"),
     "window": (lambda: attending(sliding_window=2), "sliding_window=2"),
     "gate": (lambda: attending(use_gate=True), "use_gate=True"),

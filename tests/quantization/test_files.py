@@ -1,13 +1,13 @@
 """The converter's files, without calibration data: they compute in integers only and match the model."""
 
 import keras
-import numpy as np
 import pytest
 
 from keras_distill import quantization
 from tests.quantization.files import ROUNDED, agreement, convert, gaps_in_steps, misses, types, with_every_rounded_value
-from tests.quantization.layer_table import CASES, model_of
+from tests.quantization.layer_table import CASES, TOKENS, model_of, samples_of
 
+# A mask of tokens is computed in truth values.
 INTEGERS = {"INT8", "INT32"}
 # Operations further from their exact result, by the beginning of their names. Where XNNPACK only changes the scale, it
 # has the ratio of the two scales in 256ths: half of one, times the 127 steps of an input, is a quarter of a step.
@@ -55,14 +55,14 @@ def test_weights_of_four_bits_have_four_bits_in_the_file(calibrated, digits, tmp
 def test_all_layers_of_the_table_convert(shape, tmp_path):
     """One file for the models of a shape, since a conversion costs seconds."""
     cases = sorted(case for case in CASES if CASES[case][0] == shape)
-    inputs = keras.Input(shape, name="x")
+    inputs = keras.Input(shape, name="x", dtype="int32" if shape == TOKENS else "float32")
     outputs = [keras.layers.Flatten()(_named(model_of(case), case)(inputs)) for case in cases]
     model = quantization.quantize_aware(keras.Model(inputs, outputs))
-    x = np.random.default_rng(3).normal(size=(64, *shape)).astype("float32")
+    x = samples_of(shape, 64, seed=3)
     quantization.calibrate(model, x)
     exposed = with_every_rounded_value(model)
     path = convert(exposed, tmp_path)
-    assert types(path) <= INTEGERS
+    assert types(path) <= INTEGERS | ({"BOOL"} if shape == TOKENS else set())
     found = misses(path, exposed, x)
     assert not {name: miss for name, miss in found.items() if miss > _largest(name)}
 

@@ -3,43 +3,42 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from keras_distill import quantization
 from keras_distill.quantization.activations import ACTIVATIONS
+from keras_distill.quantization.operations import OPERATIONS
 from keras_distill.quantization.rules import LAYERS
-from tests.quantization.layer_table import CASES, model_of
-
-
-def sample(model, count=32):
-    shapes = [(count, *each.shape[1:]) for each in model.inputs]
-    return [np.random.default_rng(5).normal(size=shape).astype("float32") for shape in shapes][0]
+from tests.quantization.layer_table import CASES, model_of, samples_of
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_copy_equals_the_student_up_to_rounding_and_converts_back(case):
     student = model_of(case)
     before = student.get_weights()
-    x = sample(student)
+    x = samples_of(CASES[case][0], 32)
     aware = quantization.quantize_aware(student)
     quantization.calibrate(aware, x)
-    wanted, got = np.asarray(student(x)), np.asarray(aware(x))
+    wanted, got = np.asarray(student(x, training=False)), np.asarray(aware(x, training=False))
     assert got.shape == wanted.shape
     assert np.abs(got - wanted).mean() < 0.02 * np.ptp(wanted)
     assert not quantization.is_quantize_aware(again := quantization.float_student(aware))
-    assert np.allclose(again(x), wanted, atol=1e-5)
+    assert np.allclose(again(x, training=False), wanted, atol=1e-5)
     assert all(np.array_equal(a, b) for a, b in zip(before, student.get_weights(), strict=True))
     # Nothing is shared with the student.
     assert not {id(each) for each in aware.weights} & {id(each) for each in student.weights}
 
 
 def test_every_row_has_a_case():
-    seen, functions = set(), set()
+    seen, functions, operations = set(), set(), set()
     for case in CASES:
         for layer in model_of(case)._flatten_layers():
             seen.add(type(layer))
             functions.add(getattr(layer, "activation", None))
+        operations |= {type(operation).__name__ for operation in model_of(case).operations}
     assert not LAYERS.keys() - seen
+    # Spellings of other versions of Keras, and of other ways to write the same.
+    assert not OPERATIONS.keys() - operations - {"Abs", "Divide", "Flatten", "Ravel"}
     assert not ACTIVATIONS.keys() - functions
 
 
@@ -111,6 +110,11 @@ def sequence(*within, shape=(8, 8, 4)):
     return keras.Sequential([keras.Input(shape), *within])
 
 
+def operation_of(function):
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, function(inputs))
+
+
 REFUSED = {
     "an array": (lambda: np.zeros(3), "keras.Model"),
     "not built": (lambda: keras.Sequential([layers.Dense(3)]), "to be built"),
@@ -119,13 +123,36 @@ REFUSED = {
     "activation": (lambda: sequence(layers.Dense(3, activation="elu", name="odd")), "'elu' in layer 'odd'"),
     "relu": (lambda: sequence(layers.ReLU(max_value=3.0, name="odd")), "max_value=3"),
     "softmax": (lambda: sequence(layers.Softmax(axis=1, name="odd")), "axis=1"),
-    "groups": (lambda: sequence(layers.Conv2D(4, 1, groups=2, name="odd")), "groups=2"),
+    "masked mean": (
+        lambda: keras.Sequential(
+            [
+                keras.Input((4,), dtype="int32"),
+                layers.Embedding(5, 2, mask_zero=True),
+                layers.GlobalAveragePooling1D(name="odd"),
+            ]
+        ),
+        "no mask in layer 'odd'",
+    ),
+    "tokens of floats": (lambda: sequence(layers.Embedding(5, 2, name="odd"), shape=(4,)), "int32 tokens"),
+    "dilated": (lambda: sequence(layers.Conv2DTranspose(2, 3, dilation_rate=2, name="odd")), "dilation_rate"),
+    "bicubic": (lambda: sequence(layers.UpSampling2D(2, interpolation="bicubic", name="odd")), "bicubic"),
+    "operation": (lambda: operation_of(ops.exp), "operation Exp of keras.ops, 'exp'.*kd.quantization.LAYERS"),
+    "division": (lambda: operation_of(lambda x: x / (x + 1.0)), "constant to divide by in layer 'true_divide"),
+    "power": (lambda: operation_of(lambda x: x**3), "the power 2"),
+    "exact gelu": (lambda: operation_of(lambda x: ops.gelu(x, approximate=False)), "gelu_tanh"),
     "channels first": (lambda: sequence(layers.MaxPooling2D(data_format="channels_first", name="odd")), "channels"),
     "mixed precision": (lambda: sequence(layers.Dense(3, dtype="mixed_float16", name="half")), "'half' of dtype"),
     "normalization": (lambda: sequence(layers.BatchNormalization(axis=1, name="odd")), "axis=1"),
     "rescaling": (lambda: sequence(layers.Rescaling(np.ones((8, 1)), name="odd")), "per channel"),
     "twice": (lambda: quantization.quantize_aware(sequence(layers.Flatten())), "aware already"),
 }
+
+
+def test_layers_of_keras_get_no_advice_that_fails():
+    with pytest.raises(ValueError, match="'odd' of type Dot. No rule is known for it") as caught:
+        inputs = keras.Input((4,))
+        quantization.quantize_aware(keras.Model(inputs, layers.Dot(1, name="odd")([inputs, inputs])))
+    assert "custom_layers" not in str(caught.value)
 
 
 @pytest.mark.parametrize("case", REFUSED)

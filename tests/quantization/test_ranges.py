@@ -63,12 +63,32 @@ def test_a_graph_traced_after_training_has_no_condition():
 
 def test_learned_limits_receive_the_gradient_of_clipped_values():
     layer = FakeQuantization(ranges="learned")
-    layer(np.array([-1.0, 1.0], "float32"), training=True)
+    first = np.array([[-1.0, 1.0, 0.0, 0.0]], "float32")
+    for _ in range(100):
+        layer(first, training=True)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(layer(np.array([-7.0, 0.5, 4.0, 9.0], "float32"), training=True))
-    assert [float(each) for each in tape.gradient(loss, [layer.minimum, layer.maximum])] == [1.0, 2.0]
+        loss = tf.reduce_sum(layer(np.array([[-7.0, 0.5, 4.0, 9.0]] * 2, "float32"), training=True))
+    # Four values per sample, 255 steps: 1 / sqrt(4 * 255) for each value that is cut off.
+    share = 1020**-0.5
+    found = [float(each) for each in tape.gradient(loss, [layer.minimum, layer.maximum])]
+    assert found == pytest.approx([2.0 * share, 4.0 * share])
     assert limits(layer) == (-1.0, 1.0)
     assert [weight.name for weight in layer.trainable_weights] == ["minimum", "maximum"]
+
+
+def test_a_learned_range_covers_its_first_batches():
+    layer = FakeQuantization(ranges="learned")
+    layer(FIRST, training=True)
+    layer(SECOND, training=True)
+    assert limits(layer) == (-5.0, 3.0)
+
+
+@pytest.mark.parametrize("ranges", ("moving_average", "learned"))
+def test_a_covering_range_never_shrinks(ranges):
+    layer = FakeQuantization(ranges=ranges, covers=True)
+    for batch in (FIRST, SECOND, FIRST * 0.1):
+        layer(batch, training=True)
+    assert limits(layer) == (-5.0, 3.0)
 
 
 def test_a_learned_range_that_lost_zero_stays_valid():
@@ -119,6 +139,6 @@ def test_activations_that_overflow_leave_the_ranges_as_they_were():
 
 
 def test_config_round_trip():
-    layer = FakeQuantization(ranges="learned", momentum=0.5, limits=(0.0, 1.0), bits=4, name="x")
+    layer = FakeQuantization(ranges="learned", momentum=0.5, limits=(0.0, 1.0), bits=4, covers=True, name="x")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer), safe_mode=True)
     assert again.get_config() == layer.get_config()

@@ -47,6 +47,7 @@ class Source:
         time_limit: Seconds that one request to another process may take.
         calibration_method: Name in `calibration.METHODS`. Defaults to `"min_max"`.
         kinds: Dict of output name to one of `kinds.KINDS`, by which files are compared with the student.
+        first_student: The float student before quantization-aware training, or `None`.
     """
 
     student: Any
@@ -57,6 +58,7 @@ class Source:
     time_limit: float
     calibration_method: str = "min_max"
     kinds: dict[str, str] = dataclasses.field(default_factory=dict)
+    first_student: Any = None
     _outcomes: dict[str, Exception | None] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -45,6 +45,8 @@ class Artifact:
         input_dtypes: Dict of input name to its dtype in the file.
         output_dtypes: Dict of output name to its dtype in the file.
         outputs: Dict of output name to the figures of that output.
+        first_student: Agreement and differences of a quantization-aware student's file from the float student that
+            training began from, and that student's accuracy; empty if it is not known.
         log: What the converter or the runtime printed, if the format did not pass.
     """
 
@@ -70,6 +72,7 @@ class Artifact:
     input_dtypes: dict[str, str] = dataclasses.field(default_factory=dict)
     output_dtypes: dict[str, str] = dataclasses.field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    first_student: dict[str, Any] = dataclasses.field(default_factory=dict)
     log: str = dataclasses.field(default="", repr=False)
 
     @property
@@ -225,6 +228,7 @@ class ExportReport(tables.TableReport):
         """Return the lines below the table."""
         notes = [f"{row.format}: {row.status}; no file was kept" for row in self if not row.passed]
         notes += _list_larger(self)
+        notes += [_describe_first(row) for row in self if row.first_student.get("max_difference") is not None]
         notes += [
             f"{row.format} on {device}: {status}"
             for row in self
@@ -269,6 +273,18 @@ def _list_larger(rows: Iterable[Artifact]) -> list[str]:
     if counts[1] > 2 * counts[0]:
         why += ", because quantizers need recurrent layers unrolled; tflite_weights_int8 keeps their loops"
     return [f"tflite_int8 is larger than tflite: {why}"]
+
+
+def _describe_first(row: Artifact) -> str:
+    """Return how far a file is from the float student before quantization-aware training, in one line."""
+    figures = row.first_student
+    words = [f"max difference {tables.format_difference(figures['max_difference'])}"]
+    words.append(f"mean difference {tables.format_difference(figures['mean_difference'])}")
+    if figures["agreement"] is not None:
+        words.insert(0, f"agreement {figures['agreement']:.2%}".replace("%", " %"))
+    if figures["student_accuracy"] is not None:
+        words.append(f"whose accuracy was {figures['student_accuracy']:.2%}".replace("%", " %"))
+    return f"{row.format} and the float student before quantization-aware training: {', '.join(words)}"
 
 
 def _make_device_column(name: str) -> tables.Column:
