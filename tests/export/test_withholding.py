@@ -85,6 +85,13 @@ def test_file_of_another_student_is_withheld(exported, digits, tmp_path, monkeyp
     assert report.path is None and list(tmp_path.iterdir()) == []
 
 
+def limit_to(monkeypatch, **limits):
+    """Give the format `tflite` limits that no user could pass."""
+    entry = room.FORMATS["tflite"]
+    changed = dataclasses.replace(entry, limits=dataclasses.replace(entry.limits, **limits))
+    monkeypatch.setitem(room.FORMATS, "tflite", changed)
+
+
 @pytest.mark.parametrize(
     ("limit", "why"),
     [
@@ -93,9 +100,10 @@ def test_file_of_another_student_is_withheld(exported, digits, tmp_path, monkeyp
         ({"max_mean_difference": -1.0}, "mean difference of output 'logits' is"),
     ],
 )
-def test_impossible_limit_withholds(limit, why, tiny, tmp_path):
+def test_impossible_limit_withholds(limit, why, tiny, tmp_path, monkeypatch):
     student, x = tiny
-    report = room.export(student, tmp_path / "out", "tflite", evaluation_data=x, **limit)
+    limit_to(monkeypatch, **limit)
+    report = room.export(student, tmp_path / "out", "tflite", evaluation_data=x)
     assert report["tflite"].status.startswith(f"exported, but failed verification: {why}")
     assert report["tflite"].bytes > 0
     assert list(tmp_path.iterdir()) == []
@@ -229,10 +237,11 @@ def test_an_interrupted_export_changes_nothing(where, error, earlier, tiny, monk
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_export_without_passed_files_keeps_the_earlier_one(earlier, tiny):
+def test_an_export_without_passed_files_keeps_the_earlier_one(earlier, tiny, monkeypatch):
     path, before = earlier
     student, x = tiny
-    report = room.export(student, path, "tflite", evaluation_data=x, min_agreement=1.01)
+    limit_to(monkeypatch, min_agreement=1.01)
+    report = room.export(student, path, "tflite", evaluation_data=x)
     assert report.path is None and "nothing was written or replaced" in str(report)
     assert contents(path) == before
     assert list(path.parent.iterdir()) == [path]
