@@ -57,6 +57,7 @@ TABLE = [(loss, ranks) for loss in LOSSES for ranks in RANKS if loss[:3] != "own
 """Keras leaves the ranks to a `Loss` of your own, which broadcasts them."""
 
 
+@pytest.mark.filterwarnings("ignore:The loss '.*' returns one value for the whole batch")
 @pytest.mark.parametrize("loss, ranks", TABLE)
 def test_every_rank_that_keras_takes(loss, ranks):
     given, (labels, outputs) = LOSSES[loss], map(tf.constant, RANKS[ranks])
