@@ -61,6 +61,6 @@ def are_probabilities(output: Any) -> Any:
     output = ops.cast(output, "float32")
     far = ops.abs(ops.sum(output, axis=-1) - 1.0)
     # The sum of a single row of logits may come close to one.
-    tolerance = ops.where(rows > 1, _TOLERANCE, max(_TOLERANCE_OF_ONE, rounding))
+    tolerance = ops.cast(ops.where(rows > 1, _TOLERANCE, max(_TOLERANCE_OF_ONE, rounding)), "float32")
     # Compared one by one, since XLA's minimum and maximum of NaN are not NaN.
     return ops.logical_and(rows > 0, ops.logical_and(ops.all(output >= 0.0), ops.all(far < tolerance)))

@@ -172,6 +172,9 @@ class Objective(keras.layers.Layer):
         Returns:
             Float scalar.
         """
+        # Keras computes a loss in its `floatx`, which may be float64.
+        hard, regularization = (each if each is None else ops.cast(each, self.dtype) for each in (hard, regularization))
+        soft = {name: ops.cast(value, self.dtype) for name, value in soft.items()}
         for name, value in {"student_loss": hard, **soft, "regularization loss": regularization}.items():
             if value is not None:
                 guards.check_finite(name, value)

@@ -12,6 +12,7 @@ from keras_distill.callbacks.scheduler import Scheduler
 from keras_distill.distiller import validation
 from keras_distill.distiller.backups import BackupGuard
 from keras_distill.distiller.class_weights import weigh_classes
+from keras_distill.distiller.first_look import look_at_teacher
 from keras_distill.distiller.foreign_arguments import check_no_text, refuse_foreign_arguments
 from keras_distill.distiller.logs import Bookkeeping, split_fidelity
 from keras_distill.distiller.objective import taps
@@ -109,6 +110,8 @@ class Training(ModelMixin):
             if verbose != 0 and not any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks):
                 callbacks.append(ProgressBar())
         self._build_optimizer()
+        if y is not None:
+            look_at_teacher(self, x, y, batch_size)
         with steps.located(), guards.explained():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 

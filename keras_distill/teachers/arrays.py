@@ -1,5 +1,9 @@
 """Running a function of NumPy arrays inside TensorFlow's graph, in portions of a size it takes, with checks."""
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -7,6 +11,10 @@ import numpy as np
 from keras_distill._core import guards
 from keras_distill._core.messages import expected
 from keras_distill._core.tensors import same_shape
+
+
+class FunctionInStepError(RuntimeError):
+    """A teacher that runs inside a step has called a `tf.function`, which would wait for ever."""
 
 
 def through_numpy(function: Any, tensors: Any, dtype: Any) -> Any:
@@ -27,7 +35,47 @@ def through_numpy(function: Any, tensors: Any, dtype: Any) -> Any:
 
     if tf.executing_eagerly():
         return tf.convert_to_tensor(run(*(tensor.numpy() for tensor in tensors)))
-    return tf.numpy_function(guards.marked(run), tensors, dtype)
+
+    def run_in_step(*arrays: Any) -> Any:
+        with _refusing_functions():
+            return run(*arrays)
+
+    return tf.numpy_function(guards.marked(run_in_step), tensors, dtype)
+
+
+@contextlib.contextmanager
+def _refusing_functions() -> Iterator[None]:
+    """Raise a `FunctionInStepError` if the code within calls a `tf.function`, where it would wait for ever.
+
+    Code in a step holds a thread of TensorFlow's pool, and a function needs another one. On one core there is one.
+    """
+    if not _pool_has_one_thread() or sys.getprofile() is not None:
+        yield
+        return
+    sys.setprofile(_refuse_function)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def _pool_has_one_thread():
+    import tensorflow as tf
+
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or os.environ.get("TF_NUM_INTEROP_THREADS")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return int(threads or cores or 1) == 1
+
+
+def _refuse_function(frame, event, _):
+    """Raise when the code of TensorFlow that runs a compiled function begins: a hook for `sys.setprofile`."""
+    if event == "call" and frame.f_code.co_name == "_call_flat" and "tensorflow" in frame.f_code.co_filename:
+        what = "a teacher that runs no tf.function, as `model.predict` does, where TensorFlow has a single thread"
+        fix = (
+            "Call the model, as in `model(x, training=False)`, pass it as the teacher itself, or set "
+            "TF_NUM_INTEROP_THREADS=2 before TensorFlow starts."
+        )
+        raise FunctionInStepError(expected(what, "a callable that runs one", fix))
 
 
 def in_portions(function: Any, arrays: Any, size: Any = None, whole: bool = False) -> Any:

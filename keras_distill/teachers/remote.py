@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_distill._core.checks import check_number, check_whole_number
 from keras_distill._core.messages import expected
+from keras_distill.teachers.arrays import FunctionInStepError
 from keras_distill.teachers.foreign import ForeignTeacher
 from keras_distill.teachers.kinds import kind
 
@@ -125,6 +126,8 @@ def retried(function: Any, retries: Any, backoff: Any, label: str, sleep: Any = 
     for attempt in range(retries + 1):
         try:
             return function()
+        except FunctionInStepError:
+            raise
         except Exception as error:
             if attempt == retries:
                 received = f"{type(error).__name__}: {error}, at attempt {attempt + 1} of {retries + 1}"

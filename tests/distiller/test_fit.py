@@ -9,6 +9,7 @@ import tensorflow as tf
 from numpy.testing import assert_allclose
 
 import keras_distill as kd
+from keras_distill.distiller.first_look import DoubtfulTeacherWarning
 
 
 def make(mlp, *, losses=None, compile_kwargs=None, **kwargs):
@@ -316,6 +317,7 @@ def test_subclassed_models_train(data):
 def test_hard_loss_by_name_warns_of_nothing_and_by_object_once(mlp, data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DoubtfulTeacherWarning)
         make(mlp, compile_kwargs={"run_eagerly": True}).fit(*data, verbose=0)
     distiller = make(mlp, compile_kwargs={"loss": keras.losses.SparseCategoricalCrossentropy()})
     with pytest.warns(UserWarning, match="from_logits=True") as caught:
@@ -323,6 +325,7 @@ def test_hard_loss_by_name_warns_of_nothing_and_by_object_once(mlp, data):
     assert len([warning for warning in caught if warning.category is UserWarning]) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DoubtfulTeacherWarning)
         compiled = {"loss": distiller.loss.loss, "run_eagerly": True}
         make(lambda width: mlp(width, head="softmax"), compile_kwargs=compiled).fit(*data, verbose=0)
 

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import keras_distill as kd
 from keras_distill._core import guards
-from keras_distill.teachers import CallableTeacher, as_teacher
+from keras_distill.teachers import CallableTeacher, arrays, as_teacher
 from keras_distill.teachers.remote import retried
 
 MATRIX = np.random.default_rng(4).normal(size=(4, 3)).astype("float32")
@@ -398,3 +398,21 @@ def test_any_other_function_says_what_to_do(data, tmp_path):
         distiller.save(tmp_path / "d.keras")
     distiller.save_weights(tmp_path / "d.weights.h5")
     distiller.student.save(tmp_path / "s.keras")
+
+
+@pytest.mark.parametrize("how", ["predict", "predict_on_batch", "a function", "a signature"])
+def test_what_would_wait_for_ever_on_one_thread_is_refused(data, how):
+    assert arrays._pool_has_one_thread()  # As tests/conftest.py has it.
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    compiled = tf.function(model)
+    calls = {
+        "predict": lambda x: model.predict(x, verbose=0),
+        "predict_on_batch": model.predict_on_batch,
+        "a function": lambda x: compiled(x).numpy(),
+        "a signature": lambda x: compiled.get_concrete_function(tf.TensorSpec((None, 4)))(tf.constant(x)).numpy(),
+    }
+    teacher, x = as_teacher(calls[how]), data[0]
+    assert_allclose(teacher(x), model(x), atol=1e-6)  # Outside a step it has the thread.
+    with pytest.raises(RuntimeError, match=r"single thread\. Received: .* Call the model"), guards.explained():
+        tf.function(teacher)(x)
+    assert_allclose(tf.function(as_teacher(lambda x: model(x).numpy()))(x), model(x), atol=1e-6)

@@ -37,7 +37,8 @@ class StepRecord:
         self._checks += [(key, [value.dtype for value in values]) for key, (_, values) in checks.items()]
         conditions = tf.stack([tf.cast(condition, "bool") for condition, _ in checks.values()])
         received = tf.stack([_two_numbers(values) for _, values in checks.values()])
-        # Masked rather than indexed: with a dynamic index, XLA stops for ever in the loop of several steps.
+        # Masked rather than indexed: TensorFlow tries to infer an index at compile time, by a walk through all that it
+        # depends on, which is the whole step here: compiling did not end in minutes.
         failed = tf.reduce_min(tf.where(conditions, _NOT_FAILED, numbers))
         shown = tf.reduce_sum(tf.where(tf.equal(numbers, failed)[:, None], received, 0.0), axis=0)
         fails = tf.logical_and(tf.equal(self._failed, 0), failed < _NOT_FAILED)
