@@ -89,7 +89,7 @@ def transcribe(model: Any, values: list[Any], visit: Callable[[Step, list[Any]],
         else:
             after = tuple(following[id(node.outputs[0])]) if len(node.outputs) == 1 else (None, None)
             result = visit(Step(operation, node, after, calls, prefix), inputs)
-            outputs = result if isinstance(result, (list, tuple)) else [result]
+            outputs = list(result) if isinstance(result, (list, tuple)) else [result]
         known.update(zip(map(id, node.outputs), outputs, strict=True))
     return [known[id(tensor)] for tensor in graph.outputs]
 
