@@ -2,6 +2,7 @@
 
 from keras_distill.quantization.activations import gelu_tanh
 from keras_distill.quantization.aware import calibrate, check_trained, is_quantize_aware, quantize_aware, ranges
+from keras_distill.quantization.operations import OPERATIONS
 from keras_distill.quantization.ranges import FakeQuantization
 from keras_distill.quantization.rounding import own_range, same_range
 from keras_distill.quantization.rules import LAYERS
@@ -10,6 +11,7 @@ from keras_distill.quantization.weights import rounded_weights
 
 __all__ = [
     "LAYERS",
+    "OPERATIONS",
     "FakeQuantization",
     "calibrate",
     "check_trained",

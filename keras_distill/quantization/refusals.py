@@ -18,7 +18,9 @@ def describe_unknown(operation: Any) -> str:
         received = f"the operation {kind.__name__} of keras.ops, {name!r}"
         what = "operations that a file can compute in integers, such as + - * of tensors, slices and keras.ops.reshape"
         return expected(
-            what, received, f"Replace it by others or by a layer of kd.quantization.LAYERS, or {_CALIBRATE}."
+            what,
+            received,
+            f"Replace it by one of kd.quantization.OPERATIONS or kd.quantization.LAYERS, or {_CALIBRATE}.",
         )
     received = f"layer {name!r} of type {kind.__name__}"
     what = "layers of the kinds in kd.quantization.LAYERS"

@@ -22,11 +22,3 @@ def build_average_pooling(builder: Builder, step: Step, values: list[Value]) -> 
     if value.range is not None:
         value.rounded = value.range(value.tensor, observe=False)
     return value
-
-
-def build_augmentation(builder: Builder, step: Step, values: list[Value]) -> Value:
-    """Keep a layer that changes values in training only, before they are rounded."""
-    (value,) = values
-    name, range_name = builder.names(step)
-    outputs = builder.call(builder.copy(step, name), step, [value.tensor])
-    return Value(outputs, range_name, fusable=value.fusable and len(step.following) == 1, limits=value.limits)

@@ -13,6 +13,7 @@ from keras import layers, ops
 from keras_distill.quantization.activations import UNIT, Activation, find_activation
 from keras_distill.quantization.affine import QuantizedAffine, check_affine
 from keras_distill.quantization.attention import build_attention
+from keras_distill.quantization.augmentation import build_augmentation
 from keras_distill.quantization.builder import Builder, Value, raise_unsupported
 from keras_distill.quantization.embedding import build_embedding
 from keras_distill.quantization.graph import Step
@@ -24,7 +25,7 @@ from keras_distill.quantization.kernels import (
 )
 from keras_distill.quantization.normalization import build_layer_normalization
 from keras_distill.quantization.resizing import build_repetition, build_resizing, build_upsampling
-from keras_distill.quantization.rounding import build_augmentation, build_average_pooling, own_range, same_range
+from keras_distill.quantization.rounding import build_average_pooling, own_range, same_range
 from keras_distill.quantization.transposed import (
     QuantizedConv1DTranspose,
     QuantizedConv2DTranspose,

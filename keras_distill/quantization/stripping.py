@@ -7,6 +7,7 @@ import keras
 from keras_distill._core.checked import checked
 from keras_distill._core.messages import expected
 from keras_distill.quantization.activations import QuantizedSiLU
+from keras_distill.quantization.augmentation import TrainingOnly
 from keras_distill.quantization.aware import find_first_weights, is_quantize_aware
 from keras_distill.quantization.constants import WithConstant
 from keras_distill.quantization.graph import copy_layer, find_structures, transcribe
@@ -108,7 +109,7 @@ def _find_names(model: Any) -> dict[str, str]:
 def _make_float(layer: Any, name: str) -> Any:
     if isinstance(layer, QuantizedKernel):
         return layer.float_layer(name)
-    if isinstance(layer, RoundedWeights):
+    if isinstance(layer, (RoundedWeights, TrainingOnly)):
         return copy_layer(layer.layer, name)
     if isinstance(layer, QuantizedSiLU):
         return keras.layers.Activation("silu", name=name)

@@ -13,7 +13,8 @@ INTEGERS = {"INT8", "INT32"}
 # has the ratio of the two scales in 256ths: half of one, times the 127 steps of an input, is a quarter of a step.
 # A ReLU whose input others take as well is computed with the layer before it, without the rounding between them: half
 # a step of that layer's range, which spans at most 2.1 of the ReLU's, since it goes below zero as well.
-APART = {"leaky": ROUNDED + 0.25, "maximum": ROUNDED + 0.25, "relu_of_": ROUNDED + 0.5 * 2.1}
+_RESCALED = dict.fromkeys(("leaky", "maximum", "maxima", "concatenate", "slices"), ROUNDED + 0.25)
+APART = _RESCALED | {"relu_of_": ROUNDED + 0.5 * 2.1}
 
 
 @pytest.fixture(scope="module")

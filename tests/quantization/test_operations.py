@@ -68,6 +68,11 @@ def test_mobilenet_v3_of_keras_applications(tmp_path):
     x = generator.uniform(0, 255, (16, 32, 32, 3)).astype("float32")
     quantization.calibrate(aware, x)
     assert np.allclose(quantization.float_student(aware)(x[:4]), student(x[:4], training=False), atol=1e-4)
+    # The rest of the net repeats these layers, and takes the converter a quarter of a minute.
+    inputs, features = student.input, student.get_layer("expanded_conv_2_add").output
+    student = keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(features)))
+    aware = quantization.quantize_aware(student)
+    quantization.calibrate(aware, x)
     path = convert(aware, tmp_path)
     assert types(path) == {"INT8", "INT32"}
     (gaps,) = gaps_in_steps(path, aware, x)
