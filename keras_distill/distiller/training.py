@@ -76,6 +76,7 @@ class Training(ModelMixin):
             kwargs[name] = labelled_only(others, loss)
         self._fidelity_metrics = Untracked(measured)
         super().compile(optimizer, loss=wrap_losses(loss), auto_scale_loss=False, jit_compile=jit_compile, **kwargs)
+        self._prepare_steps()
 
     def fit(
         self,

@@ -224,5 +224,8 @@ class Steps(ModelMixin):
         # Keras calls this to build the hard loss; the soft terms need no building.
         return super()._compute_loss(x, y, y_pred, sample_weight, training) if self._has_hard_labels(y) else None
 
+    def _prepare_steps(self):
+        """Do nothing: the state of the steps is no variable."""
+
     def _build_optimizer(self):
         """Do nothing: Keras builds the optimizer before the first step."""

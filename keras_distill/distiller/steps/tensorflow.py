@@ -105,6 +105,11 @@ class Steps(DistributedTraining):
         """Return the number of steps of this epoch that have passed, `None` where they are not counted."""
         return None if self._is_distributed else int(self.step_record.steps.numpy())
 
+    def _prepare_steps(self):
+        """Create the record now: variables that the first trace makes would cost a second trace of the step."""
+        if not self._is_distributed:
+            self.step_record  # noqa: B018
+
     def _build_optimizer(self):
         """Build the optimizer now: variables that the first trace makes would cost a second trace of the step."""
         if self.compiled and self.student.built and not self.optimizer.built:
