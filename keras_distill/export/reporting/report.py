@@ -208,7 +208,11 @@ class ExportReport(tables.TableReport):
         """Yield the tables, then why rows did not pass and which file to ship."""
         from rich.text import Text
 
-        yield self._rich_table(self._fill(), options.max_width)
+        columns = self._fill()
+        if any(row.arena_bytes is not None for row in self):  # A terminal has no room for all of them.
+            left_out = (tables.PARTITIONS, tables.FOUR_THREADS)
+            columns = [(column, cells) for column, cells in columns if column not in left_out]
+        yield self._rich_table(columns, options.max_width)
         device_table = tables.make_device_table(self._names(), [row.devices for row in self])
         if device_table is not None:
             yield device_table

@@ -232,9 +232,10 @@ AGREEMENT = (
 MEMORY = make_column("memory", "peak_memory", numbers.size)
 ARENA = make_column("arena", "arena_bytes", numbers.size)
 PARTITIONS = make_column("partitions", "partitions", str, "parti-\ntions")
+FOUR_THREADS = make_column("4 threads", "latency_4_threads_us", format_time, "4\nthreads")
 COST = (
     make_column("latency", "latency_us", format_time),
-    make_column("4 threads", "latency_4_threads_us", format_time, "4\nthreads"),
+    FOUR_THREADS,
     MEMORY,
     PARTITIONS,
 )

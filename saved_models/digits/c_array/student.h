@@ -1,5 +1,5 @@
 // A TFLite model for microcontrollers, to be given to tflite::GetModel.
-// SHA-256 036754ba839da48d6b70798536fc93f2902e8947574d815ba7ffa66292b13bfd, 16000 bytes
+// SHA-256 e29ab31f7410d7035039200c0fc6eda3853dfc80bf4e290ff9c231423bed4b91, 16000 bytes
 #ifndef STUDENT_H_
 #define STUDENT_H_
 

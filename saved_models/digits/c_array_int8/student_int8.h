@@ -1,5 +1,5 @@
 // A TFLite model for microcontrollers, to be given to tflite::GetModel.
-// SHA-256 51ed006859408c0c5f65e19e675e829b732da8bcd1a3a11de831193ac1a8df9f, 7856 bytes
+// SHA-256 6cb2f43f34b836576c09a88f76070f4908149c9173f5ab7c77a3adea784cb16a, 7856 bytes
 #ifndef STUDENT_INT8_H_
 #define STUDENT_INT8_H_
 
