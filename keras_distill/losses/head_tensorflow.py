@@ -160,6 +160,14 @@ def _add(operation, inputs, tensor):
     return Node("add", inputs, lambda given: given[0])
 
 
+def _bias(operation, inputs, tensor):
+    # Keras adds a tensor of a single row in this way too, without its axis of length one.
+    row = inputs[1].op.inputs[0] if inputs[1].op.type == "Squeeze" else None
+    if row is not None and row.shape == inputs[0].shape:
+        return _add(operation, [inputs[0], row], tensor)
+    return Node("add", inputs)
+
+
 def _pick(operation, inputs, tensor):
     data = inputs[:1] if operation.type in ("Max", "Min", "MaxPool", "MaxPool3D") else inputs
     return Node("pick", data, _repeat(tensor, set(range(len(data)))))
@@ -211,7 +219,8 @@ _READERS = {
     "ConcatV2": _join(slice(None, -1)),
     "SelectV2": _join(slice(1, None)),
     **dict.fromkeys(("AddV2", "Add", "AddN"), _add),
-    **dict.fromkeys(("Sub", "BiasAdd"), _plain("add")),
+    "BiasAdd": _bias,
+    "Sub": _plain("add"),
     **dict.fromkeys(("Mul", "RealDiv"), _scale),
     **dict.fromkeys(("Mean", "Sum"), _sum),
     **dict.fromkeys(("Max", "Min", "MaxPool", "MaxPool3D", "Maximum", "Minimum"), _pick),

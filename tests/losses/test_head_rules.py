@@ -216,3 +216,11 @@ def test_on_jax():
             traced = jax.make_jaxpr(lambda w, x, f=function: f(x @ w))(np.ones((6, 4)), np.ones((2, 6))).jaxpr
             graph = JaxGraph(traced, traced.invars[:1])
             assert read_head(graph.outputs[0], graph).kind == kind
+
+
+@pytest.mark.parametrize("name", SOFTMAX)
+def test_a_batch_of_one_row_has_the_same_head(name):
+    model, kinds = SOFTMAX[name](), []
+    step = tf.function(lambda x: kinds.append(find_head(model(x)).kind))
+    step.get_concrete_function(sample(model)[:1])
+    assert kinds == ["softmax"]
