@@ -122,10 +122,11 @@ class FakeQuantization(keras.layers.Layer):
             lowest = ops.where(early, widest[0], self.minimum)
             highest = ops.where(early, widest[1], self.maximum)
         else:
-            keep = ops.minimum(self.observed, 1.0) * self.momentum
+            keep = self.observed * self.momentum
             lowest = keep * self.minimum + (1.0 - keep) * lowest
             highest = keep * self.maximum + (1.0 - keep) * highest
-        self._assign(lowest, highest, self.observed + 1.0)
+        # Only a learned range counts the batches.
+        self._assign(lowest, highest, self.observed + 1.0 if self.ranges == "learned" else 1.0)
         if self.ranges != "learned":
             return lowest, highest
         share = (math.prod(inputs.shape[1:]) * (2**self.bits - 1)) ** -0.5
