@@ -28,7 +28,7 @@ class FakeQuantization(keras.layers.Layer):
     the batches, or is learned. The range always contains zero, as integers require. Inference rounds to the current
     range or, before it is initialized, to the range of its own batch. With `trainable=False` the range is constant.
 
-    A learned range covers the first 100 batches. Its gradient is divided by the root of the number of values of one
+    A learned range covers the first 100 batches, unless `calibrate` has set it. Its gradient is divided by the root of the number of values of one
     sample times that of the integers, as in the paper, so that a range learns about as fast as the weights.
 
     Args:
@@ -118,15 +118,15 @@ class FakeQuantization(keras.layers.Layer):
         if self.covers:
             lowest, highest = widest
         elif self.ranges == "learned":
-            early = self.observed < _WARM_UP - 0.5
+            early = self.observed < 1.0 - 0.5 / _WARM_UP
             lowest = ops.where(early, widest[0], self.minimum)
             highest = ops.where(early, widest[1], self.maximum)
         else:
             keep = self.observed * self.momentum
             lowest = keep * self.minimum + (1.0 - keep) * lowest
             highest = keep * self.maximum + (1.0 - keep) * highest
-        # Only a learned range counts the batches.
-        self._assign(lowest, highest, self.observed + 1.0 if self.ranges == "learned" else 1.0)
+        # The share of the first batches that a learned range has seen; other ranges, and those of calibration, are whole.
+        self._assign(lowest, highest, self.observed + 1.0 / _WARM_UP if self.ranges == "learned" else 1.0)
         if self.ranges != "learned":
             return lowest, highest
         share = (math.prod(inputs.shape[1:]) * (2**self.bits - 1)) ** -0.5
@@ -137,7 +137,7 @@ class FakeQuantization(keras.layers.Layer):
         if self._has_range_while_tracing():
             return self.minimum, self.maximum
         lowest, highest = _measure(inputs)
-        seen = self.observed > 0.5
+        seen = self.observed > 0.0
         return ops.where(seen, self.minimum, lowest), ops.where(seen, self.maximum, highest)
 
     def _has_range_while_tracing(self) -> bool:
@@ -150,7 +150,7 @@ class FakeQuantization(keras.layers.Layer):
     def _assign(self, lowest: Any, highest: Any, observed: Any = 1.0) -> None:
         self.minimum.assign(ops.stop_gradient(lowest))
         self.maximum.assign(ops.stop_gradient(highest))
-        self.observed.assign(ops.minimum(observed, float(_WARM_UP)))
+        self.observed.assign(ops.minimum(observed, 1.0))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
