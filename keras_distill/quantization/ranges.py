@@ -28,8 +28,9 @@ class FakeQuantization(keras.layers.Layer):
     the batches, or is learned. The range always contains zero, as integers require. Inference rounds to the current
     range or, before it is initialized, to the range of its own batch. With `trainable=False` the range is constant.
 
-    A learned range covers the first 100 batches, unless `calibrate` has set it. Its gradient is divided by the root of the number of values of one
-    sample times that of the integers, as in the paper, so that a range learns about as fast as the weights.
+    A learned range covers the first 100 batches, unless `calibrate` has set it. Its gradient is divided by the root of
+    the number of values of one sample times that of the integers, as in the paper, so that a range learns about as fast
+    as the weights.
 
     Args:
         ranges: `"moving_average"` of the minima and maxima of the training batches, `"learned"` by gradients together
@@ -125,7 +126,7 @@ class FakeQuantization(keras.layers.Layer):
             keep = self.observed * self.momentum
             lowest = keep * self.minimum + (1.0 - keep) * lowest
             highest = keep * self.maximum + (1.0 - keep) * highest
-        # The share of the first batches that a learned range has seen; other ranges, and those of calibration, are whole.
+        # How much of its first batches a learned range has seen; other ranges, and calibrated ones, are complete.
         self._assign(lowest, highest, self.observed + 1.0 / _WARM_UP if self.ranges == "learned" else 1.0)
         if self.ranges != "learned":
             return lowest, highest
