@@ -73,13 +73,17 @@ class BackupGuard(keras.callbacks.Callback):
                 _reconcile(str(backup.backup_dir))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._model.epoch_of_fit = epoch
+        self._note(epoch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._model.epoch_of_fit = epoch + 1
+        self._note(epoch + 1)
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._model.epoch_of_fit = None
+        self._note(None)
+
+    def _note(self, epoch: int | None) -> None:
+        if self._model is not None:  # A worker that is not the chief saves nothing, and this has no model there.
+            self._model.epoch_of_fit = epoch
 
 
 def _replace(path: Any, suffix: str, write: Callable[[Any], None]) -> None:

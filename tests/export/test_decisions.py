@@ -181,20 +181,28 @@ def student(units, activation=None, shape=(6,)):
     return keras.Model(inputs, keras.layers.Dense(units, activation, name="y")(flat))
 
 
-X = RNG.normal(size=(8, 6)).astype("float32")
+def embedding():
+    inputs = keras.Input((6,), name="image")
+    return keras.Model(inputs, keras.layers.UnitNormalization(name="y")(keras.layers.Dense(3)(inputs)))
+
+
+X = RNG.normal(size=(24, 6)).astype("float32")
 TABLE = [
     (student(3), None, "classes"),
     (student(3, "softmax"), None, "classes"),
-    (student(3), np.array([0, 1, 2, 0, 1, 2, 0, 1]), "classes"),
+    (student(3), np.arange(24) % 3, "classes"),
     (student(3, "sigmoid"), None, "labels"),
     (student(1, "sigmoid"), None, "labels"),
-    (student(3), RNG.integers(0, 2, (8, 3)).astype(float) + [0, 0, 0], "labels"),
-    (student(1), np.array([0, 1] * 4, float)[:, None], "labels"),
+    (student(3), RNG.integers(0, 2, (24, 3)).astype(float), "labels"),
+    (student(1), np.array([0, 1] * 12, float)[:, None], "labels"),
     (student(1), None, "numbers"),
-    (student(1), RNG.normal(size=(8, 1)), "numbers"),
-    (student(3), RNG.normal(size=(8, 3)), "numbers"),
-    (student(3, "sigmoid"), RNG.random((8, 3)), "numbers"),
+    (student(1), RNG.normal(size=(24, 1)), "numbers"),
+    (student(3), RNG.normal(size=(24, 3)), "numbers"),
+    (student(3, "sigmoid"), RNG.random((24, 3)), "numbers"),
     (student(6), None, "numbers"),  # The shape of its input: an autoencoder.
+    (student(6, "sigmoid"), None, "numbers"),
+    (student(8, "relu"), None, "numbers"),  # Features.
+    (embedding(), None, "numbers"),
 ]
 
 

@@ -5,6 +5,7 @@ Each function of `SCENARIOS` trains and returns what has come of it, arrays by n
 
 import pathlib
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 import keras_distill as kd
 from keras_distill.stages import momentum_teacher
 
+warnings.filterwarnings("ignore", "Check the teacher")  # Its weights are random.
 HARD = "sparse_categorical_crossentropy"
 PROCESSES = [0, 1]
 """The number of this process and how many there are."""

@@ -16,7 +16,7 @@ KINDS = ("classes", "labels", "numbers", "indices")
 """`classes` exclude each other and the largest counts; `labels` are independent, each true or false; `numbers` are
 measured; `indices` are classes already, as integers."""
 
-_SAMPLES = 4
+_SAMPLES, _FEW, _ROWS = 4, 64, 16
 
 
 def match_kinds(given: Any, outputs: tuple[Tensor, ...]) -> dict[str, str]:
@@ -51,8 +51,8 @@ def find_kinds(
     """Return the kind of each output: as given, or else by its labels, its activation and its shape.
 
     Labels that are class indices, and a softmax, mean `classes`. Targets of 0 and 1, and a sigmoid, mean `labels`.
-    Other targets mean `numbers`, and so does an output without labels that has one linear unit or the shape of an
-    input. Other linear outputs are taken for the logits of `classes`.
+    Other targets mean `numbers`, and so does an output without labels that has one linear unit, the shape of an input,
+    no number below zero (features) or rows of length one (embeddings). Others are taken for the logits of `classes`.
 
     Args:
         student: Built `keras.Model`.
@@ -63,15 +63,26 @@ def find_kinds(
     """
     sample = [inputs[tensor.name][:_SAMPLES] for tensor in signature.inputs]
     activations = find_heads(student, signature.structure, sample)
+    values = signature.call(student, {name: array[:_FEW] for name, array in inputs.items()})
     shapes = {tensor.shape[1:] for tensor in signature.inputs}
-    return {
-        output.name: given.get(output.name)
-        or _find_kind(output, activation, labels.get(output.name), output.shape[1:] in shapes)
-        for output, activation in zip(signature.outputs, activations, strict=True)
-    }
+    found = {}
+    for output, activation in zip(signature.outputs, activations, strict=True):
+        like_input = output.shape[1:] in shapes
+        like_features = activation != "sigmoid" and _are_features(np.asarray(values[output.name]))
+        kind = _find_kind(output, activation, labels.get(output.name), like_input or like_features)
+        found[output.name] = given.get(output.name) or kind
+    return found
 
 
-def _find_kind(output: Tensor, activation: str, labels: np.ndarray | None, like_input: bool) -> str:
+def _are_features(values: np.ndarray) -> bool:
+    """Return whether numbers are features or embeddings by their look, which logits of classes do not have."""
+    if values.ndim < 2 or values.size < _ROWS * values.shape[-1]:
+        return False  # A few rows may look like anything.
+    lengths = np.linalg.norm(values.astype(float), axis=-1)
+    return bool((values >= 0).all() or np.allclose(lengths, 1.0, atol=1e-3))
+
+
+def _find_kind(output: Tensor, activation: str, labels: np.ndarray | None, measured: bool) -> str:
     if "int" in output.dtype:
         return "indices"
     if labels is not None:
@@ -79,7 +90,7 @@ def _find_kind(output: Tensor, activation: str, labels: np.ndarray | None, like_
         return "classes" if are_classes(labels) else "labels" if binary else "numbers"
     if activation in ("softmax", "probabilities"):
         return "classes"
-    if like_input or len(output.shape) < 2:
+    if measured or len(output.shape) < 2:
         return "numbers"
     if activation == "sigmoid":
         return "labels"
