@@ -44,7 +44,11 @@ def compiled_directions(compiled: Any) -> dict[str, str]:
     """Return the directions of the metrics given to `compile`, by the names that Keras gives them in the logs."""
     if compiled is None or not compiled.built:
         return {}
-    names, metrics = list(compiled.result()), compiled.metrics
+    # Values of their own: to read those of a metric, the replicas of `tf.distribute` would all have to take part.
+    empty = [(variable, keras.ops.zeros(variable.shape, variable.dtype)) for variable in compiled.variables]
+    with keras.StatelessScope(state_mapping=empty):
+        names = list(compiled.result())
+    metrics = compiled.metrics
     return known_directions(zip(names, metrics, strict=True)) if len(names) == len(metrics) else {}
 
 
