@@ -50,7 +50,8 @@ class Limits:
                 found.append(f"{figure} difference of output {name!r} is {difference:.3g}, {allowed}")
         lost = self._find_lost(figures)
         if lost is not None:
-            found.append(_describe_lost(name, lost, units))
+            advice = "; calibration='percentile' helps if a few extreme values stretch the ranges of integers"
+            found.append(_describe_lost(name, lost, units) + advice * (self.max_difference is None))
         return found or self._complain_of_units(name, figures, units)
 
     def _find_lost(self, figures: dict[str, Any]) -> dict[str, Any] | None:
@@ -101,13 +102,13 @@ def _find_score_scales(figures: dict[str, Any]) -> np.ndarray:
 
 
 def _describe_lost(name: str, group: dict[str, Any], units: Sequence[str]) -> str:
+    support, kept = group["support"], group["kept"]
+    label = f"{_name_unit(group['unit'], units, 'class' if group['answer'] is None else 'label')} of output {name!r}"
     if group["answer"] is None:
-        samples = f"of {_name_unit(group['unit'], units, 'class')} in output {name!r}"
-    else:
-        label = _name_unit(group["unit"], units, "label")
-        samples = f"to which {label} of output {name!r} {'applies' if group['answer'] else 'does not apply'}"
-    found = f"of the {group['support']} samples {samples} by the student, the file finds {group['kept']}"
-    return f"{found}; calibration='percentile' helps if a few extreme values stretch the ranges"
+        return f"the student puts {support} samples into {label}, the file only {kept} of them"
+    if group["answer"]:
+        return f"the student gives {label} to {support} samples, the file to only {kept} of them"
+    return f"the student withholds {label} from {support} samples, the file from only {kept} of them"
 
 
 def _name_unit(place: int, names: Sequence[str], word: str = "unit") -> str:
